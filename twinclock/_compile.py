@@ -1,0 +1,126 @@
+"""A stage graph as the tables that the machine runs on: every look-up that can be done once, done once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from twinclock.graph import (
+    FAILED,
+    TIMEOUT,
+    Flow,
+    ForEach,
+    Json,
+    Node,
+    Register,
+    Retry,
+    Scope,
+    Spawn,
+    Stage,
+    exit_outcome,
+)
+
+STAGE: Final = 0
+FLOW: Final = 1
+FOR_EACH: Final = 2
+SCOPE: Final = 3
+SPAWN: Final = 4
+
+
+class Code:
+    """One node in one place of the tree. Shared subtrees are compiled once per place."""
+
+    __slots__ = (
+        "body",
+        "exports",
+        "fatal",
+        "finally_",
+        "growing",
+        "initial",
+        "item",
+        "kind",
+        "labels",
+        "limit",
+        "name",
+        "needs",
+        "next",
+        "over",
+        "queue",
+        "registers",
+        "retry",
+        "stage",
+        "start",
+        "timeout_s",
+    )
+
+    kind: int
+    name: str | None
+    """The step's name; None for the body of a ForEach; "" for a body that adds nothing to the path."""
+    next: Mapping[str, Code | str]
+    """Step of a Flow: outcome → the next step, or the outcome to leave the flow with."""
+    labels: tuple[str, ...]
+    fatal: bool
+    """Does a failure of this node fail the ForEach or the Scope that it is a part of?"""
+    needs: Mapping[str, int]
+    queue: str
+    timeout_s: float | None
+    retry: Retry | None
+    stage: Stage
+    start: Code
+    finally_: Code | None
+    initial: Mapping[str, Json]
+    growing: str | None
+    body: Code
+    over: str
+    item: str
+    limit: int | None
+    registers: Mapping[str, Register]
+    exports: tuple[str, ...]
+
+
+def compile_graph(node: Node, name: str | None = "", labels: tuple[str, ...] = ()) -> Code:
+    """The tables for a graph that has passed the static check."""
+    code = Code()
+    code.name = name
+    code.labels = labels
+    code.next = {}
+    code.fatal = False
+    code.needs, code.queue, code.timeout_s, code.retry = {}, "", None, None
+    if not isinstance(node, Spawn):
+        code.needs, code.queue, code.timeout_s = node.needs, node.queue, node.timeout_s
+        code.retry = node.retry if node.retry.max_attempts > 1 else None
+    match node:
+        case Stage():
+            code.kind = STAGE
+            code.stage = node
+        case Flow():
+            code.kind = FLOW
+            _compile_flow(code, node, labels)
+        case ForEach():
+            code.kind = FOR_EACH
+            code.over, code.item, code.limit = node.over, node.item, node.limit
+            code.body = compile_graph(node.body, None, labels)
+            code.body.fatal = node.on_failure == "fail"
+        case Scope():
+            code.kind = SCOPE
+            code.registers, code.exports = node.registers, node.exports
+            code.body = compile_graph(node.body, "", labels)
+        case Spawn():
+            code.kind = SPAWN
+            code.body = compile_graph(node.body, "", labels)
+            code.body.fatal = node.on_failure == "fail"
+    return code
+
+
+def _compile_flow(code: Code, node: Flow, labels: tuple[str, ...]) -> None:
+    inside = labels if node.label is None or node.label in labels else (*labels, node.label)
+    steps = {name: compile_graph(child, name, inside) for name, child in node.steps.items()}
+    for name, step in steps.items():
+        row: dict[str, Code | str] = {FAILED: FAILED, TIMEOUT: FAILED}
+        for outcome, target in node.edges.get(name, {}).items():
+            left = exit_outcome(target)
+            row[outcome] = steps[target] if left is None else left
+        step.next = row
+    code.start = steps[node.start]
+    code.finally_ = None if node.finally_ is None else steps[node.finally_]
+    code.initial, code.growing = node.initial, node.growing

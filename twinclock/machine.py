@@ -1,0 +1,389 @@
+"""The interpreter of stage graphs. No clock, no I/O, no threads, no randomness: events in, commands out.
+
+The rules, all of which are in this file:
+
+1.  Same events in, same commands out. `feed` runs to completion before it returns.
+2.  A node is entered, asks for its needs if it has any, begins when they are granted, ends once.
+    Needs are given back when it has ended, and between attempts.
+3.  A stage sees slots and registers as they stand when it starts; what it writes takes effect when it
+    ends. Only slots of the outcome that it ended with are written, and `error` by a failure.
+4.  A failure without an edge leaves its flow with `failed`. A `finally` step runs on every way out.
+5.  A ForEach copy and a spawned body have a snapshot of the slots around; nothing they write in their
+    slots is seen outside. A scope ends after its body and all it spawned.
+6.  Cancel is a request. What is cancelled ends when its last stage run has ended, whatever that run
+    answers, and its values are dropped. A failed copy of a ForEach cancels the others (if it says so),
+    a timeout the node it stands on.
+7.  A node that ended with an outcome it retries rests, then is entered anew; cancelled, it is not.
+8.  Late and duplicate events are counted and ignored. An event that no sound executor could send is a
+    ProtocolError; a loop that comes round without its growing slot having grown is a LivelockError.
+
+Endings go through an agenda and never recurse: a composite can't end while its parts are still being
+entered. Recursion follows the depth of the graph only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Final
+
+from twinclock._compile import FLOW, FOR_EACH, SCOPE, SPAWN, STAGE, Code, compile_graph
+from twinclock._frame import RESTING, RUNNING, WAITING, Cell, Frame, rest_s
+from twinclock.errors import LivelockError, ProtocolError
+from twinclock.graph import BUILT_IN_OUTCOMES, CANCELLED, ERROR_SLOT, FAILED, TIMEOUT, Json, Node
+from twinclock.messages import (
+    Acquire,
+    Arm,
+    Begin,
+    Cancel,
+    Command,
+    Disarm,
+    Ended,
+    Event,
+    Finish,
+    Fired,
+    Granted,
+    Path,
+    Placement,
+    Release,
+    Start,
+    path_text,
+)
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class Machine:
+    """Interprets one graph for one pipeline; `feed` it events, do its commands."""
+
+    def __init__(self, graph: Node, pipeline: str = "main") -> None:
+        self.pipeline = pipeline
+        self.finished: Finish | None = None
+        self.num_ignored = 0
+        """Late and duplicate events met so far."""
+        self._root = compile_graph(graph)
+        self._live: dict[int, Frame] = {}
+        self._next_id = 0
+        self._agenda: deque[tuple[Frame, str, Json]] = deque()
+        self._out: list[Command] = []
+
+    @property
+    def begun(self) -> bool:
+        """Has it been fed `Begin`?"""
+        return self._next_id > 0
+
+    def feed(self, event: Event) -> list[Command]:
+        """Everything that follows from one event.
+
+        Raises ProtocolError (an event that the contract rules out) or LivelockError.
+        """
+        out = self._out = []
+        if type(event) is Ended:
+            self._stage_ended(event)
+        elif type(event) is Granted:
+            frame = self._find(event.id)
+            if frame is None or frame.state != WAITING or frame.doom is not None:
+                self.num_ignored += 1
+            else:
+                frame.placement = {**frame.placement, **event.placement}
+                self._begin(frame)
+        elif type(event) is Fired:
+            self._timer_fired(event)
+        elif type(event) is Begin:
+            if self._next_id:
+                raise ProtocolError("Begin fed twice")
+            self._enter(self._root, None, None, dict(event.slots), {}, None, _NOTHING)
+        agenda = self._agenda
+        while agenda:
+            frame, outcome, error = agenda.popleft()
+            if frame.id in self._live:
+                self._end(frame, outcome, error)
+        return out
+
+    def outstanding(self) -> tuple[list[tuple[int, Placement]], list[Command]]:
+        """What an executor must take over to go on from here: (id, units held), and commands not yet answered."""
+        held: list[tuple[int, Placement]] = []
+        commands: list[Command] = []
+        for frame in self._live.values():
+            code = frame.code
+            if frame.state == WAITING:
+                commands.append(Acquire(self.pipeline, frame.id, frame.path, code.needs, code.queue))
+                continue
+            if frame.state == RUNNING and code.needs:
+                held.append((frame.id, {resource: frame.placement[resource] for resource in code.needs}))
+            if frame.armed and code.timeout_s is not None:
+                commands.append(Arm(self.pipeline, frame.id, "timeout", code.timeout_s))
+            if frame.state == RESTING:
+                commands.append(Arm(self.pipeline, frame.id, "backoff", rest_s(frame)))
+            elif code.kind == STAGE:
+                commands.append(frame.start)
+                if frame.doom is not None:
+                    commands.append(Cancel(self.pipeline, frame.id))
+        return held, commands
+
+    def open_stage_runs(self) -> list[str]:
+        """The paths of what has begun to wait or run and has not ended, for error messages."""
+        lines = []
+        for frame in self._live.values():
+            if frame.state == WAITING:
+                lines.append(f"{path_text(frame.path) or '/'} waits for {', '.join(frame.code.needs)}")
+            elif frame.code.kind == STAGE:
+                lines.append(f"{path_text(frame.path) or '/'} {'rests' if frame.state == RESTING else 'runs'}")
+        return lines
+
+    # -- events --------------------------------------------------------------------------------------
+
+    def _find(self, id_: int) -> Frame | None:
+        if not 0 <= id_ < self._next_id:
+            raise ProtocolError(f"event for id {id_}, which was never given out")
+        return self._live.get(id_)
+
+    def _stage_ended(self, event: Ended) -> None:
+        id_, outcome, values = event
+        frame = self._live.get(id_) or self._find(id_)
+        if frame is None or frame.state == RESTING:
+            self.num_ignored += 1
+            return
+        code = frame.code
+        if code.kind != STAGE or frame.state != RUNNING:
+            raise ProtocolError(f"{path_text(frame.path)} is not a running stage; it can't end {outcome!r}")
+        error: Json = None
+        if frame.doom is not None:
+            outcome, error = frame.doom
+        elif outcome == FAILED:
+            error = values.get(ERROR_SLOT)
+        else:
+            slots = code.stage.outcomes.get(outcome)
+            if slots is None:
+                declared = ", ".join((*code.stage.outcomes, FAILED))
+                raise ProtocolError(f"{path_text(frame.path)} ended {outcome!r}; declared: {declared}")
+            if slots or values:
+                self._write(frame, slots, values)
+        self._end(frame, outcome, error)
+
+    def _write(self, frame: Frame, slots: tuple[str, ...], values: Mapping[str, Json]) -> None:
+        into = frame.slots
+        for slot in slots:
+            if slot not in values:
+                raise ProtocolError(f"{path_text(frame.path)} ended without slot {slot!r}")
+            into[slot] = values[slot]
+        if len(values) > len(slots):
+            for name in values:
+                if name in frame.code.stage.writes_registers:
+                    frame.cells[name].write(values[name])
+                elif name not in slots:
+                    raise ProtocolError(f"{path_text(frame.path)} wrote {name!r}, which its outcome does not declare")
+
+    def _timer_fired(self, event: Fired) -> None:
+        frame = self._find(event.id)
+        if frame is not None and event.timer == "timeout" and frame.armed:
+            frame.armed = False
+            self._cancel(frame, TIMEOUT, {"type": "timeout", "message": f"took longer than {frame.code.timeout_s} s"})
+        elif frame is not None and event.timer == "backoff" and frame.state == RESTING and frame.doom is None:
+            self._drop(frame)
+            path = None if frame.path is None else (*frame.path[:3], frame.attempt + 1)
+            self._enter(
+                frame.code,
+                frame.parent,
+                path,
+                frame.slots,
+                frame.cells,
+                frame.scope,
+                frame.placement,
+                frame.attempt + 1,
+            )
+        else:
+            self.num_ignored += 1
+
+    # -- entering ------------------------------------------------------------------------------------
+
+    def _enter(
+        self,
+        code: Code,
+        parent: Frame | None,
+        path: Path,
+        slots: dict[str, Json],
+        cells: dict[str, Cell],
+        scope: Frame | None,
+        placement: Placement,
+        attempt: int = 1,
+    ) -> None:
+        frame = Frame(code, parent, path, slots, attempt)
+        frame.cells = cells
+        frame.scope = scope
+        frame.placement = placement
+        frame.id = id_ = self._next_id
+        self._next_id = id_ + 1
+        self._live[id_] = frame
+        if parent is not None:
+            parent.kids[id_] = frame
+        if code.needs:
+            frame.state = WAITING
+            self._out.append(Acquire(self.pipeline, id_, path, code.needs, code.queue))
+        else:
+            self._begin(frame)
+
+    def _begin(self, frame: Frame) -> None:
+        code = frame.code
+        frame.state = RUNNING
+        if code.timeout_s is not None:
+            frame.armed = True
+            self._out.append(Arm(self.pipeline, frame.id, "timeout", code.timeout_s))
+        kind = code.kind
+        if kind == STAGE:
+            stage, slots, cells = code.stage, frame.slots, frame.cells
+            reads, registers = stage.reads, stage.reads_registers
+            frame.start = start = Start(
+                self.pipeline,
+                frame.id,
+                frame.path,
+                stage,
+                {name: slots[name] for name in reads} if reads else _NOTHING,
+                {name: cells[name].value for name in registers} if registers else _NOTHING,
+                {name: cells[name].version for name in registers} if registers else _NOTHING,
+                frame.placement,
+                {name: slots.get(name) for name in code.labels} if code.labels else _NOTHING,
+            )
+            self._out.append(start)
+            return
+        frame.kids = {}
+        if kind == FLOW:
+            frame.slots.update(code.initial)
+            frame.visits = {}
+            frame.grown = {}
+            self._visit(frame, code.start)
+        elif kind == FOR_EACH:
+            frame.left = 0
+            self._fill(frame)
+        elif kind == SCOPE:
+            own = {name: Cell(register) for name, register in code.registers.items()}
+            frame.cells = {**frame.cells, **own}
+            self._enter_body(code.body, frame, frame.path, frame.slots, frame)
+        elif kind == SPAWN:
+            scope = frame.scope
+            assert scope is not None  # the static check: a spawn stands inside a scope
+            self._enter_body(code.body, scope, frame.path, dict(frame.slots), scope)
+            self._agenda.append((frame, "done", None))
+
+    def _enter_body(self, body: Code, parent: Frame, path: Path, slots: dict[str, Json], scope: Frame) -> None:
+        inner = (path, "", 0, 1) if body.retry is not None else path
+        self._enter(body, parent, inner, slots, parent.cells, scope, parent.placement)
+
+    def _visit(self, flow: Frame, step: Code) -> None:
+        visits = flow.visits
+        name = step.name or ""
+        number = visits.get(name, 0)
+        visits[name] = number + 1
+        growing = flow.code.growing
+        if growing is not None:
+            now = flow.slots[growing]
+            if number and now <= flow.grown[name]:
+                where = path_text((flow.path, name, number, 0))
+                raise LivelockError(
+                    f"{where}: slot {growing!r} is still {now!r}; it must grow at each turn of the loop"
+                )
+            flow.grown[name] = now
+        path = (flow.path, name, number, 0 if step.retry is None else 1)
+        self._enter(step, flow, path, flow.slots, flow.cells, flow.scope, flow.placement)
+
+    def _fill(self, each: Frame) -> None:
+        """Start copies until the limit is reached or no item is left; nothing left and nothing running: done."""
+        code = each.code
+        items = each.slots[code.over]
+        while each.left < len(items) and (code.limit is None or len(each.kids) < code.limit):
+            number = each.left
+            each.left = number + 1
+            path = (each.path, None, number, 0 if code.body.retry is None else 1)
+            slots = {**each.slots, code.item: items[number]}
+            self._enter(code.body, each, path, slots, each.cells, each.scope, each.placement)
+        if not each.kids:
+            self._agenda.append((each, "done", None))
+
+    # -- ending --------------------------------------------------------------------------------------
+
+    def _end(self, frame: Frame, outcome: str, error: Json) -> None:
+        """`frame` has nothing running inside any more: finish it, or do what it still owes first."""
+        code = frame.code
+        if frame.doom is not None and not frame.finishing:
+            outcome, error = frame.doom
+        if code.kind == FLOW and code.finally_ is not None and not frame.finishing and frame.state == RUNNING:
+            frame.finishing = True
+            frame.result = (outcome, error)
+            self._visit(frame, code.finally_)
+            return
+        if frame.armed:
+            frame.armed = False
+            self._out.append(Disarm(self.pipeline, frame.id, "timeout"))
+        if code.needs and frame.state != RESTING:
+            self._out.append(Release(self.pipeline, frame.id))
+        retry = code.retry
+        if retry is not None and outcome in retry.on and frame.attempt < retry.max_attempts:
+            frame.state = RESTING
+            frame.doom = None
+            frame.finishing = False
+            self._out.append(Arm(self.pipeline, frame.id, "backoff", rest_s(frame)))
+            return
+        self._drop(frame)
+        if error is not None or outcome in BUILT_IN_OUTCOMES:
+            frame.slots[ERROR_SLOT] = error
+        elif code.kind == SCOPE:
+            for name in code.exports:
+                frame.slots[name] = frame.cells[name].value
+        parent = frame.parent
+        if parent is None:
+            self.finished = Finish(self.pipeline, outcome, error)
+            self._out.append(self.finished)
+        else:
+            self._child_ended(parent, frame, outcome, error)
+
+    def _child_ended(self, parent: Frame, child: Frame, outcome: str, error: Json) -> None:
+        code = parent.code
+        if code.kind == FLOW:
+            if parent.finishing:
+                failed = outcome in BUILT_IN_OUTCOMES and parent.result != (CANCELLED, None)
+                parent.result = (FAILED, error) if failed else parent.result
+                self._agenda.append((parent, *(parent.result or (outcome, error))))
+            elif parent.doom is not None:
+                self._agenda.append((parent, *parent.doom))
+            else:
+                target = child.code.next[outcome]
+                if isinstance(target, Code):
+                    self._visit(parent, target)
+                else:
+                    self._agenda.append((parent, target, error if target == FAILED else None))
+            return
+        if code.kind == SCOPE and child.code is code.body:
+            parent.result = (outcome, error)
+        if parent.doom is None and child.code.fatal and outcome in BUILT_IN_OUTCOMES:
+            self._cancel(parent, FAILED, error)
+        elif parent.doom is None and code.kind == FOR_EACH:
+            self._fill(parent)
+        elif not parent.kids:
+            self._agenda.append((parent, *(parent.doom or parent.result or (outcome, error))))
+
+    def _cancel(self, frame: Frame, outcome: str, error: Json) -> None:
+        """Ask everything inside to end; the frame ends with `outcome` once it all has."""
+        if frame.finishing:
+            if outcome == CANCELLED:
+                frame.result = (CANCELLED, None)
+            return
+        if frame.doom is not None:
+            if outcome == CANCELLED:
+                frame.doom = (CANCELLED, None)
+            return
+        frame.doom = (outcome, error)
+        if frame.state == RESTING:
+            self._out.append(Disarm(self.pipeline, frame.id, "backoff"))
+        elif frame.state == RUNNING and frame.code.kind == STAGE:
+            self._out.append(Cancel(self.pipeline, frame.id))
+            return
+        elif frame.state == RUNNING and frame.kids:
+            for kid in list(frame.kids.values()):
+                self._cancel(kid, CANCELLED, None)
+            return
+        self._agenda.append((frame, outcome, error))
+
+    def _drop(self, frame: Frame) -> None:
+        del self._live[frame.id]
+        if frame.parent is not None:
+            del frame.parent.kids[frame.id]
