@@ -1,0 +1,1 @@
+"""The simulated clock: modelled costs, arrivals and quality on SimPy."""

@@ -1,0 +1,102 @@
+"""Who is granted which units of a resource, and when. The same for every executor, so no executor has its own queue.
+
+The rules:
+
+1. A request is granted whole or not at all, lowest unit names first.
+2. Requests stand in one line. A request's place is its time of asking plus the patience of its queue: a
+   queue with a patience of 600 s lets any other pass that asks less than 600 s after it, so nothing
+   waits for ever.
+3. A request that does not fit holds back every later one that shares a resource with it, so a large
+   request is not starved by small ones.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from twinclock.messages import Placement
+from twinclock.stream import ClockTime
+
+Key: TypeAlias = tuple[str, int]
+"""(pipeline, id) of the request."""
+
+
+class Grant(NamedTuple):
+    """Units handed to a request."""
+
+    key: Key
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Request:
+    place_s: float
+    serial: int
+    key: Key
+    needs: Mapping[str, int]
+
+
+class Allocator:
+    """The units of every resource, who holds them and who waits for them."""
+
+    def __init__(self, units: Mapping[str, Sequence[str]], patience_s: Mapping[str, float] | None = None) -> None:
+        self._order = {name: {unit: i for i, unit in enumerate(names)} for name, names in units.items()}
+        self._free = {name: list(names) for name, names in units.items()}
+        self._patience_s = dict(patience_s or {})
+        self._held: dict[Key, Placement] = {}
+        self._waiting: list[_Request] = []
+        self._serial = 0
+
+    def request(self, key: Key, needs: Mapping[str, int], queue: str, now: ClockTime) -> list[Grant]:
+        """Ask; the grants that follow at once (none, or this one). ValueError if the needs can never be met."""
+        for resource, units in needs.items():
+            if units > len(self._order.get(resource, ())):
+                raise ValueError(f"needs {units} {resource}; there are {len(self._order.get(resource, ()))} in all")
+        self._serial += 1
+        bisect.insort(self._waiting, _Request(now + self._patience_s.get(queue, 0.0), self._serial, key, needs))
+        return self._grant()
+
+    def release(self, key: Key) -> list[Grant]:
+        """Give back what `key` holds, or withdraw its request; the grants to others that follow."""
+        placement = self._held.pop(key, None)
+        if placement is None:
+            self._waiting = [request for request in self._waiting if request.key != key]
+        else:
+            for resource, units in placement.items():
+                order = self._order[resource]
+                self._free[resource] = sorted((*self._free[resource], *units), key=order.__getitem__)
+        return self._grant()
+
+    def adopt(self, key: Key, placement: Placement) -> None:
+        """Take over units that were granted before this process started. ValueError if they are not free."""
+        for resource, units in placement.items():
+            for unit in units:
+                if unit not in self._free.get(resource, ()):
+                    raise ValueError(f"unit {unit!r} of {resource!r} is not there, or held already")
+                self._free[resource].remove(unit)
+        self._held[key] = placement
+
+    def held(self) -> Mapping[Key, Placement]:
+        """Who holds what."""
+        return dict(self._held)
+
+    def _grant(self) -> list[Grant]:
+        grants: list[Grant] = []
+        blocked: set[str] = set()
+        left: list[_Request] = []
+        for request in self._waiting:
+            free = self._free
+            if blocked.isdisjoint(request.needs) and all(len(free[r]) >= n for r, n in request.needs.items()):
+                placement = {resource: tuple(free[resource][:units]) for resource, units in request.needs.items()}
+                for resource, units in request.needs.items():
+                    del free[resource][:units]
+                self._held[request.key] = placement
+                grants.append(Grant(request.key, placement))
+            else:
+                blocked.update(request.needs)
+                left.append(request)
+        self._waiting = left
+        return grants
