@@ -47,8 +47,10 @@ class Summary:
     """Outcome → slots surely written when it ends so."""
     before: Mapping[str, Slots] = field(default_factory=dict)
     """Flow only: step → slots surely written inside this flow before the step; unreachable ones missing."""
-    fails_scope: bool = False
-    """Something spawned inside can fail the enclosing scope."""
+    fails_scope: frozenset[str] = frozenset()
+    """`failed` if something spawned inside can fail the enclosing scope."""
+    idly_fails_scope: frozenset[str] = frozenset()
+    """The same, although no `work` or `wait` stage ended in what was spawned."""
 
     @property
     def outcomes(self) -> tuple[str, ...]:
@@ -104,27 +106,30 @@ def _summary(node: Node, known: Summaries) -> Summary:
                 idle=frozenset({"done"}) | (body.idle & only_failed),
                 writes={"done": frozenset()} | dict.fromkeys(failures, _ERROR),
                 fails_scope=body.fails_scope,
+                idly_fails_scope=body.idly_fails_scope,
             )
         case Spawn():
             body = known[id(node.body)]
+            fatal = frozenset({FAILED}) if node.on_failure == "fail" else frozenset()
             return Summary(
                 results=results(node),
                 failures=(),
                 calm=frozenset({"done"}),
                 idle=frozenset({"done"}),
                 writes={"done": frozenset()},
-                fails_scope=body.fails_scope or (node.on_failure == "fail" and bool(body.failures)),
+                fails_scope=body.fails_scope | (fatal if body.failures else frozenset()),
+                idly_fails_scope=body.idly_fails_scope
+                | (fatal if body.idle & frozenset(BUILT_IN_OUTCOMES) else frozenset()),
             )
         case Scope():
             body = known[id(node.body)]
-            fails = FAILED in body.failures or bool(body.failures) or body.fails_scope
-            failures = _with_timeout(node, *([FAILED] if fails else []))
+            failures = _with_timeout(node, *sorted({*body.failures, *body.fails_scope}))
             exported = frozenset(node.exports)
             return Summary(
                 results=results(node),
                 failures=failures,
                 calm=body.calm,
-                idle=body.idle,
+                idle=body.idle | body.idly_fails_scope,
                 writes={o: body.writes[o] | exported for o in body.results} | dict.fromkeys(failures, _ERROR),
             )
 
@@ -173,8 +178,9 @@ def _flow_summary(node: Flow, known: Summaries) -> Summary:
         fails = fails or bool(inside[node.finally_].failures)
     failures = _with_timeout(node, *([FAILED] if fails else []))
     idle_exits = exits_over({step: s.idle for step, s in inside.items()})
-    if node.finally_ in inside and not inside[node.finally_].idle:
-        idle_exits = frozenset()
+    if node.finally_ in inside and idle_exits:
+        last = inside[node.finally_].idle
+        idle_exits = (idle_exits if last - {FAILED, TIMEOUT} else frozenset()) | (last & {FAILED})
     writes: dict[str, Slots] = {}
     for step, slots in before.items():
         for outcome in inside[step].outcomes:
@@ -190,7 +196,8 @@ def _flow_summary(node: Flow, known: Summaries) -> Summary:
         idle=idle_exits,
         writes=dict.fromkeys(results(node), frozenset()) | writes | dict.fromkeys(failures, _ERROR),
         before=before,
-        fails_scope=any(s.fails_scope for s in inside.values()),
+        fails_scope=frozenset().union(*(s.fails_scope for s in inside.values())),
+        idly_fails_scope=frozenset().union(*(s.idly_fails_scope for s in inside.values())),
     )
 
 
@@ -216,4 +223,4 @@ def _written_before(node: Flow, inside: Mapping[str, Summary]) -> dict[str, Slot
 
 
 def _with_timeout(node: Stage | Flow | ForEach | Scope, *failures: str) -> tuple[str, ...]:
-    return (*failures, *([TIMEOUT] if node.timeout_s is not None else []))
+    return tuple(dict.fromkeys((*failures, *([TIMEOUT] if node.timeout_s is not None else []))))

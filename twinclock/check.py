@@ -19,11 +19,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from twinclock._summary import Slots, Summaries, closure, moves, summarise, target_of
+from twinclock._summary import Slots, Summaries, closure, moves, summarise
 from twinclock.errors import GraphError
 from twinclock.graph import (
     BUILT_IN_OUTCOMES,
     CANCELLED,
+    ERROR_SLOT,
     Flow,
     ForEach,
     Node,
@@ -56,7 +57,7 @@ def check(root: Node, resources: Sequence[str] = RESOURCES) -> list[Problem]:
     visit = _Visit(summaries=summarise(root), resources=tuple(resources))
     problems = list(_node(root, "", _Around(), visit))
     problems += _races(visit)
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def ensure_sound(root: Node, resources: Sequence[str] = RESOURCES) -> None:
@@ -98,6 +99,8 @@ class _Around:
     written: Slots = frozenset()
     registers: Mapping[str, _Declared] = field(default_factory=dict)
     held: tuple[str, ...] = ()
+    held_alone: tuple[str, ...] = ()
+    """What is held since the last branching: no other branch is inside the same holder."""
     scope_held: tuple[str, ...] | None = None
     """What the innermost scope holds; None outside every scope."""
     branches: int = 0
@@ -119,7 +122,8 @@ def _node(node: Node, path: str, around: _Around, visit: _Visit) -> Iterator[Pro
     if not isinstance(node, Spawn):
         yield from _numbers(node, here)
         yield from _needs(node, here, around, visit)
-        around = replace(around, held=(*around.held, *node.needs))
+        held, alone = (*around.held, *node.needs), (*around.held_alone, *node.needs)
+        around = replace(around, held=held, held_alone=alone)
     match node:
         case Stage():
             yield from _stage(node, here, around, visit)
@@ -139,8 +143,9 @@ def _node(node: Node, path: str, around: _Around, visit: _Visit) -> Iterator[Pro
                 yield Problem("read-before-write", here, f"slot {node.over!r} is not written before on every path")
             if node.item in around.registers:
                 yield Problem("register-name", here, f"{node.item!r} is a register; a slot can't share its name")
-            branches = around.branches + (0 if node.limit == 1 else 1)
-            copy = replace(around, written=around.written | {node.item}, branches=branches)
+            copy = replace(around, written=around.written | {node.item})
+            if node.limit != 1:
+                copy = replace(copy, branches=around.branches + 1, held_alone=())
             yield from _node(node.body, f"{path}/[]", copy, visit)
         case Scope():
             yield from _scope(node, here, around)
@@ -154,7 +159,7 @@ def _node(node: Node, path: str, around: _Around, visit: _Visit) -> Iterator[Pro
         case Spawn():
             if around.scope_held is None:
                 yield Problem("spawn-outside-scope", here, "no enclosing Scope would join what is spawned here")
-            spawned = replace(around, held=around.scope_held or (), branches=around.branches + 1)
+            spawned = replace(around, held=around.scope_held or (), held_alone=(), branches=around.branches + 1)
             yield from _node(node.body, path, spawned, visit)
 
 
@@ -193,6 +198,8 @@ def _stage(node: Stage, here: str, around: _Around, visit: _Visit) -> Iterator[P
         elif not _NAME.match(outcome):
             yield Problem("name", here, f"outcome {outcome!r} is not a usable name")
         for slot in slots:
+            if slot == ERROR_SLOT or not _NAME.match(slot):
+                yield Problem("name", here, f"slot {slot!r} is not a usable name")
             if slot in around.registers:
                 yield Problem("register-name", here, f"{slot!r} is a register; a slot can't share its name")
     if not node.outcomes:
@@ -209,14 +216,16 @@ def _stage(node: Stage, here: str, around: _Around, visit: _Visit) -> Iterator[P
             yield Problem("unknown-register", here, f"writes {name!r}, which no enclosing Scope declares")
         else:
             concurrent = around.branches > declared.branches
-            guards = declared.register.guard in around.held
+            guards = declared.register.guard in around.held_alone
             visit.writers.setdefault((declared.path, name), []).append((here, concurrent, guards))
 
 
 def _scope(node: Scope, here: str, around: _Around) -> Iterator[Problem]:
-    for name in node.registers:
-        if not _NAME.match(name):
+    for name, register in node.registers.items():
+        if name == ERROR_SLOT or not _NAME.match(name):
             yield Problem("name", here, f"register {name!r} is not a usable name")
+        if register.keep is not None and (register.merge != "append" or register.keep < 1):
+            yield Problem("number", here, f"register {name!r}: keep must be ≥ 1, and is for the merge `append` only")
         if name in around.registers:
             yield Problem("register-name", here, f"register {name!r} is declared by an enclosing Scope already")
         if name in around.written:
@@ -311,17 +320,15 @@ def _soundness(node: Flow, path: str, visit: _Visit) -> Iterator[Problem]:
     if not visit.summaries[id(node)].results:
         yield Problem("no-success", here, "every exit is a failure")
 
-    grown: frozenset[str] = frozenset()
     if node.growing is not None:
         start_value = node.initial.get(node.growing)
         if isinstance(start_value, bool) or not isinstance(start_value, int | float):
             yield Problem("growing", here, f"growing slot {node.growing!r} must have a number as its initial value")
-        grown = frozenset(
-            step
-            for step, summary in inside.items()
-            if all(node.growing in summary.writes[o] for o in summary.idle if target_of(node, step, o) in node.steps)
-        )
-    idle_onward, _ = moves(node, {step: frozenset() if step in grown else s.idle for step, s in inside.items()})
+    bounded = {
+        step: frozenset(o for o in summary.idle if node.growing not in summary.writes.get(o, ()))
+        for step, summary in inside.items()
+    }
+    idle_onward, _ = moves(node, bounded)
     for step in node.steps:
         if step in reached and step in closure(idle_onward[step], idle_onward):
             message = "is on a cycle that neither works nor waits, and no growing slot bounds it"
