@@ -1,0 +1,160 @@
+"""What every config model has in common: strictness, and errors that fit on one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+
+from twinclock.errors import ConfigError
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+ListOf: TypeAlias = Annotated[tuple[T, ...], Strict(False)]
+"""A YAML list, kept as a tuple; only the sequence type is lenient, its items are not."""
+ImportPath: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+"""`package.module:name`, something that the user brings along."""
+
+
+class Section(BaseModel):
+    """A part of the configuration: nothing coerced, nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+class WrongKeyError(ValueError):
+    """For validators that look at several keys: which of them is wrong, and the line about it."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+def parse_section(model_type: type[M], mapping: Mapping[str, Any], where: str, *, under: str = "") -> M:
+    """`mapping` as a `model_type`. ConfigError, one line that holds every problem.
+
+    `where` names the file (or whatever else the values are from) and `under` the key that the
+    mapping stands under, both for the message only: `demo.yaml: sim.costs.setup: got …`.
+    """
+    try:
+        return model_type.model_validate(mapping)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(text for _, text in problems(error, model_type, under))) from None
+
+
+def problems(error: ValidationError, model_type: type[BaseModel], under: str = "") -> Iterator[tuple[str, str]]:
+    """Each problem of a failed validation: the path of its key, and the line about it without the place."""
+    for each in error.errors(include_url=False):
+        keys, owner = _locate(model_type, each["loc"])
+        if each["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            keys.append("kind")
+        if isinstance(cause := each.get("ctx", {}).get("error"), WrongKeyError):
+            keys.append(cause.key)
+        path = ".".join(([under] if under else []) + keys) or "(top level)"
+        yield path, f"{path}: {_describe(each, keys, owner)}"
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Which of the known names the user may have meant, as the end of a sentence."""
+    close = get_close_matches(name, known, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(known)}" if known else "nothing is known here"
+
+
+def shown(value: object) -> str:
+    """A value in a message: as YAML would have it, cut to a readable length."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "invalid_key": "a string as key",
+    "list_type": "a list",
+    "model_attributes_type": "a mapping",
+    "model_type": "a mapping",
+    "string_too_short": "a string that is not empty",
+    "string_type": "a string",
+    "tuple_type": "a list",
+}
+_BOUNDS = {
+    "greater_than": (">", "gt"),
+    "greater_than_equal": (">=", "ge"),
+    "less_than": ("<", "lt"),
+    "less_than_equal": ("<=", "le"),
+}
+
+
+def _describe(problem: Any, keys: list[str], owner: type[BaseModel] | None) -> str:
+    kind, context, value = problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind == "extra_forbidden":
+        known = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
+        return f"unknown key (got {shown(value)}); {nearest(keys[-1], known)}"
+    if kind == "missing":
+        return "missing, and it has no default"
+    if kind == "union_tag_not_found":
+        return "missing; say which kind is meant"
+    if kind == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+        return f"got {shown(context['tag'])}, expected one of {', '.join(tags)}"
+    if kind == "value_error":
+        text = str(context["error"])
+        return f"got {shown(value)}, {text}" if text.startswith("expected") else text
+    if kind in _BOUNDS:
+        sign, bound = _BOUNDS[kind]
+        return f"got {shown(value)}, expected a number {sign} {context[bound]:g}"
+    if kind == "literal_error":
+        choices = context["expected"].replace(" or ", ", ").replace("'", "")
+        return f"got {shown(value)}, expected {'one of ' if ',' in choices else ''}{choices}"
+    if kind == "string_pattern_mismatch":
+        return f"got {shown(value)}, expected package.module:name"
+    if kind == "too_short":
+        return f"got {shown(value)}, expected at least {context['min_length']} item(s)"
+    return f"got {shown(value)}, expected {_EXPECTED.get(kind, problem['msg'])}"
+
+
+def _locate(model_type: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
+    """The keys as the user wrote them (pydantic mixes in the kinds of unions), and the model they end in."""
+    keys: list[str] = []
+    options: list[type[BaseModel]] = [model_type]
+    owner: type[BaseModel] | None = model_type
+    for part in loc:
+        if len(options) > 1 and (chosen := [o for o in options if part in _kinds(o)]):
+            options = chosen  # the tag of a union: no key of the user's
+            owner = chosen[0]
+            continue
+        keys.append(str(part))
+        owner = options[0] if options else None
+        if isinstance(part, int) or owner is None:
+            continue  # an index: the options are those of the list's items already
+        field = next((f for name, f in owner.model_fields.items() if part in (name, f.alias)), None)
+        options = list(_models(field.annotation)) if field else []
+    return keys, owner
+
+
+def _kinds(model_type: type[BaseModel]) -> tuple[Any, ...]:
+    field = model_type.model_fields.get("kind")
+    return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models somewhere inside a type: through optional, union, list and annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, UnionType, Annotated, tuple, list):
+        for each in get_args(annotation):
+            yield from _models(each)
