@@ -29,6 +29,10 @@ class GraphError(UserError):
         self.problems = tuple(problems)
 
 
+class Interrupted(KeyboardInterrupt):
+    """The user interrupted a run; the message says whether and how it can go on."""
+
+
 class ProtocolError(Exception):
     """An executor broke its contract with the interpreter (not: a stage failed)."""
 

@@ -1,0 +1,282 @@
+"""The configuration of a run: what a user writes in YAML, or says in Python with the same models.
+
+Nothing is coerced and no unknown key is let through. Durations are seconds, or `<int>s|m|h|d|w|y`.
+The sections `sim` and `real` belong to the executors, which validate them with `parse_section`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, ValidationError, model_validator
+
+from twinclock.dataset import TableConfig
+from twinclock.durations import Delay, Duration
+from twinclock.errors import ConfigError
+from twinclock.pipeline import Variant
+from twinclock.policies.batching import FixedBatchingConfig
+from twinclock.policies.evaluation import METRICS, EvaluationPlan
+from twinclock.policies.overlap import OverlapConfig
+from twinclock.policies.selection import NewDataConfig
+from twinclock.policies.triggers import TriggerConfig
+from twinclock.section import ImportPath, ListOf, Section, WrongKeyError, parse_section, problems, shown
+from twinclock.yaml_text import override, read_yaml, write_yaml
+
+__all__ = ["Config", "config_hash", "dump_yaml", "load_config", "parse_section"]
+
+
+class UniformDataConfig(Section):
+    """Modelled samples at equal distances; they have no features, so only the simulator can use them."""
+
+    kind: Literal["uniform"] = "uniform"
+    num_samples: int = Field(gt=0)
+    every: Duration
+    """Data time from one sample to the next."""
+    start: float = 0.0
+    """Data time of the first sample."""
+    chunk: int = Field(default=10_000, gt=0)
+    """Samples ingested at a time."""
+
+
+class PoissonDataConfig(Section):
+    """Modelled samples at random (exponential) distances; for the simulator only."""
+
+    kind: Literal["poisson"] = "poisson"
+    num_samples: int = Field(gt=0)
+    every: Duration
+    """Mean data time from one sample to the next."""
+    start: float = 0.0
+    """Data time before the first sample."""
+    chunk: int = Field(default=10_000, gt=0)
+    """Samples ingested at a time."""
+
+
+DataConfig: TypeAlias = Annotated[TableConfig | UniformDataConfig | PoissonDataConfig, Field(discriminator="kind")]
+
+
+class LiveConfig(Section):
+    """Live mode: data time runs with the clock."""
+
+    speed_up: float = Field(default=1.0, gt=0)
+    """Seconds of data time per second of clock time."""
+
+
+class RetryConfig(Section):
+    """What happens when a stage run fails or takes too long."""
+
+    attempts: int = Field(default=1, gt=0)
+    """How often it is tried in all."""
+    backoff: Delay = 1.0
+    """Clock seconds before the second attempt; doubled before each further one."""
+
+
+class LogisticConfig(Section):
+    """Logistic regression."""
+
+    kind: Literal["logistic"] = "logistic"
+
+
+class MlpConfig(Section):
+    """A multi-layer perceptron."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: ListOf[Annotated[int, Field(gt=0)]] = (64,)
+    """Width of each hidden layer."""
+
+
+class ImportedModelConfig(Section):
+    """A user's own model class."""
+
+    kind: Literal["import"] = "import"
+    path: ImportPath
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments for the class."""
+
+
+ModelConfig: TypeAlias = Annotated[LogisticConfig | MlpConfig | ImportedModelConfig, Field(discriminator="kind")]
+
+
+class OptimizerConfig(Section):
+    """How the weights are stepped."""
+
+    kind: Literal["adam", "sgd"] = "adam"
+    lr: float = Field(default=0.001, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+
+
+class TrainingConfig(Section):
+    """One training: what, for how long, and on how much hardware."""
+
+    model: ModelConfig = LogisticConfig()
+    epochs: int = Field(default=5, gt=0)
+    batch_size: int = Field(default=64, gt=0)
+    """Samples in a gradient step."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    start_from: Literal["scratch", "active"] = "scratch"
+    """Fresh weights, or those of the active model."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of a gradient; None: not clipped."""
+    trainer: ImportPath | None = None
+    """A user's own trainer; None: the built-in one."""
+    devices: int = Field(default=1, gt=0)
+    """Devices held by one training."""
+    timeout: Duration | None = None
+    """Clock seconds from the grant of the devices; None: no limit."""
+    retry: RetryConfig = RetryConfig(attempts=3)
+
+
+class EvaluationConfig(Section):
+    """What is evaluated, when, and how."""
+
+    plans: ListOf[EvaluationPlan] = ()
+    metrics: ListOf[str] = Field(default=("accuracy",), min_length=1)
+    evaluator: ImportPath | None = None
+    """A user's own evaluator, with its own metrics; None: the built-in one."""
+    at_once: int | None = Field(default=None, gt=0)
+    """Jobs of one plan that may run at the same time; None: as many as there are devices."""
+    timeout: Duration | None = None
+    """Clock seconds from the grant of the device; None: no limit."""
+    retry: RetryConfig = RetryConfig(attempts=2)
+
+    @model_validator(mode="after")
+    def _known_metrics(self) -> EvaluationConfig:
+        unknown = [metric for metric in self.metrics if metric not in METRICS]
+        if self.evaluator is None and unknown:
+            expected = f"{', '.join(METRICS)} (or an evaluator of your own)"
+            raise WrongKeyError("metrics", f"got {', '.join(unknown)}, expected {expected}")
+        return self
+
+
+class PatienceConfig(Section):
+    """How long the queues that rank behind training wait before they go first."""
+
+    evaluation: Duration = 600.0
+    """Clock seconds."""
+
+
+class ClusterConfig(Section):
+    """What computes."""
+
+    devices: int = Field(default=1, gt=0)
+    patience: PatienceConfig = PatienceConfig()
+
+
+class Config(Section):
+    """All that decides a run, but for the executor that it runs on."""
+
+    name: str = Field(default="run", min_length=1)
+    seed: int = Field(default=0, ge=0)
+    variant: Variant = "seed"
+    """Which stage graph: what happens beside what."""
+    mode: Literal["replay", "live"] = "replay"
+    """Data as fast as they are taken, or when their time comes."""
+    data: DataConfig = TableConfig(dataset="portal_rodents")
+    live: LiveConfig = LiveConfig()
+    batching: FixedBatchingConfig = FixedBatchingConfig()
+    trigger: TriggerConfig
+    selection: NewDataConfig = NewDataConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    overlap: OverlapConfig | None = None
+    """Set in the variant `overlapped`, and only there."""
+    sim: dict[str, Any] = Field(default_factory=dict)
+    """For the simulator; its own model says what may stand here."""
+    real: dict[str, Any] = Field(default_factory=dict)
+    """For the torch executor; its own model says what may stand here."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_overlap(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("variant") == "overlapped" and values.get("overlap") is None:
+            return {**values, "overlap": OverlapConfig()}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.overlap is not None and self.variant != "overlapped":
+            raise WrongKeyError("overlap", f"only for variant overlapped, got variant {self.variant}")
+        if self.training.devices > self.cluster.devices:
+            expected = f"expected at most cluster.devices, which is {self.cluster.devices}"
+            raise WrongKeyError("training.devices", f"got {self.training.devices}, {expected}")
+        return self
+
+
+def load_config(source: str | Path | Mapping[str, Any] | Config, *, overrides: Sequence[str] = ()) -> Config:
+    """A checked configuration from a YAML file, a mapping, or another configuration.
+
+    `overrides` are `path.to.key=value`, the value in YAML, applied in order. A relative `data.path`
+    is taken from the file's folder (in a mapping or an override: from the working directory), and is
+    absolute in the result. ConfigError is one line: file, key, value got, what was expected; for
+    several problems, all of them.
+    """
+    values, where = _read(source)
+    origins: dict[str, str] = {}
+    for assignment in overrides:
+        values, path = override(values, assignment)
+        origins[path] = f"--set {assignment}"
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        found: dict[str, list[str]] = {}
+        for path, text in problems(error, Config):
+            found.setdefault(_origin(path, origins, where), []).append(text)
+        raise ConfigError("; ".join(f"{place}: {'; '.join(texts)}" for place, texts in found.items())) from None
+    return _with_absolute_path(config)
+
+
+def config_hash(config: Config) -> str:
+    """A fingerprint (hex) of everything that the configuration says."""
+    text = json.dumps(_plain(config), sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def dump_yaml(config: Config) -> str:
+    """The configuration with every default spelt out, as YAML that `load_config` takes."""
+    return write_yaml(_plain(config))
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    return config.model_dump(mode="json", by_alias=True)
+
+
+def _read(source: str | Path | Mapping[str, Any] | Config) -> tuple[Mapping[str, Any], str]:
+    """What the user wrote, unchecked, and how to call its place."""
+    if isinstance(source, Config):
+        return _plain(source), "config"
+    if isinstance(source, Mapping):
+        return source, "config"
+    file = Path(source)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file, expected a YAML configuration") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{file}: can't be read ({reason}), expected a YAML configuration") from None
+    values = read_yaml(text, str(file))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: got {shown(values)}, expected a mapping of sections such as data and trigger")
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        values["data"] = {**data, "path": str(file.absolute().parent / data["path"])}
+    return values, str(file)
+
+
+def _origin(path: str, origins: Mapping[str, str], where: str) -> str:
+    """Which override set the key at `path`, or something above or below it; else the file."""
+    for overridden in reversed(list(origins)):
+        if f"{path}.".startswith(f"{overridden}.") or f"{overridden}.".startswith(f"{path}."):
+            return origins[overridden]
+    return where
+
+
+def _with_absolute_path(config: Config) -> Config:
+    if not isinstance(config.data, TableConfig) or config.data.path is None:
+        return config
+    data = config.data.model_copy(update={"path": str(Path(config.data.path).absolute())})
+    return config.model_copy(update={"data": data})
