@@ -1,0 +1,65 @@
+"""Live data: which samples have arrived by now, and when the pipeline should look again.
+
+Data time runs with the clock, `speed_up` seconds of data time a second, starting at the first sample.
+Both executors read the clock and ask here, so a paced replay and a simulated one arrive alike.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from twinclock.stream import ClockTime, DataTime, Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How data time and clock time go together."""
+
+    origin: DataTime
+    """Data time of the first sample, which arrives at clock time 0."""
+    speed_up: float
+    """Seconds of data time a second of clock time."""
+
+    def data_time(self, clock: ClockTime) -> DataTime:
+        """The data time that it is now; a rounding error early counts as on time."""
+        exact = self.origin + clock * self.speed_up
+        return DataTime(exact + abs(exact) * 1e-12 + 1e-9)
+
+    def clock_time(self, data_time: DataTime) -> ClockTime:
+        """The clock time at which a data time is reached."""
+        return ClockTime((data_time - self.origin) / self.speed_up)
+
+
+class Wake(NamedTuple):
+    """What WAIT_FOR_NEW_DATA should end with, and at which data time."""
+
+    outcome: Literal["ready", "deadline", "end"]
+    at: DataTime
+
+
+def arrived(stream: Stream, position: int, now: DataTime) -> int:
+    """The first position from `position` on that has not arrived by data time `now`."""
+    after = position
+    step = 1
+    # Galloping, so that a stream made lazily is not asked for its far end.
+    while after < stream.num_samples and stream.timestamp(after) <= now:
+        position, after = after + 1, after + step
+        step *= 2
+    stop = min(after, stream.num_samples)
+    return stream.first_at_or_after(math.nextafter(now, math.inf), position, stop)
+
+
+def wake(stream: Stream, position: int, batch_size: int, deadline: DataTime | None) -> Wake:
+    """When to look again from `position`: a full batch is there, or the last sample, or a deadline passes.
+
+    A deadline that passes while samples wait hands those over first (`ready`); one that passes while
+    none do is the outcome `deadline`. With no sample left to come: `end`, at the stream's last moment.
+    """
+    if position >= stream.num_samples:
+        return Wake("end", stream.timestamp(stream.num_samples - 1))
+    full = stream.timestamp(min(position + batch_size, stream.num_samples) - 1)
+    if deadline is None or full < deadline:
+        return Wake("ready", full)
+    return Wake("ready" if stream.timestamp(position) <= deadline else "deadline", deadline)

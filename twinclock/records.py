@@ -1,0 +1,308 @@
+"""What a run leaves behind: tables with one schema for both modes, made from the events of the run alone.
+
+A recorder watches events and commands go by and keeps rows; it never asks anybody anything, so the
+same journal always gives the same tables. Times ending in `_s` are seconds on the executor's clock;
+columns ending in `_ts` are data time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import polars as pl
+
+from twinclock.graph import BUILT_IN_OUTCOMES, ERROR_SLOT, Json
+from twinclock.messages import Acquire, Command, Ended, Event, Granted, Path, Placement, Release, Start, path_text
+from twinclock.stream import ClockTime
+
+Rows: TypeAlias = list[tuple[Any, ...]]
+
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "stage_runs": {
+        "id": pl.String,
+        "stage": pl.String,
+        "parent": pl.String,
+        "trigger": pl.Int64,
+        "batch": pl.Int64,
+        "attempt": pl.Int64,
+        "queued_s": pl.Float64,
+        "started_s": pl.Float64,
+        "ended_s": pl.Float64,
+        "data_ts": pl.Float64,
+        "device": pl.String,
+        "outcome": pl.String,
+        "error": pl.String,
+        "registers": pl.String,
+    },
+    "batches": {"batch": pl.Int64, "first": pl.Int64, "stop": pl.Int64, "last_ts": pl.Float64, "cut_s": pl.Float64},
+    "decisions": {
+        "batch": pl.Int64,
+        "first": pl.Int64,
+        "stop": pl.Int64,
+        "observation": pl.Float64,
+        "threshold": pl.Float64,
+        "verdict": pl.String,
+        "reason": pl.String,
+        "decided_s": pl.Float64,
+    },
+    "triggers": {
+        "trigger": pl.Int64,
+        "position": pl.Int64,
+        "first": pl.Int64,
+        "stop": pl.Int64,
+        "num_samples": pl.Int64,
+        "first_ts": pl.Float64,
+        "last_ts": pl.Float64,
+        "training_samples": pl.Int64,
+        "fired_s": pl.Float64,
+    },
+    "trainings": {
+        "id": pl.String,
+        "trigger": pl.Int64,
+        "outcome": pl.String,
+        "num_samples": pl.Int64,
+        "parent": pl.Int64,
+        "device": pl.String,
+        "queued_s": pl.Float64,
+        "granted_s": pl.Float64,
+        "started_s": pl.Float64,
+        "ended_s": pl.Float64,
+        "loss": pl.Float64,
+        "error": pl.String,
+    },
+    "models": {
+        "model": pl.Int64,
+        "parent": pl.Int64,
+        "first_ts": pl.Float64,
+        "last_ts": pl.Float64,
+        "num_samples": pl.Int64,
+        "size_bytes": pl.Int64,
+        "loss": pl.Float64,
+        "path": pl.String,
+        "stored_s": pl.Float64,
+    },
+    "evaluations": {
+        "plan": pl.Int64,
+        "model": pl.Int64,
+        "start_ts": pl.Float64,
+        "end_ts": pl.Float64,
+        "metric": pl.String,
+        "value": pl.Float64,
+        "num_samples": pl.Int64,
+        "evaluated_s": pl.Float64,
+    },
+    "faults": {
+        "id": pl.String,
+        "stage": pl.String,
+        "attempt": pl.Int64,
+        "outcome": pl.String,
+        "type": pl.String,
+        "message": pl.String,
+        "at_s": pl.Float64,
+    },
+    "devices": {
+        "resource": pl.String,
+        "unit": pl.String,
+        "holder": pl.String,
+        "requested_s": pl.Float64,
+        "granted_s": pl.Float64,
+        "released_s": pl.Float64,
+    },
+}
+"""Table → column → type. Nullable throughout; a table without rows has its columns all the same."""
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "batches": ("batch",),
+    "triggers": ("trigger",),
+    "models": ("model",),
+    "evaluations": ("plan", "model", "start_ts", "end_ts", "metric"),
+}
+"""What identifies a row, where a run and its resumed twin must agree row by row."""
+
+
+class _Held(NamedTuple):
+    path: Path
+    requested_s: float
+    granted_s: float | None
+    placement: Placement
+
+
+class Recorder:
+    """Turns events into rows; `take` hands over what has gathered since the last time."""
+
+    def __init__(self, last_ts: Callable[[int], float]) -> None:
+        """`last_ts`: position → data time, for the batches."""
+        self._last_ts = last_ts
+        self._open: dict[int, tuple[Start, ClockTime]] = {}
+        self._held: dict[int, _Held] = {}
+        self._held_at: dict[Path, _Held] = {}
+        self._batch_ts: dict[int, float] = {}
+        self._stage_runs: Rows = []
+        self._rows: dict[str, Rows] = {name: [] for name in SCHEMAS if name != "stage_runs"}
+        self.num_stage_runs = 0
+
+    @property
+    def num_gathered(self) -> int:
+        """Stage runs since the last `take`."""
+        return len(self._stage_runs)
+
+    def record(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
+        """Note what happened and what was asked for; called once for each event, in order."""
+        open_ = self._open
+        if type(event) is Ended:
+            opened = open_.pop(event.id, None)
+            if opened is not None:
+                start, started_s = opened
+                _, id_, path, stage, _, _, versions, placement, labels = start
+                _, outcome, values = event
+                error = values.get(ERROR_SLOT) if outcome in BUILT_IN_OUTCOMES else None
+                queued_s = self._held[id_].requested_s if stage.needs else started_s
+                self._stage_runs.append(
+                    (path, stage.operation, labels, versions, placement, queued_s, started_s, now, outcome, error)
+                )
+                if stage.operation in _NOTES:
+                    _NOTES[stage.operation](self, now, started_s, start, event)
+                if error is not None:
+                    self._note_fault(now, start, outcome, error)
+        elif type(event) is Granted:
+            held = self._held.get(event.id)
+            if held is not None and held.granted_s is None:
+                self._held[event.id] = self._held_at[held.path] = held._replace(
+                    granted_s=now, placement=event.placement
+                )
+        for command in commands:
+            kind = type(command)
+            if kind is Start:
+                open_[command.id] = (command, now)  # type: ignore[assignment, union-attr]
+            elif kind is Acquire:
+                self._held[command.id] = _Held(command.path, now, None, {})  # type: ignore[union-attr]
+            elif kind is Release:
+                self._note_released(now, self._held.pop(command.id))  # type: ignore[union-attr]
+
+    def take(self) -> dict[str, pl.DataFrame]:
+        """The rows gathered since the last call, as tables; the recorder keeps only what is still open."""
+        rows, self._stage_runs = self._stage_runs, []
+        self.num_stage_runs += len(rows)
+        tables = {"stage_runs": _table("stage_runs", self._stage_run_rows(rows))}
+        for name in self._rows:
+            tables[name] = _table(name, self._rows[name])
+            self._rows[name] = []
+        return tables
+
+    def _stage_run_rows(self, rows: Rows) -> Iterable[tuple[Any, ...]]:
+        parents: dict[Path, str] = {}
+        for path, operation, labels, versions, placement, queued_s, started_s, ended_s, outcome, error in rows:
+            around, name, number, attempt = path
+            parent = parents.get(around)
+            if parent is None:
+                parent = parents[around] = path_text(around)
+            batch, trigger = labels.get("batch"), labels.get("trigger")
+            serial = None if batch is None else batch["serial"]
+            yield (
+                f"{parent}{path_text((None, name, number, attempt))}",
+                operation,
+                parent or "/",
+                None if trigger is None else trigger["serial"],
+                serial,
+                attempt or 1,
+                queued_s,
+                started_s,
+                ended_s,
+                None if serial is None else self._batch_ts.get(serial),
+                ",".join(placement["device"]) if "device" in placement else None,
+                outcome,
+                None if error is None else error.get("message"),
+                " ".join(f"{name}@{version}" for name, version in versions.items()) or None,
+            )
+
+    def _note_fault(self, now: ClockTime, start: Start, outcome: str, error: Mapping[str, Json]) -> None:
+        attempt = start.path[3] if start.path is not None else 0
+        row = (path_text(start.path), start.stage.operation, attempt or 1, outcome)
+        self._rows["faults"].append((*row, error.get("type"), error.get("message"), now))
+
+    def _note_released(self, now: ClockTime, held: _Held) -> None:
+        self._held_at.pop(held.path, None)
+        if held.granted_s is not None:
+            holder = path_text(held.path)
+            self._rows["devices"].extend(
+                (resource, unit, holder, held.requested_s, held.granted_s, now)
+                for resource, units in held.placement.items()
+                for unit in units
+            )
+
+    def _note_batches(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
+        for batch in event.values.get("batches", ()):
+            first, stop = batch["first"], batch["stop"]
+            last_ts = self._last_ts(stop - 1) if stop > first else batch["watermark"]
+            self._batch_ts[batch["serial"]] = last_ts
+            self._rows["batches"].append((batch["serial"], first, stop, last_ts, now))
+
+    def _note_decisions(self, now: ClockTime, _started_s: ClockTime, start: Start, event: Ended) -> None:
+        for each in event.values.get("decisions", ()):
+            self._rows["decisions"].append(
+                (start.inputs["batch"]["serial"], each["first"], each["stop"], each["observation"],
+                 each["threshold"], each["verdict"], each["reason"], now)
+            )  # fmt: skip
+
+    def _note_trigger(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
+        trigger = event.values.get("trigger")
+        if trigger is not None:
+            recipe = event.values.get("training_set")
+            self._rows["triggers"].append(
+                (trigger["serial"], trigger["position"], trigger["first"], trigger["stop"], trigger["num_samples"],
+                 trigger["first_ts"], trigger["last_ts"], 0 if recipe is None else recipe["num_samples"], now)
+            )  # fmt: skip
+
+    def _note_admission(self, now: ClockTime, _started_s: ClockTime, start: Start, event: Ended) -> None:
+        """A dropped trigger is none: its row becomes a decision."""
+        if event.outcome == "dropped":
+            trigger = start.inputs["trigger"]
+            self._rows["triggers"] = [row for row in self._rows["triggers"] if row[0] != trigger["serial"]]
+            row = (trigger["first"], trigger["stop"], None, None, "dropped", "as many trainings run as may", now)
+            self._rows["decisions"].append((start.labels["batch"]["serial"], *row))
+
+    def _note_training(self, now: ClockTime, started_s: ClockTime, start: Start, event: Ended) -> None:
+        job, fit = start.inputs["job"], event.values.get("fit") or {}
+        error = event.values.get(ERROR_SLOT) or {}
+        held = self._held_at.get(start.path[0] if start.path else None)
+        parent = None if job["start_from"] is None else job["start_from"]["trigger"]
+        device = ",".join(start.placement.get("device", ()))
+        queued_s = None if held is None else held.requested_s
+        granted_s = None if held is None else held.granted_s
+        self._rows["trainings"].append(
+            (job["id"], job["trigger"], event.outcome, job["training_set"]["num_samples"], parent, device,
+             queued_s, granted_s, started_s, now, fit.get("loss"), error.get("message"))
+        )  # fmt: skip
+
+    def _note_model(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
+        model = event.values.get("model")
+        if model is not None:
+            self._rows["models"].append(
+                (model["trigger"], model["parent"], model["first_ts"], model["last_ts"], model["num_samples"],
+                 model["size_bytes"], model["loss"], model["path"], now)
+            )  # fmt: skip
+
+    def _note_scores(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
+        for score in event.values.get("scores", ()):
+            self._rows["evaluations"].append(
+                (score["plan"], score["model"], score["start"], score["end"], score["metric"], score["value"],
+                 score["num_samples"], now)
+            )  # fmt: skip
+
+
+_Note: TypeAlias = Callable[[Recorder, ClockTime, ClockTime, Start, Ended], None]
+_NOTES: Mapping[str, _Note] = {
+    "HANDLE_NEW_DATA": Recorder._note_batches,
+    "HANDLE_TRIGGERS_WITHIN_BATCH": Recorder._note_decisions,
+    "INFORM_SELECTOR_AND_TRIGGER": Recorder._note_trigger,
+    "ADMIT_TRIGGER": Recorder._note_admission,
+    "WAIT_FOR_TRAINING_COMPLETION": Recorder._note_training,
+    "STORE_TRAINED_MODEL": Recorder._note_model,
+    "EVALUATION_COMPLETED": Recorder._note_scores,
+}
+"""Operation → what its end adds to the tables besides the stage run itself."""
+
+
+def _table(name: str, rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:
+    return pl.DataFrame(list(rows), schema=dict(SCHEMAS[name]), orient="row")

@@ -1,0 +1,219 @@
+"""The stages that decide: pure functions, one for all executors.
+
+Each takes what its stage reads (`inputs`: slots, `registers`) and a context that never changes during
+a run, and gives the outcome and the values it writes. Nothing here reads a clock or the outside world,
+and none can tell whether the run is simulated; that is why a journal of outcomes can be replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+from twinclock.config import Config
+from twinclock.graph import Json
+from twinclock.messages import Start
+from twinclock.policies import evaluation, overlap, selection
+from twinclock.policies.batching import cut, first_batch_size
+from twinclock.policies.triggers import Fire, Observe, Samples, Trigger, build_trigger
+from twinclock.stream import DataTime, Stream
+
+Values: TypeAlias = Mapping[str, Json]
+Decision: TypeAlias = tuple[str, Values]
+"""(outcome, values)"""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every decision of a run may look at besides its inputs; the same from start to end."""
+
+    config: Config
+    stream: Stream
+
+    @cached_property
+    def trigger(self) -> Trigger:
+        """The trigger policy; its state is loaded from the register before every use."""
+        return build_trigger(self.config.trigger)
+
+    @cached_property
+    def untouched(self) -> Json:
+        """The state of a trigger policy that has seen nothing yet."""
+        return build_trigger(self.config.trigger).state_dict()
+
+
+def decide(context: Context, start: Start) -> Decision:
+    """The decision of a `decide` stage that was started."""
+    return DECISIONS[start.stage.operation](context, start.inputs, start.registers)
+
+
+def _done(_context: Context, _inputs: Values, _registers: Values) -> Decision:
+    return "done", {}
+
+
+def _get_selector_batch_size(context: Context, _inputs: Values, _registers: Values) -> Decision:
+    return context.config.mode, {"batch_size": first_batch_size(context.config.batching)}
+
+
+def _handle_new_data(_context: Context, inputs: Values, _registers: Values) -> Decision:
+    batches = cut(inputs["chunk"], inputs["batch_size"], inputs["next_batch"])
+    return "done", {"batches": batches, "next_batch": inputs["next_batch"] + len(batches)}
+
+
+def _handle_triggers_within_batch(context: Context, inputs: Values, registers: Values) -> Decision:
+    """Tell the trigger policy what has happened since it was last asked, then ask for its next answer."""
+    trigger = context.trigger
+    selector = registers["selector"] or selection.initial_state()
+    state = registers["policy"]
+    if state is None:
+        state = {"trigger": context.untouched, "fired": None, "triggers": 0, "costs": 0, "model": None}
+    trigger.load_state_dict(state["trigger"])
+    triggers = selector["serial"]
+    if state["fired"] is not None and triggers > state["triggers"]:
+        trigger.on_fire(state["fired"])
+    costs = registers["costs"]
+    unseen = costs["total"] - state["costs"]
+    for cost in costs["items"][-unseen:] if unseen else ():
+        trigger.on_training_cost(cost["num_samples"], cost["seconds"])
+    active = registers["active_model"]
+    model = None if active is None else active["trigger"]
+    if active is not None and model != state["model"]:
+        trigger.on_new_model(active)
+
+    batch, answers = inputs["batch"], inputs["answers"]
+    watermark = batch["watermark"]
+    samples = Samples(
+        stream=context.stream,
+        first=batch["first"],
+        stop=batch["stop"],
+        watermark=None if watermark is None else DataTime(watermark),
+    )
+    observed = inputs["observation"]
+    fresh = observed is not None and observed["serial"] == answers
+    answer = trigger.advance(samples, observed if fresh else None)
+    values: dict[str, Json] = {
+        "answers": answers + 1,
+        "decisions": [asdict(decision) for decision in answer.decisions],
+        "policy": {
+            "trigger": trigger.state_dict(),
+            "fired": answer.position if isinstance(answer, Fire) else None,
+            "triggers": triggers,
+            "costs": costs["total"],
+            "model": model,
+        },
+    }
+    if isinstance(answer, Fire):
+        return "fired", values | {"fire": {"position": answer.position, "reason": answer.reason}}
+    if isinstance(answer, Observe):
+        return "observe", values | {"request": {**answer.request, "serial": answers + 1}}
+    return "none", values
+
+
+def _inform_selector_and_trigger(context: Context, inputs: Values, registers: Values) -> Decision:
+    selector, trigger, training_set = selection.on_trigger(
+        registers["selector"] or selection.initial_state(),
+        inputs["fire"]["position"],
+        registers["skipped"],
+        config=context.config.selection,
+        seed=context.config.seed,
+        stream=context.stream,
+    )
+    if training_set is None:
+        return "empty", {"trigger": trigger, "selector": selector}
+    return "trigger", {"trigger": trigger, "training_set": training_set, "selector": selector}
+
+
+def _inform_selector_remaining_data(_context: Context, inputs: Values, registers: Values) -> Decision:
+    state = registers["selector"] or selection.initial_state()
+    return "done", {"selector": selection.on_remaining(state, inputs["batch"])}
+
+
+def _admit_trigger(context: Context, inputs: Values, registers: Values) -> Decision:
+    config = context.config.overlap
+    if config is None:
+        raise ValueError("only the variant `overlapped` admits triggers, and it always has a section `overlap`")
+    ended = {item["trigger"] for name in ("models", "skipped") for item in registers[name]["items"]}
+    admission = overlap.admit(
+        registers["pending"], inputs["trigger"], inputs["training_set"], ended, config, context.stream
+    )
+    values: dict[str, Json] = {"pending": admission.pending}
+    if admission.outcome == "dropped":
+        values["selector"] = selection.on_dropped(registers["selector"], inputs["trigger"])
+    if admission.outcome == "preempt":
+        values["victim"] = admission.victim
+    return admission.outcome, values
+
+
+def _claim_triggers(_context: Context, _inputs: Values, registers: Values) -> Decision:
+    claimed, pending = overlap.claim(registers["pending"])
+    if claimed is None:
+        return "nothing", {"pending": pending}
+    return "claimed", {"trigger": claimed["trigger"], "training_set": claimed["training_set"], "pending": pending}
+
+
+def _training_completed(_context: Context, inputs: Values, _registers: Values) -> Decision:
+    trigger, recipe, fit = inputs["trigger"], inputs["training_set"], inputs["fit"]
+    candidate = {
+        "trigger": trigger["serial"],
+        "parent": None if inputs["job"]["start_from"] is None else inputs["job"]["start_from"]["trigger"],
+        "first_ts": trigger["first_ts"],
+        "last_ts": trigger["last_ts"],
+        "num_samples": recipe["num_samples"],
+        "loss": fit["loss"],
+        "path": fit["path"],
+    }
+    cost = {"trigger": candidate["trigger"], "num_samples": recipe["num_samples"], "seconds": fit["held_s"]}
+    return "done", {"candidate": candidate, "costs": [cost]}
+
+
+def _training_skipped(_context: Context, inputs: Values, _registers: Values) -> Decision:
+    return "done", {"skipped": [selection.given_back(inputs["trigger"])]}
+
+
+def _evaluate(context: Context, inputs: Values, registers: Values) -> Decision:
+    jobs, planned = evaluation.plan_after_training(
+        context.config.evaluation.plans,
+        inputs["trigger"],
+        registers["models"]["items"],
+        context.stream,
+        context.config.evaluation.metrics,
+    )
+    return ("jobs", {"jobs": jobs, "planned": planned}) if jobs else ("nothing", {})
+
+
+def _post_evaluation(context: Context, inputs: Values, _registers: Values) -> Decision:
+    jobs = evaluation.plan_after_pipeline(
+        context.config.evaluation.plans,
+        inputs["models"]["items"],
+        inputs["planned"],
+        inputs["selector"] or selection.initial_state(),
+        context.stream,
+        context.config.evaluation.metrics,
+    )
+    return ("jobs", {"jobs": jobs}) if jobs else ("nothing", {})
+
+
+def _evaluation_completed(_context: Context, inputs: Values, _registers: Values) -> Decision:
+    job = inputs["evaluation_job"]
+    return "done", {"scores": [{"plan": job["plan"], "model": job["model"], **row} for row in inputs["result"]]}
+
+
+DECISIONS: Mapping[str, Callable[[Context, Values, Values], Decision]] = {
+    "INIT": _done,
+    "GET_SELECTOR_BATCH_SIZE": _get_selector_batch_size,
+    "REPLAY_DATA_DONE": _done,
+    "HANDLE_NEW_DATA": _handle_new_data,
+    "NEW_DATA_HANDLED": _done,
+    "HANDLE_TRIGGERS_WITHIN_BATCH": _handle_triggers_within_batch,
+    "INFORM_SELECTOR_AND_TRIGGER": _inform_selector_and_trigger,
+    "INFORM_SELECTOR_REMAINING_DATA": _inform_selector_remaining_data,
+    "ADMIT_TRIGGER": _admit_trigger,
+    "CLAIM_TRIGGERS": _claim_triggers,
+    "TRAINING_COMPLETED": _training_completed,
+    "TRAINING_SKIPPED": _training_skipped,
+    "EVALUATE": _evaluate,
+    "EVALUATION_COMPLETED": _evaluation_completed,
+    "POST_EVALUATION": _post_evaluation,
+    "DONE": _done,
+}
