@@ -1,0 +1,1 @@
+"""Real trainings with torch, in one worker process per device."""

@@ -1,0 +1,207 @@
+"""Trained models on disk: whole or not there at all, and checked when they are read.
+
+A model's folder holds
+
+| file | holds |
+|---|---|
+| model.safetensors | the weights |
+| encoding.json | how rows become inputs and classes (see `encoding`) |
+| lineage.json | SHA-256 of the other two, architecture, classes; of a stored model its entry in the records too |
+
+Nothing is ever unpickled. This module itself does not need torch, only reading and writing weights does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from real.encoding import Encoding
+from twinclock.config import ModelConfig
+from twinclock.errors import RunError
+from twinclock.graph import Json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1
+"""Version of the layout of a model's folder."""
+WEIGHTS = "model.safetensors"
+ENCODING = "encoding.json"
+LINEAGE = "lineage.json"
+_CHECKED = (WEIGHTS, ENCODING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredModel:
+    """A model as it was read from its folder."""
+
+    weights: Mapping[str, Tensor]
+    encoding: Encoding
+    config: ModelConfig
+    """What the model is built from."""
+    lineage: Json
+
+
+class ModelStore:
+    """The stored models of a run, each in a folder named after its trigger: `00003`."""
+
+    def __init__(self, root: Path) -> None:
+        """`root`: the folder that holds the models' folders; made with the first model."""
+        self.root = root
+
+    def folder(self, trigger: int) -> Path:
+        """Where the model of a trigger is, or would be."""
+        return self.root / f"{trigger:05d}"
+
+    def commit(self, candidate: Path, entry: Mapping[str, Json]) -> int:
+        """Make a trained model durable under the trigger that `entry` names; its size in bytes.
+
+        `candidate` is a folder that `write_model` wrote into; it is removed when the model is stored. What
+        `entry` says goes into the lineage. A model that is there already stays, so a commit may be
+        repeated. RunError names the file that is missing or corrupted.
+        """
+        final = self.folder(entry["trigger"])
+        if not final.exists():
+            lineage = read_lineage(candidate)
+            _verify(candidate, lineage)
+            described = {key: value for key, value in entry.items() if key != "size_bytes"}
+            with new_folder(final) as folder:
+                for name in _CHECKED:
+                    shutil.copyfile(candidate / name, folder / name)
+                _write_json(folder / LINEAGE, {**lineage, **described})
+                _verify(folder, lineage)
+        _verify(final, read_lineage(final))
+        shutil.rmtree(candidate, ignore_errors=True)
+        return sum((final / name).stat().st_size for name in (*_CHECKED, LINEAGE))
+
+    def load(self, trigger: int) -> StoredModel:
+        """A stored model. RunError as for `load_model`."""
+        return load_model(self.folder(trigger))
+
+    def list(self) -> list[Json]:
+        """The lineage of each stored model, oldest trigger first. RunError if one can't be read."""
+        folders = sorted(each for each in self.root.glob("*") if each.is_dir() and each.name.isdecimal())
+        return sorted((read_lineage(each) for each in folders), key=lambda lineage: int(lineage["trigger"]))
+
+
+def write_model(folder: Path, weights: Mapping[str, Tensor], encoding: Encoding, config: ModelConfig) -> None:
+    """Write a trained model's files into an existing folder."""
+    from safetensors.torch import save_file
+
+    # clones: tensors that share memory are one in torch, but safetensors refuses them
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}, folder / WEIGHTS)
+    _write_json(folder / ENCODING, encoding.to_json())
+    lineage = {
+        "format": FORMAT,
+        "architecture": {
+            "model": config.model_dump(mode="json"),
+            "num_inputs": encoding.num_inputs,
+            "num_classes": encoding.num_classes,
+        },
+        "classes": list(encoding.classes),
+        "sha256": {name: _sha256(folder / name) for name in _CHECKED},
+    }
+    _write_json(folder / LINEAGE, lineage)
+
+
+def load_model(folder: Path) -> StoredModel:
+    """Read a model and check it. RunError names the file that is missing, corrupted or of another version."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    lineage = read_lineage(folder)
+    _verify(folder, lineage)
+    try:
+        return StoredModel(
+            weights=load_file(folder / WEIGHTS),
+            encoding=Encoding.from_json(json.loads((folder / ENCODING).read_text(encoding="utf-8"))),
+            config=TypeAdapter[ModelConfig](ModelConfig).validate_python(lineage["architecture"]["model"]),
+            lineage=lineage,
+        )
+    except (SafetensorError, ValidationError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder}: not a model that this version wrote ({type(error).__name__})") from error
+
+
+def read_lineage(folder: Path) -> Json:
+    """The lineage in a model's folder. RunError if it is missing, corrupted or of another version."""
+    file = folder / LINEAGE
+    try:
+        lineage = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{folder}: no {LINEAGE} here; expected the folder of a model") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: corrupted ({type(error).__name__}), expected a model's lineage as JSON") from None
+    if not isinstance(lineage, dict) or not isinstance(lineage.get("sha256"), dict):
+        raise RunError(f"{file}: corrupted, expected a model's lineage with its checksums")
+    if lineage.get("format") != FORMAT:
+        raise RunError(f"{file}: format {lineage.get('format')}, expected {FORMAT}")
+    return lineage
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """An empty folder that becomes `final`, durably and in one step, if all goes well; else it is gone.
+
+    If somebody else was faster, theirs stays and this one is dropped. Whoever writes at the same time
+    has a folder of their own: a process left over from a crash can't spoil what its successor writes.
+    """
+    unfinished = final.with_name(f"{final.name}.{os.getpid()}.tmp")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    for stale in final.parent.glob(f"{final.name}.*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        for file in unfinished.iterdir():
+            _fsync(file)
+        _fsync(unfinished)
+        try:
+            unfinished.rename(final)
+        except OSError:
+            if not final.exists():
+                raise
+        _fsync(final.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _verify(folder: Path, lineage: Mapping[str, Json]) -> None:
+    """RunError unless every file is the one that the lineage speaks of."""
+    for name in _CHECKED:
+        expected = lineage["sha256"].get(name)
+        try:
+            found = _sha256(folder / name)
+        except OSError as error:
+            raise RunError(f"{folder / name}: can't be read ({error.strerror or error})") from None
+        if found != expected:
+            raise RunError(
+                f"{folder / name}: corrupted model file (its SHA-256 begins with {found[:12]}, "
+                f"{LINEAGE} says {str(expected)[:12]})"
+            )
+
+
+def _write_json(file: Path, value: Json) -> None:
+    file.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,189 @@
+"""Training a model on a training set: the interface, and the built-in trainer that implements it.
+
+A trainer of the user's own (`training.trainer: package.module:Class`) is a class without arguments
+whose `fit` does what `Trainer.fit` says; it may use any torch loop, `Dataset` and collate function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from real.encoding import Encoding, fit_encoding
+from real.models import ModelError, build_model, check_outputs, inherit_weights, torch_device
+from real.store import StoredModel
+from twinclock.config import OptimizerConfig, TrainingConfig
+from twinclock.dataset import Columns
+
+_STEPS_A_LOOK = 50
+"""Steps after which losses are looked at; looking makes the CPU wait for a GPU."""
+_REMEDY = "try a smaller training.optimizer.lr, or set training.clip_norm"
+
+
+class StoppedError(Exception):
+    """A job was asked to stop, and did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a training is."""
+
+    epoch: int
+    """The epoch under way, counted from 1."""
+    num_epochs: int
+    step: int
+    """Gradient steps done, over all epochs."""
+    num_steps: int
+    loss: float
+    """Mean over the steps since the last report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingContext:
+    """All that a training may look at, and the way to say how it goes."""
+
+    rows: pl.DataFrame
+    """The training set: features and label of each sample, in the shuffled order of its recipe."""
+    columns: Columns
+    """The role of each column."""
+    config: TrainingConfig
+    seed: int
+    """For every random draw of the training; the same seed has to give the same weights."""
+    device: str
+    """`cpu` or `cuda`, with the number of the device: `cuda:0`."""
+    start_from: StoredModel | None
+    """The model to start from; None: from scratch."""
+    report: Callable[[Progress], None]
+    """Cheap enough for every step; what is too frequent is dropped."""
+    should_stop: Callable[[], bool]
+    """To be asked often (each step); once it is true, raise StoppedError."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What a training has come to."""
+
+    weights: Mapping[str, Tensor]
+    """The model's `state_dict`."""
+    encoding: Encoding
+    """What the model was trained with; kept with it."""
+    loss: float | None
+    """Mean training loss over the last epoch; finite."""
+    num_steps: int
+    """Gradient steps."""
+
+
+class Trainer(Protocol):
+    """Turns a training set into a model."""
+
+    def fit(self, context: TrainingContext) -> TrainingResult:
+        """Train. Raises StoppedError when asked to stop; anything else that it raises is the training's failure."""
+
+
+class TorchTrainer:
+    """Gradient descent on the cross-entropy, by minibatches, as `training:` in the configuration says.
+
+    Starting from a model, its encoding is extended (see `encoding`): its normalisation, inputs and
+    classes stay, and so do their weights; inputs and classes that are new begin with fresh weights. The
+    optimizer always begins anew. On a CPU the same context gives the same weights, bit by bit.
+    """
+
+    def fit(self, context: TrainingContext) -> TrainingResult:
+        """Train. ModelError if there are no samples, or if the loss or the weights stop being finite."""
+        rows, parent = context.rows, context.start_from
+        if rows.height == 0:
+            raise ModelError("the training set has 0 samples, expected at least one")
+        encoding = fit_encoding(rows, context.columns, extending=None if parent is None else parent.encoding)
+        device = torch_device(context.device)
+        features = torch.from_numpy(encoding.features(rows)).to(device)
+        labels = torch.from_numpy(encoding.labels(rows)).to(device)
+        with _seeded(context.seed, device):
+            model = build_model(context.config.model, num_inputs=encoding.num_inputs, num_classes=encoding.num_classes)
+            if parent is not None:
+                inherit_weights(model, parent.weights)
+            model.to(device)
+            loss = _descend(model, features, labels, encoding.num_classes, context)
+        return TrainingResult(
+            weights={name: tensor.cpu() for name, tensor in model.state_dict().items()},
+            encoding=encoding,
+            loss=loss,
+            num_steps=context.config.epochs * math.ceil(rows.height / context.config.batch_size),
+        )
+
+
+def _descend(model: nn.Module, features: Tensor, labels: Tensor, num_classes: int, context: TrainingContext) -> float:
+    """All epochs; the mean loss of the last one."""
+    config, num_samples = context.config, len(labels)
+    steps_per_epoch = math.ceil(num_samples / config.batch_size)
+    optimizer = _optimizer(config.optimizer, model)
+    order_rng = torch.Generator().manual_seed(context.seed)
+    losses: list[float] = []
+    step = 0
+    model.train()
+    for epoch in range(1, config.epochs + 1):
+        order = torch.randperm(num_samples, generator=order_rng).to(features.device)
+        losses = []
+        unseen: list[Tensor] = []
+        for chosen in torch.split(order, config.batch_size):
+            if context.should_stop():
+                raise StoppedError
+            outputs = model(features.index_select(0, chosen))
+            if step == 0:
+                check_outputs(outputs, len(chosen), num_classes, model)
+            loss = nn.functional.cross_entropy(outputs, labels.index_select(0, chosen))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+            if config.clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            unseen.append(loss.detach())
+            step += 1
+            if len(unseen) == _STEPS_A_LOOK or step == epoch * steps_per_epoch:
+                seen = torch.stack(unseen).tolist()
+                unseen = []
+                _check_finite(seen, len(losses), epoch, steps_per_epoch)
+                losses += seen
+                context.report(
+                    Progress(
+                        epoch=epoch,
+                        num_epochs=config.epochs,
+                        step=step,
+                        num_steps=config.epochs * steps_per_epoch,
+                        loss=sum(seen) / len(seen),
+                    )
+                )
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise ModelError(f"the weights are not finite after the last step, which is {step}; {_REMEDY}")
+    size_of_last = num_samples - config.batch_size * (steps_per_epoch - 1)
+    return (config.batch_size * sum(losses[:-1]) + size_of_last * losses[-1]) / num_samples
+
+
+def _optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
+    kind = torch.optim.Adam if config.kind == "adam" else torch.optim.SGD
+    return kind(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _check_finite(losses: list[float], num_before: int, epoch: int, steps_per_epoch: int) -> None:
+    for index, loss in enumerate(losses):
+        if not math.isfinite(loss):
+            minibatch = num_before + index + 1
+            step = (epoch - 1) * steps_per_epoch + minibatch
+            raise ModelError(
+                f"the loss is {loss} at step {step} (epoch {epoch}, minibatch {minibatch} of {steps_per_epoch}); "
+                f"{_REMEDY}"
+            )
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's global random streams begin at `seed`, and are afterwards what they were before."""
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        torch.manual_seed(seed)
+        yield
