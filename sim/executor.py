@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import simpy
 
@@ -52,85 +53,92 @@ class SimExecutor:
         """Set by `stop`: sources end with `stop`, and the pipeline drains."""
         self._bodies = bodies
         self._allocator = allocator
-        self._ready: deque[tuple[str, Event]] = deque()
-        self._ahead: dict[tuple[str, int, str], simpy.Event] = {}
-        """What lies ahead on the clock, by (pipeline, id, "end" or timer)."""
+        self._prompt: deque[tuple[str, Event]] = deque()
+        """What happened without time passing, to be handed over next."""
+        self._due: deque[simpy.Event] = deque()
+        """What the clock has reached; the value of each is (pipeline, event)."""
+        self._void: set[tuple[str, int, type[Event]]] = set()
+        """Ends and timers that are due or lie ahead, and must not be handed over any more."""
+        self._now = ClockTime(0.0)
+        self._collects_garbage = gc.isenabled()
+        gc.disable()  # a run makes millions of records and no cycles: looking for some would cost a third of the time
 
     def now(self) -> ClockTime:
         """Seconds of simulated time since the run's start."""
-        return ClockTime(self.environment.now)
+        return self._now
 
     def next(self) -> tuple[str, Event] | None:
         """Let simulated time pass until something is ready."""
-        ready, step = self._ready, self.environment.step
-        try:
-            while not ready:
-                step()
-        except simpy.core.EmptySchedule:
-            return None
-        return ready.popleft()
+        if self._prompt:
+            return self._prompt.popleft()
+        due, step = self._due, self.environment.step
+        while True:
+            try:
+                while not due:
+                    step()
+            except simpy.core.EmptySchedule:
+                return None
+            happened: Any = due.popleft().value
+            if not self._void or not self._forget(happened):
+                self._now = ClockTime(self.environment.now)
+                return happened  # type: ignore[no-any-return]  # SimPy's events hold anything; these, a pair
 
     def perform(self, command: Command) -> None:
         """Begin to carry out a command."""
-        kind = type(command)
-        if kind is Start:
-            self._start(command)  # type: ignore[arg-type]
-        elif kind is Acquire:
-            pipeline, id_, _, needs, queue = command  # type: ignore[misc]
-            self._hand_out(self._allocator.request((pipeline, id_), needs, queue, self.now()))
-        elif kind is Release:
-            self._hand_out(self._allocator.release((command.pipeline, command.id)))  # type: ignore[union-attr]
-        elif kind is Arm:
-            pipeline, id_, timer, delay_s = command  # type: ignore[misc]
-            self._later(delay_s, (pipeline, id_, timer), Fired(id_, timer))
-        elif kind is Disarm:
-            self._forget((command.pipeline, command.id, command.timer))  # type: ignore[union-attr]
-        elif kind is Cancel:
-            pipeline, id_ = command  # type: ignore[misc]
-            self.end_now((pipeline, id_), CANCELLED, _NOTHING)
-        elif kind is not Finish:
-            raise ProtocolError(f"unknown command {command!r}")
+        if type(command) is Start:
+            pipeline = command.pipeline
+            try:
+                seconds, outcome, values = self._bodies[pipeline][command.stage.operation](command, self)
+            except Exception as error:
+                self._prompt.append((pipeline, failure(command.id, error)))
+            else:
+                # tuple.__new__ gives the same Ended as Ended(…), at a third of its price
+                self._after(seconds, (pipeline, tuple.__new__(Ended, (command.id, outcome, values))))
+            return
+        match command:
+            case Acquire(pipeline, id_, _, needs, queue):
+                self._hand_out(self._allocator.request((pipeline, id_), needs, queue, self._now))
+            case Release(pipeline, id_):
+                self._hand_out(self._allocator.release((pipeline, id_)))
+            case Arm(pipeline, id_, timer, delay_s):
+                self._after(delay_s, (pipeline, Fired(id_, timer)))
+            case Disarm(pipeline, id_):
+                self._void.add((pipeline, id_, Fired))
+            case Cancel(pipeline, id_):
+                self.end_now((pipeline, id_), CANCELLED, _NOTHING)
+            case Finish():
+                pass
+            case _:
+                raise ProtocolError(f"unknown command {command!r}")
 
-    def end_now(self, key: Key, outcome: str, values: Mapping[str, Json]) -> bool:
-        """End a running stage run before its time; False if it had ended already."""
+    def end_now(self, key: Key, outcome: str, values: Mapping[str, Json]) -> None:
+        """End a stage run that has not ended before its time."""
         pipeline, id_ = key
-        if not self._forget((pipeline, id_, "end")):
-            return False
-        self._ready.append((pipeline, Ended(id_, outcome, values)))
-        return True
+        self._void.add((pipeline, id_, Ended))
+        self._prompt.append((pipeline, Ended(id_, outcome, values)))
 
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""
         self.stopping = True
 
     def close(self) -> None:
-        """Nothing is held that would have to be given up."""
+        """Nothing is held but the garbage collector's pause."""
+        if self._collects_garbage:
+            gc.enable()
 
-    def _start(self, start: Start) -> None:
-        pipeline, id_ = start.pipeline, start.id
-        try:
-            seconds, outcome, values = self._bodies[pipeline][start.stage.operation](start, self)
-        except Exception as error:
-            self._ready.append((pipeline, failure(id_, error)))
-            return
+    def _after(self, seconds: float, happens: tuple[str, Event]) -> None:
         if seconds > 0.0:
-            self._later(seconds, (pipeline, id_, "end"), Ended(id_, outcome, values))
+            simpy.Timeout(self.environment, seconds, happens).callbacks = [self._due.append]
         else:
-            self._ready.append((pipeline, Ended(id_, outcome, values)))
+            self._prompt.append(happens)
 
-    def _later(self, delay_s: float, key: tuple[str, int, str], event: Event) -> None:
-        timeout = self.environment.timeout(delay_s, (key, event))
-        self._ahead[key] = timeout
-        timeout.callbacks.append(self._happened)
-
-    def _happened(self, timeout: simpy.Event) -> None:
-        key, event = timeout.value
-        if self._ahead.get(key) is timeout:
-            del self._ahead[key]
-            self._ready.append((key[0], event))
-
-    def _forget(self, key: tuple[str, int, str]) -> bool:
-        return self._ahead.pop(key, None) is not None
+    def _forget(self, happened: tuple[str, Ended | Fired]) -> bool:
+        pipeline, event = happened
+        key = (pipeline, event.id, type(event))
+        if key not in self._void:
+            return False
+        self._void.remove(key)
+        return True
 
     def _hand_out(self, grants: list[Grant]) -> None:
-        self._ready.extend((pipeline, Granted(id_, placement)) for (pipeline, id_), placement in grants)
+        self._prompt.extend((pipeline, Granted(id_, placement)) for (pipeline, id_), placement in grants)

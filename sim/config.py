@@ -1,0 +1,82 @@
+"""The `sim:` section of a configuration: what things cost and how good models are, where time is modelled.
+
+The defaults are round figures for a small tabular model on one CPU core. They are not measured: a run
+that uses them says so in its summary.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from twinclock.section import Section
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class LinearCost(Section):
+    """Seconds = setup + samples / throughput."""
+
+    setup_s: Seconds
+    """Seconds that do not depend on the number of samples."""
+    samples_per_s: Rate
+    """Throughput on one device, samples a second (each epoch counts its samples again)."""
+
+
+class StoreCost(Section):
+    """Seconds = latency + bytes / bandwidth."""
+
+    latency_s: Seconds = 0.005
+    bytes_per_s: Rate = 200e6
+    model_bytes: Annotated[int, Field(ge=0)] = 100_000
+    """Size of a stored model, bytes."""
+
+
+class Costs(Section):
+    """How long each thing takes."""
+
+    decide_s: Seconds = 0.0002
+    """Seconds of every stage that only decides."""
+    connect_s: Seconds = 1.0
+    """Seconds until the cluster is there (INIT_CLUSTER_CONNECTION)."""
+    launch_s: Seconds = 0.002
+    """Seconds to hand a training to its device (RUN_TRAINING)."""
+    results_s: Seconds = 0.001
+    """Seconds to store the results of an evaluation (STORE_EVALUATION_RESULTS)."""
+    read: LinearCost = LinearCost(setup_s=0.0002, samples_per_s=50e6)
+    """Taking a chunk of data (REPLAY_DATA, FETCH_NEW_DATA)."""
+    training: LinearCost = LinearCost(setup_s=0.05, samples_per_s=40_000.0)
+    evaluation: LinearCost = LinearCost(setup_s=0.02, samples_per_s=500_000.0)
+    """Each interval of a job counts its samples; the setup counts once a job."""
+    store: StoreCost = StoreCost()
+    noise_sigma: Seconds = 0.09
+    """Log-normal sigma of training and evaluation times around the model; 0 switches the noise off."""
+    scaling_efficiency: Share = 0.9
+    """Share of the throughput of a second, third, … device that a training on several devices gets."""
+
+
+class DecayQuality(Section):
+    """Accuracy that grows with the training set and decays with the age of its newest sample.
+
+    accuracy = floor + (peak − floor) · n / (n + half_samples) · 2^(−age / half_life_s)
+    """
+
+    kind: Literal["decay"] = "decay"
+    peak: Share = 0.9
+    """Accuracy of a fresh model trained on unlimited data."""
+    floor: Share = 0.1
+    """Accuracy of a model that knows nothing any more."""
+    half_samples: Annotated[float, Field(ge=0)] = 1000.0
+    """Samples in the training set that give half of what there is to gain."""
+    half_life_s: Rate = 365 * 86_400.0
+    """Seconds of data time in which half of what was gained is lost."""
+
+
+class SimConfig(Section):
+    """Everything the simulated run needs beyond what both runs share."""
+
+    costs: Costs = Costs()
+    quality: DecayQuality = DecayQuality()

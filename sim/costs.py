@@ -1,0 +1,39 @@
+"""How long a training, an evaluation, a store takes: modelled seconds, with keyed noise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.config import Costs, LinearCost
+from twinclock.seeds import Purpose
+
+
+def linear_s(cost: LinearCost, num_samples: float) -> float:
+    """Seconds for `num_samples` samples."""
+    return cost.setup_s + num_samples / cost.samples_per_s
+
+
+def training_s(costs: Costs, num_samples: int, epochs: int, num_devices: int = 1) -> float:
+    """Seconds to train `epochs` epochs on `num_samples` samples, without noise.
+
+    A second device adds `scaling_efficiency` of a device's throughput, and so on.
+    """
+    devices = 1 + (num_devices - 1) * costs.scaling_efficiency
+    return costs.training.setup_s + epochs * num_samples / (costs.training.samples_per_s * devices)
+
+
+def store_s(costs: Costs) -> float:
+    """Seconds to make a model durable."""
+    return costs.store.latency_s + costs.store.model_bytes / costs.store.bytes_per_s
+
+
+def noise(sigma: float, seed: int, purpose: Purpose, *serial: int) -> float:
+    """A factor with median 1, log-normal, that depends on nothing but its key.
+
+    One more training in a run therefore leaves the noise of every other one as it was, and two
+    policies that train on the same trigger meet the same luck (common random numbers).
+    """
+    if sigma == 0.0:
+        return 1.0
+    key = np.random.SeedSequence(seed, spawn_key=(int(purpose), *serial))
+    return float(np.exp(sigma * np.random.default_rng(key).standard_normal()))

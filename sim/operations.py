@@ -1,0 +1,162 @@
+"""What every stage comes to in a simulated run: its seconds from the cost model, its values from the shared code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from sim.config import SimConfig
+from sim.costs import linear_s, noise, store_s, training_s
+from sim.executor import Body, Effect, SimExecutor
+from sim.quality import accuracy
+from twinclock import work
+from twinclock.allocator import Key
+from twinclock.graph import Json
+from twinclock.messages import Start
+from twinclock.seeds import Purpose
+from twinclock.stages import DECISIONS, Context, decide
+
+
+@dataclass(frozen=True, slots=True)
+class SimRun:
+    """One pipeline in a simulated world."""
+
+    context: Context
+    sim: SimConfig
+    trainings: dict[int, tuple[Key, float]] = field(default_factory=dict)
+    """Serial of the trigger → the stage run that waits for its training, and when that ends."""
+
+
+def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
+    """Operation → what doing it comes to, for one pipeline."""
+    run = SimRun(context, sim)
+    modelled: Mapping[str, Callable[[SimRun, Start, SimExecutor], Effect]] = {
+        "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
+        "REPLAY_DATA": _replay_data,
+        "FETCH_NEW_DATA": _fetch_new_data,
+        "WAIT_FOR_NEW_DATA": _wait_for_new_data,
+        "OBSERVE": _observe,
+        "RUN_TRAINING": _run_training,
+        "WAIT_FOR_TRAINING_COMPLETION": _wait_for_training_completion,
+        "STORE_TRAINED_MODEL": _store_trained_model,
+        "WAIT_FOR_EVALUATION_COMPLETION": _wait_for_evaluation_completion,
+        "STORE_EVALUATION_RESULTS": _store_evaluation_results,
+        "PREEMPT": _preempt,
+        "EXIT": _exit,
+    }
+    decide_s = sim.costs.decide_s
+
+    def decided(start: Start, _executor: SimExecutor) -> Effect:
+        outcome, values = decide(context, start)
+        return Effect(decide_s, outcome, values)
+
+    def bind(operation: str) -> Body:
+        return lambda start, executor: modelled[operation](run, start, executor)
+
+    return dict.fromkeys(DECISIONS, decided) | {operation: bind(operation) for operation in modelled}
+
+
+def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
+    devices = work.device_names("sim", run.context.config.cluster.devices)
+    return Effect(run.sim.costs.connect_s, "done", {"cluster": {"devices": list(devices)}})
+
+
+def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    outcome, values = work.replay_chunk(run.context, start.inputs, executor.stopping)
+    return Effect(_read_s(run, values), outcome, values)
+
+
+def _fetch_new_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    outcome, values = work.live_chunk(run.context, start.inputs, executor.now())
+    return Effect(_read_s(run, values), outcome, values)
+
+
+def _wait_for_new_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    if executor.stopping:
+        return Effect(0.0, "stop", {})
+    at, outcome, values = work.next_wake(run.context, start.inputs, start.registers)
+    return Effect(max(0.0, at - executor.now()), outcome, values)
+
+
+def _read_s(run: SimRun, values: Mapping[str, Json]) -> float:
+    chunk = values.get("chunk")
+    return 0.0 if chunk is None else linear_s(run.sim.costs.read, chunk["stop"] - chunk["first"])
+
+
+def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
+    request, model = start.inputs["request"], start.registers["active_model"]
+    stream = run.context.stream
+    begin, end = stream.timestamp(request["first"]), stream.timestamp(request["stop"] - 1)
+    value = None if model is None else accuracy(run.sim.quality, model, begin, end)
+    seconds = linear_s(run.sim.costs.evaluation, request["stop"] - request["first"])
+    return Effect(seconds, "done", {"observation": {**request, "value": value}})
+
+
+def _run_training(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    job = work.training_job(run.context.config, start, executor.now())
+    return Effect(run.sim.costs.launch_s, "started", {"job": job})
+
+
+def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    job, config = start.inputs["job"], run.context.config
+    num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
+    seconds = training_s(run.sim.costs, num_samples, epochs, config.training.devices)
+    seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
+    run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
+    fit = {
+        "num_samples": num_samples,
+        "epochs": epochs,
+        "loss": None,
+        "path": job["id"],
+        "held_s": executor.now() - job["started_s"] + seconds,
+    }
+    return Effect(seconds, "trained", {"fit": fit})
+
+
+def _store_trained_model(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
+    model = work.stored_model(start.inputs["candidate"], run.sim.costs.store.model_bytes)
+    return Effect(store_s(run.sim.costs), "done", {"model": model, "active_model": model, "models": [model]})
+
+
+def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
+    job, costs = start.inputs["evaluation_job"], run.sim.costs
+    num_samples = sum(each["stop"] - each["first"] for each in job["intervals"])
+    first_start_ms = int(job["intervals"][0]["start"] * 1000) & 0xFFFFFFFFFFFF
+    luck = noise(
+        costs.noise_sigma,
+        run.context.config.seed,
+        Purpose.EVALUATION_NOISE,
+        job["model"],
+        job["plan"],
+        first_start_ms,
+    )
+    result = [
+        {
+            "start": each["start"],
+            "end": each["end"],
+            "metric": metric,
+            "value": accuracy(run.sim.quality, job["lineage"], each["start"], each["end"])
+            if each["stop"] > each["first"]
+            else None,
+            "num_samples": each["stop"] - each["first"],
+        }
+        for each in job["intervals"]
+        for metric in job["metrics"]
+    ]
+    return Effect(linear_s(costs.evaluation, num_samples) * luck, "done", {"result": result})
+
+
+def _store_evaluation_results(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
+    return Effect(run.sim.costs.results_s, "done", {})
+
+
+def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    """Stop the victim's training, wherever it stands; one that has ended already is left as it is."""
+    key, ends_s = run.trainings.get(start.inputs["victim"], (None, 0.0))
+    if key is not None and executor.now() < ends_s:
+        executor.end_now(key, "superseded", {})
+    return Effect(run.sim.costs.launch_s, "done", {})
+
+
+def _exit(_run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
+    return Effect(0.0, "done", {})

@@ -1,0 +1,75 @@
+"""The simulator as an executor that `twinclock` finds by its entry point `sim`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from sim.arrivals import PoissonStream
+from sim.config import SimConfig
+from sim.quality import METRICS
+from twinclock.allocator import Allocator
+from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
+from twinclock.dataset import load_table
+from twinclock.executor import Executor
+from twinclock.section import parse_section
+from twinclock.stages import Context
+from twinclock.stream import ClockTime, Stream, UniformStream
+from twinclock.watch import Watcher
+from twinclock.work import device_names
+
+section: type[BaseModel] = SimConfig
+is_resumable = False
+
+
+def unsupported(config: Config) -> list[str]:
+    """What can't be simulated: metrics that the quality model has no formula for, a user's own evaluator."""
+    parse_section(SimConfig, config.sim, config.name, under="sim")
+    return [
+        f"evaluation.metrics: got {metric}, expected {', '.join(METRICS)}"
+        for metric in config.evaluation.metrics
+        if metric not in METRICS
+    ]
+
+
+def open_stream(config: Config) -> Stream:
+    """Modelled arrivals, or the timestamps of a data set."""
+    data = config.data
+    if isinstance(data, UniformDataConfig):
+        return UniformStream(data.num_samples, data.every, data.start)
+    if isinstance(data, PoissonDataConfig):
+        return PoissonStream(data.num_samples, data.every, data.start, config.seed)
+    return load_table(data).stream()
+
+
+def devices(config: Config) -> tuple[str, ...]:
+    """As many as the configuration says: modelled devices are always there."""
+    return device_names("sim", config.cluster.devices)
+
+
+def notes(config: Config) -> Mapping[str, Any]:
+    """Whether the costs and the quality model are the uncalibrated defaults."""
+    sim = parse_section(SimConfig, config.sim, config.name, under="sim")
+    defaults = SimConfig()
+    uncalibrated = [name for name in ("costs", "quality") if getattr(sim, name) == getattr(defaults, name)]
+    return {"uncalibrated": uncalibrated}
+
+
+def open(
+    context: Context,
+    allocator: Allocator,
+    *,
+    pipeline: str,
+    folder: Path | None,
+    from_clock: ClockTime,
+    watcher: Watcher,
+) -> Executor:
+    """A SimPy executor for one run."""
+    from sim.executor import SimExecutor
+    from sim.operations import bodies
+
+    sim = parse_section(SimConfig, context.config.sim, context.config.name, under="sim")
+    return SimExecutor({pipeline: bodies(context, sim)}, allocator)
