@@ -319,7 +319,7 @@ BATCH = "/pipeline/replay_data/new_data/each_batch/[]"
 TRAIN = {
     "seed": f"{BATCH}/train_and_eval/training",
     "sequential": f"{BATCH}/train_and_eval/training",
-    "overlapped": f"{BATCH}/train_and_eval/claim_and_train/training",
+    "overlapped": f"{BATCH}/train_and_eval/claim_and_train/claimed/training",
 }
 LIVE_BATCH = BATCH.replace("replay_data", "wait_for_new_data")
 
@@ -494,7 +494,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         Scope,
         registers(models=Register()),
         {
-            ("register-race", f"{half}/train_and_eval/claim_and_train/training/STORE_TRAINED_MODEL")
+            ("register-race", f"{half}/train_and_eval/claim_and_train/claimed/training/STORE_TRAINED_MODEL")
             for half in (BATCH, LIVE_BATCH)
         },
         ("overlapped",),

@@ -39,36 +39,42 @@ class Code:
         "initial",
         "item",
         "kind",
-        "labels",
+        "label",
         "limit",
         "name",
         "needs",
         "next",
         "over",
+        "plain",
         "queue",
         "registers",
         "retry",
         "stage",
         "start",
         "timeout_s",
+        "walk",
     )
 
     kind: int
-    name: str | None
-    """The step's name; None for the body of a ForEach; "" for a body that adds nothing to the path."""
+    name: str
+    """The step's name; "" for a body."""
     next: Mapping[str, Code | str]
     """Step of a Flow: outcome → the next step, or the outcome to leave the flow with."""
-    labels: tuple[str, ...]
     fatal: bool
     """Does a failure of this node fail the ForEach or the Scope that it is a part of?"""
     needs: Mapping[str, int]
     queue: str
     timeout_s: float | None
     retry: Retry | None
+    plain: bool
+    """A stage that needs nothing, can't time out and is not retried: it starts as soon as it is entered."""
     stage: Stage
+    walk: Mapping[str, tuple[str, ...]]
+    """Plain step of a Flow: each outcome that leads to another plain step → the slots that it writes."""
     start: Code
     finally_: Code | None
     initial: Mapping[str, Json]
+    label: str | None
     growing: str | None
     body: Code
     over: str
@@ -78,13 +84,13 @@ class Code:
     exports: tuple[str, ...]
 
 
-def compile_graph(node: Node, name: str | None = "", labels: tuple[str, ...] = ()) -> Code:
+def compile_graph(node: Node, name: str = "") -> Code:
     """The tables for a graph that has passed the static check."""
     code = Code()
     code.name = name
-    code.labels = labels
-    code.next = {}
-    code.fatal = False
+    code.next, code.walk = {}, {}
+    code.fatal = code.plain = False
+    code.finally_ = None
     code.needs, code.queue, code.timeout_s, code.retry = {}, "", None, None
     if not isinstance(node, Spawn):
         code.needs, code.queue, code.timeout_s = node.needs, node.queue, node.timeout_s
@@ -93,34 +99,38 @@ def compile_graph(node: Node, name: str | None = "", labels: tuple[str, ...] = (
         case Stage():
             code.kind = STAGE
             code.stage = node
+            code.plain = not node.needs and node.timeout_s is None and code.retry is None
         case Flow():
             code.kind = FLOW
-            _compile_flow(code, node, labels)
+            _compile_flow(code, node)
         case ForEach():
             code.kind = FOR_EACH
             code.over, code.item, code.limit = node.over, node.item, node.limit
-            code.body = compile_graph(node.body, None, labels)
+            code.body = compile_graph(node.body)
             code.body.fatal = node.on_failure == "fail"
         case Scope():
             code.kind = SCOPE
             code.registers, code.exports = node.registers, node.exports
-            code.body = compile_graph(node.body, "", labels)
+            code.body = compile_graph(node.body)
         case Spawn():
             code.kind = SPAWN
-            code.body = compile_graph(node.body, "", labels)
+            code.body = compile_graph(node.body)
             code.body.fatal = node.on_failure == "fail"
     return code
 
 
-def _compile_flow(code: Code, node: Flow, labels: tuple[str, ...]) -> None:
-    inside = labels if node.label is None or node.label in labels else (*labels, node.label)
-    steps = {name: compile_graph(child, name, inside) for name, child in node.steps.items()}
+def _compile_flow(code: Code, node: Flow) -> None:
+    steps = {name: compile_graph(child, name) for name, child in node.steps.items()}
     for name, step in steps.items():
         row: dict[str, Code | str] = {FAILED: FAILED, TIMEOUT: FAILED}
         for outcome, target in node.edges.get(name, {}).items():
             left = exit_outcome(target)
             row[outcome] = steps[target] if left is None else left
         step.next = row
+    for step in steps.values():
+        if step.plain:
+            leads_on = {o: target for o, target in step.next.items() if isinstance(target, Code) and target.plain}
+            step.walk = {o: slots for o, slots in step.stage.outcomes.items() if o in leads_on}
     code.start = steps[node.start]
     code.finally_ = None if node.finally_ is None else steps[node.finally_]
-    code.initial, code.growing = node.initial, node.growing
+    code.initial, code.growing, code.label = node.initial, node.growing, node.label

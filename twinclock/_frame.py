@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from twinclock._compile import Code
@@ -47,35 +48,13 @@ class Cell:
 class Frame:
     """One entered node; what is set only for some kinds of node is said beside it."""
 
-    __slots__ = (
-        "armed",
-        "attempt",
-        "cells",
-        "code",
-        "doom",
-        "finishing",
-        "grown",
-        "id",
-        "kids",
-        "left",
-        "parent",
-        "path",
-        "placement",
-        "result",
-        "scope",
-        "slots",
-        "start",
-        "state",
-        "visits",
-    )
-
     id: int
     state: int
     scope: Frame | None
     """The innermost scope; None outside every scope."""
     cells: dict[str, Cell]
     placement: Placement
-    kids: dict[int, Frame]
+    kids: dict[Frame, None]
     """Composites: what is entered directly below, in order of entry."""
     visits: dict[str, int]
     """Flow: how often each step was entered."""
@@ -85,6 +64,16 @@ class Frame:
     """ForEach: the number of the next item."""
     start: Start
     """Stage: the command that started it, to be issued again after a crash."""
+    labels: Mapping[str, Json]
+    """What the records shall carry for stage runs here."""
+    armed: bool = False
+    """Its timeout runs."""
+    finishing: bool = False
+    """Flow: the finally step is running."""
+    doom: tuple[str, Json] | None = None
+    """What it will end with, whatever the stage runs inside answer: it was cancelled, or took too long."""
+    result: tuple[str, Json] | None = None
+    """Flow, Scope: what it has ended with, while something inside is still to end."""
 
     def __init__(self, code: Code, parent: Frame | None, path: Path, slots: dict[str, Json], attempt: int) -> None:
         self.code = code
@@ -92,13 +81,6 @@ class Frame:
         self.path = path
         self.slots = slots
         self.attempt = attempt
-        self.armed = False
-        self.finishing = False
-        """Flow: the finally step is running."""
-        self.doom: tuple[str, Json] | None = None
-        """What it will end with, whatever the stage runs inside answer: it was cancelled, or took too long."""
-        self.result: tuple[str, Json] | None = None
-        """Flow, Scope: what it has ended with, while something inside is still to end."""
 
 
 def rest_s(frame: Frame) -> float:

@@ -55,6 +55,8 @@ class Allocator:
         for resource, units in needs.items():
             if units > len(self._order.get(resource, ())):
                 raise ValueError(f"needs {units} {resource}; there are {len(self._order.get(resource, ()))} in all")
+        if not self._waiting and all(len(self._free[resource]) >= units for resource, units in needs.items()):
+            return [self._hand_over(key, needs)]
         self._serial += 1
         bisect.insort(self._waiting, _Request(now + self._patience_s.get(queue, 0.0), self._serial, key, needs))
         return self._grant()
@@ -66,9 +68,11 @@ class Allocator:
             self._waiting = [request for request in self._waiting if request.key != key]
         else:
             for resource, units in placement.items():
-                order = self._order[resource]
-                self._free[resource] = sorted((*self._free[resource], *units), key=order.__getitem__)
-        return self._grant()
+                free = self._free[resource]
+                free.extend(units)
+                if len(free) > len(units):
+                    free.sort(key=self._order[resource].__getitem__)
+        return self._grant() if self._waiting else []
 
     def adopt(self, key: Key, placement: Placement) -> None:
         """Take over units that were granted before this process started. ValueError if they are not free."""
@@ -90,13 +94,16 @@ class Allocator:
         for request in self._waiting:
             free = self._free
             if blocked.isdisjoint(request.needs) and all(len(free[r]) >= n for r, n in request.needs.items()):
-                placement = {resource: tuple(free[resource][:units]) for resource, units in request.needs.items()}
-                for resource, units in request.needs.items():
-                    del free[resource][:units]
-                self._held[request.key] = placement
-                grants.append(Grant(request.key, placement))
+                grants.append(self._hand_over(request.key, request.needs))
             else:
                 blocked.update(request.needs)
                 left.append(request)
         self._waiting = left
         return grants
+
+    def _hand_over(self, key: Key, needs: Mapping[str, int]) -> Grant:
+        placement = {resource: tuple(self._free[resource][:units]) for resource, units in needs.items()}
+        for resource, units in needs.items():
+            del self._free[resource][:units]
+        self._held[key] = placement
+        return Grant(key, placement)

@@ -105,7 +105,7 @@ class Flow:
     growing: str | None = None
     """A numeric slot that must have grown whenever a step is visited again (else: LivelockError)."""
     label: str | None = None
-    """A slot whose value goes with every stage run inside into the records (e.g. the trigger)."""
+    """A slot whose value, as the flow is entered, goes with every stage run inside into the records."""
     needs: Mapping[str, int] = field(default_factory=dict)
     queue: str = ""
     timeout_s: float | None = None

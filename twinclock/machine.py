@@ -79,6 +79,8 @@ class Machine:
         """
         out = self._out = []
         if type(event) is Ended:
+            if self._walk_on(event):
+                return out
             self._stage_ended(event)
         elif type(event) is Granted:
             frame = self._find(event.id)
@@ -161,6 +163,40 @@ class Machine:
                 self._write(frame, slots, values)
         self._end(frame, outcome, error)
 
+    def _walk_on(self, event: Ended) -> bool:
+        """From one plain stage of a flow to the next: what `_stage_ended`, `_end` and `_visit` come to then.
+
+        By far most events are of this kind, so this path makes no frame and calls nothing that it can
+        do without: the frame of the stage that ended becomes that of the next. False: take the long way.
+        """
+        id_, outcome, values = event
+        live = self._live
+        frame = live.get(id_)
+        if frame is None or frame.doom is not None:
+            return False
+        code = frame.code
+        slots = code.walk.get(outcome)
+        flow = frame.parent
+        if slots is None or flow is None or flow.finishing:
+            return False
+        if slots or values:
+            self._write(frame, slots, values)
+        del live[id_]
+        target = code.next[outcome]
+        assert isinstance(target, Code)
+        name, visits = target.name, flow.visits
+        number = visits.get(name, 0)
+        visits[name] = number + 1
+        if flow.code.growing is not None:
+            self._ensure_grown(flow, name, number)
+        frame.id = id_ = self._next_id
+        self._next_id = id_ + 1
+        frame.code = target
+        frame.path = (flow.path, name, number, 0)
+        live[id_] = frame
+        self._start(frame)
+        return True
+
     def _write(self, frame: Frame, slots: tuple[str, ...], values: Mapping[str, Json]) -> None:
         into = frame.slots
         for slot in slots:
@@ -180,7 +216,9 @@ class Machine:
             frame.armed = False
             self._cancel(frame, TIMEOUT, {"type": "timeout", "message": f"took longer than {frame.code.timeout_s} s"})
         elif frame is not None and event.timer == "backoff" and frame.state == RESTING and frame.doom is None:
-            self._drop(frame)
+            del self._live[frame.id]
+            if frame.parent is not None:
+                del frame.parent.kids[frame]
             path = None if frame.path is None else (*frame.path[:3], frame.attempt + 1)
             self._enter(
                 frame.code,
@@ -208,16 +246,21 @@ class Machine:
         placement: Placement,
         attempt: int = 1,
     ) -> None:
+        """Enter a node, and what follows at once inside it."""
         frame = Frame(code, parent, path, slots, attempt)
         frame.cells = cells
         frame.scope = scope
         frame.placement = placement
+        frame.labels = _NOTHING if parent is None else parent.labels
         frame.id = id_ = self._next_id
         self._next_id = id_ + 1
         self._live[id_] = frame
         if parent is not None:
-            parent.kids[id_] = frame
-        if code.needs:
+            parent.kids[frame] = None
+        if code.plain:
+            frame.state = RUNNING
+            self._start(frame)
+        elif code.needs:
             frame.state = WAITING
             self._out.append(Acquire(self.pipeline, id_, path, code.needs, code.queue))
         else:
@@ -225,66 +268,84 @@ class Machine:
 
     def _begin(self, frame: Frame) -> None:
         code = frame.code
+        kind = code.kind
         frame.state = RUNNING
         if code.timeout_s is not None:
             frame.armed = True
             self._out.append(Arm(self.pipeline, frame.id, "timeout", code.timeout_s))
-        kind = code.kind
         if kind == STAGE:
-            stage, slots, cells = code.stage, frame.slots, frame.cells
-            reads, registers = stage.reads, stage.reads_registers
-            frame.start = start = Start(
-                self.pipeline,
-                frame.id,
-                frame.path,
-                stage,
-                {name: slots[name] for name in reads} if reads else _NOTHING,
-                {name: cells[name].value for name in registers} if registers else _NOTHING,
-                {name: cells[name].version for name in registers} if registers else _NOTHING,
-                frame.placement,
-                {name: slots.get(name) for name in code.labels} if code.labels else _NOTHING,
-            )
-            self._out.append(start)
+            self._start(frame)
             return
         frame.kids = {}
         if kind == FLOW:
-            frame.slots.update(code.initial)
+            if code.initial:
+                frame.slots.update(code.initial)
+            if code.label is not None:
+                frame.labels = {**frame.labels, code.label: frame.slots[code.label]}
             frame.visits = {}
             frame.grown = {}
             self._visit(frame, code.start)
         elif kind == FOR_EACH:
             frame.left = 0
             self._fill(frame)
-        elif kind == SCOPE:
+        else:
             own = {name: Cell(register) for name, register in code.registers.items()}
             frame.cells = {**frame.cells, **own}
-            self._enter_body(code.body, frame, frame.path, frame.slots, frame)
-        elif kind == SPAWN:
-            scope = frame.scope
-            assert scope is not None  # the static check: a spawn stands inside a scope
-            self._enter_body(code.body, scope, frame.path, dict(frame.slots), scope)
-            self._agenda.append((frame, "done", None))
+            self._enter_body(code.body, frame, frame.path, frame.slots)
 
-    def _enter_body(self, body: Code, parent: Frame, path: Path, slots: dict[str, Json], scope: Frame) -> None:
-        inner = (path, "", 0, 1) if body.retry is not None else path
-        self._enter(body, parent, inner, slots, parent.cells, scope, parent.placement)
+    def _start(self, frame: Frame) -> None:
+        stage, slots, cells = frame.code.stage, frame.slots, frame.cells
+        reads, registers = stage.reads, stage.reads_registers
+        values = (
+            self.pipeline,
+            frame.id,
+            frame.path,
+            stage,
+            {name: slots[name] for name in reads} if reads else _NOTHING,
+            {name: cells[name].value for name in registers} if registers else _NOTHING,
+            {name: cells[name].version for name in registers} if registers else _NOTHING,
+            frame.placement,
+            frame.labels,
+        )
+        # tuple.__new__ gives the same Start as Start(*values), at a third of its price
+        frame.start = start = tuple.__new__(Start, values)
+        self._out.append(start)
 
     def _visit(self, flow: Frame, step: Code) -> None:
-        visits = flow.visits
-        name = step.name or ""
-        number = visits.get(name, 0)
-        visits[name] = number + 1
-        growing = flow.code.growing
-        if growing is not None:
-            now = flow.slots[growing]
-            if number and now <= flow.grown[name]:
-                where = path_text((flow.path, name, number, 0))
-                raise LivelockError(
-                    f"{where}: slot {growing!r} is still {now!r}; it must grow at each turn of the loop"
-                )
-            flow.grown[name] = now
-        path = (flow.path, name, number, 0 if step.retry is None else 1)
-        self._enter(step, flow, path, flow.slots, flow.cells, flow.scope, flow.placement)
+        """Enter a step of a flow; a spawn starts its body and is over at once, so the walk goes on."""
+        while True:
+            visits, name = flow.visits, step.name
+            number = visits.get(name, 0)
+            visits[name] = number + 1
+            if flow.code.growing is not None:
+                self._ensure_grown(flow, name, number)
+            if step.kind != SPAWN:
+                path = (flow.path, name, number, 0 if step.retry is None else 1)
+                self._enter(step, flow, path, flow.slots, flow.cells, flow.scope, flow.placement)
+                return
+            self._spawn(flow, step.body, (flow.path, name, number, 0))
+            target = step.next["done"]
+            if not isinstance(target, Code):
+                self._agenda.append((flow, target, None))
+                return
+            step = target
+
+    def _spawn(self, spawner: Frame, body: Code, path: Path) -> None:
+        scope = spawner.scope
+        assert scope is not None  # the static check: a spawn stands inside a scope
+        self._enter_body(body, scope, path, dict(spawner.slots))
+
+    def _enter_body(self, body: Code, scope: Frame, path: Path, slots: dict[str, Json]) -> None:
+        inner = path if body.retry is None else (path, "", 0, 1)
+        self._enter(body, scope, inner, slots, scope.cells, scope, scope.placement)
+
+    def _ensure_grown(self, flow: Frame, name: str, number: int) -> None:
+        growing = flow.code.growing or ""
+        now = flow.slots[growing]
+        if number and now <= flow.grown[name]:
+            where = path_text((flow.path, name, number, 0))
+            raise LivelockError(f"{where}: slot {growing!r} is still {now!r}; it must grow at each turn of the loop")
+        flow.grown[name] = now
 
     def _fill(self, each: Frame) -> None:
         """Start copies until the limit is reached or no item is left; nothing left and nothing running: done."""
@@ -302,64 +363,71 @@ class Machine:
     # -- ending --------------------------------------------------------------------------------------
 
     def _end(self, frame: Frame, outcome: str, error: Json) -> None:
-        """`frame` has nothing running inside any more: finish it, or do what it still owes first."""
-        code = frame.code
-        if frame.doom is not None and not frame.finishing:
-            outcome, error = frame.doom
-        if code.kind == FLOW and code.finally_ is not None and not frame.finishing and frame.state == RUNNING:
-            frame.finishing = True
-            frame.result = (outcome, error)
-            self._visit(frame, code.finally_)
-            return
-        if frame.armed:
-            frame.armed = False
-            self._out.append(Disarm(self.pipeline, frame.id, "timeout"))
-        if code.needs and frame.state != RESTING:
-            self._out.append(Release(self.pipeline, frame.id))
-        retry = code.retry
-        if retry is not None and outcome in retry.on and frame.attempt < retry.max_attempts:
-            frame.state = RESTING
-            frame.doom = None
-            frame.finishing = False
-            self._out.append(Arm(self.pipeline, frame.id, "backoff", rest_s(frame)))
-            return
-        self._drop(frame)
-        if error is not None or outcome in BUILT_IN_OUTCOMES:
-            frame.slots[ERROR_SLOT] = error
-        elif code.kind == SCOPE:
-            for name in code.exports:
-                frame.slots[name] = frame.cells[name].value
-        parent = frame.parent
-        if parent is None:
-            self.finished = Finish(self.pipeline, outcome, error)
-            self._out.append(self.finished)
-        else:
-            self._child_ended(parent, frame, outcome, error)
+        """`frame` has nothing running inside any more: end it, and whatever ends with it, from the inside out."""
+        while True:
+            code = frame.code
+            if frame.doom is not None and not frame.finishing:
+                outcome, error = frame.doom
+            if code.finally_ is not None and not frame.finishing and frame.state == RUNNING:
+                frame.finishing = True
+                frame.result = (outcome, error)
+                self._visit(frame, code.finally_)
+                return
+            if frame.armed:
+                frame.armed = False
+                self._out.append(Disarm(self.pipeline, frame.id, "timeout"))
+            if code.needs and frame.state != RESTING:
+                self._out.append(Release(self.pipeline, frame.id))
+            if code.retry is not None and outcome in code.retry.on and frame.attempt < code.retry.max_attempts:
+                frame.state = RESTING
+                frame.doom = None
+                frame.finishing = False
+                self._out.append(Arm(self.pipeline, frame.id, "backoff", rest_s(frame)))
+                return
+            parent = frame.parent
+            del self._live[frame.id]
+            if error is not None or outcome in BUILT_IN_OUTCOMES:
+                frame.slots[ERROR_SLOT] = error
+            elif code.kind == SCOPE:
+                for name in code.exports:
+                    frame.slots[name] = frame.cells[name].value
+            if parent is None:
+                self.finished = Finish(self.pipeline, outcome, error)
+                self._out.append(self.finished)
+                return
+            del parent.kids[frame]
+            around = self._after_step if parent.code.kind == FLOW else self._after_copy
+            left = around(parent, code, outcome, error)
+            if left is None:
+                return
+            frame, (outcome, error) = parent, left
 
-    def _child_ended(self, parent: Frame, child: Frame, outcome: str, error: Json) -> None:
+    def _after_step(self, flow: Frame, step: Code, outcome: str, error: Json) -> tuple[str, Json] | None:
+        """A step of a flow has ended: enter the next, or say what the flow ends with."""
+        if flow.finishing:
+            if outcome in BUILT_IN_OUTCOMES and flow.result != (CANCELLED, None):
+                flow.result = (FAILED, error)
+            return flow.result
+        if flow.doom is not None:
+            return flow.doom
+        target = step.next[outcome]
+        if isinstance(target, Code):
+            self._visit(flow, target)
+            return None
+        return target, error if target == FAILED else None
+
+    def _after_copy(self, parent: Frame, body: Code, outcome: str, error: Json) -> tuple[str, Json] | None:
+        """A copy of a ForEach, or a part of a Scope, has ended: what its parent ends with, if it does."""
         code = parent.code
-        if code.kind == FLOW:
-            if parent.finishing:
-                failed = outcome in BUILT_IN_OUTCOMES and parent.result != (CANCELLED, None)
-                parent.result = (FAILED, error) if failed else parent.result
-                self._agenda.append((parent, *(parent.result or (outcome, error))))
-            elif parent.doom is not None:
-                self._agenda.append((parent, *parent.doom))
-            else:
-                target = child.code.next[outcome]
-                if isinstance(target, Code):
-                    self._visit(parent, target)
-                else:
-                    self._agenda.append((parent, target, error if target == FAILED else None))
-            return
-        if code.kind == SCOPE and child.code is code.body:
+        if code.kind == SCOPE and body is code.body:
             parent.result = (outcome, error)
-        if parent.doom is None and child.code.fatal and outcome in BUILT_IN_OUTCOMES:
+        if parent.doom is None and body.fatal and outcome in BUILT_IN_OUTCOMES:
             self._cancel(parent, FAILED, error)
         elif parent.doom is None and code.kind == FOR_EACH:
             self._fill(parent)
         elif not parent.kids:
-            self._agenda.append((parent, *(parent.doom or parent.result or (outcome, error))))
+            return parent.doom or parent.result or (outcome, error)
+        return None
 
     def _cancel(self, frame: Frame, outcome: str, error: Json) -> None:
         """Ask everything inside to end; the frame ends with `outcome` once it all has."""
@@ -378,12 +446,7 @@ class Machine:
             self._out.append(Cancel(self.pipeline, frame.id))
             return
         elif frame.state == RUNNING and frame.kids:
-            for kid in list(frame.kids.values()):
+            for kid in list(frame.kids):
                 self._cancel(kid, CANCELLED, None)
             return
         self._agenda.append((frame, outcome, error))
-
-    def _drop(self, frame: Frame) -> None:
-        del self._live[frame.id]
-        if frame.parent is not None:
-            del frame.parent.kids[frame.id]

@@ -330,18 +330,27 @@ def _claim_and_train(options: GraphOptions, evaluation_jobs: Node) -> Flow:
                 writes_registers=("pending",),
                 needs={"admission": 1},
             ),
-            "training": _training(options),
-            "TRAINING_SKIPPED": _training_skipped(),
+            "claimed": Flow(
+                start="training",
+                label="trigger",
+                steps={"training": _training(options), "TRAINING_SKIPPED": _training_skipped()},
+                edges={
+                    "training": {
+                        "done": leave("trained"),
+                        "superseded": leave("nothing"),
+                        "failed": "TRAINING_SKIPPED",
+                    },
+                    "TRAINING_SKIPPED": {"done": leave("nothing")},
+                },
+            ),
         },
         edges={
-            "CLAIM_TRIGGERS": {"claimed": "training", "nothing": leave("nothing")},
-            "training": {"done": leave("trained"), "superseded": leave("nothing"), "failed": "TRAINING_SKIPPED"},
-            "TRAINING_SKIPPED": {"done": leave("nothing")},
+            "CLAIM_TRIGGERS": {"claimed": "claimed", "nothing": leave("nothing")},
+            "claimed": {"trained": leave("trained"), "nothing": leave("nothing")},
         },
     )
     return Flow(
         start="claim_and_train",
-        label="trigger",
         steps={"claim_and_train": holds_slot, "post_train": _evaluation(evaluation_jobs)},
         edges={
             "claim_and_train": {"trained": "post_train", "nothing": leave("done")},
@@ -419,6 +428,7 @@ def _training_skipped() -> Stage:
 def _evaluation(evaluation_jobs: Node) -> Flow:
     return Flow(
         start="EVALUATE",
+        label="trigger",
         steps={
             "EVALUATE": _decide(
                 operation="EVALUATE",

@@ -121,6 +121,10 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 """What identifies a row, where a run and its resumed twin must agree row by row."""
 
 
+_PATH_COLUMN: Mapping[str, int] = {"faults": 0, "devices": 2}
+"""Table → the column that holds a path until the table is made."""
+
+
 class _Held(NamedTuple):
     path: Path
     requested_s: float
@@ -184,28 +188,27 @@ class Recorder:
         """The rows gathered since the last call, as tables; the recorder keeps only what is still open."""
         rows, self._stage_runs = self._stage_runs, []
         self.num_stage_runs += len(rows)
-        tables = {"stage_runs": _table("stage_runs", self._stage_run_rows(rows))}
-        for name in self._rows:
-            tables[name] = _table(name, self._rows[name])
+        texts = _PathTexts()
+        tables = {"stage_runs": _table("stage_runs", self._stage_run_rows(rows, texts))}
+        for name, gathered in self._rows.items():
+            if name in _PATH_COLUMN:
+                column = _PATH_COLUMN[name]
+                gathered = [(*row[:column], texts[row[column]], *row[column + 1 :]) for row in gathered]
+            tables[name] = _table(name, gathered)
             self._rows[name] = []
         return tables
 
-    def _stage_run_rows(self, rows: Rows) -> Iterable[tuple[Any, ...]]:
-        parents: dict[Path, str] = {}
+    def _stage_run_rows(self, rows: Rows, texts: _PathTexts) -> Iterable[tuple[Any, ...]]:
         for path, operation, labels, versions, placement, queued_s, started_s, ended_s, outcome, error in rows:
-            around, name, number, attempt = path
-            parent = parents.get(around)
-            if parent is None:
-                parent = parents[around] = path_text(around)
             batch, trigger = labels.get("batch"), labels.get("trigger")
             serial = None if batch is None else batch["serial"]
             yield (
-                f"{parent}{path_text((None, name, number, attempt))}",
+                texts[path],
                 operation,
-                parent or "/",
+                texts[path[0]] or "/",
                 None if trigger is None else trigger["serial"],
                 serial,
-                attempt or 1,
+                path[3] or 1,
                 queued_s,
                 started_s,
                 ended_s,
@@ -218,15 +221,14 @@ class Recorder:
 
     def _note_fault(self, now: ClockTime, start: Start, outcome: str, error: Mapping[str, Json]) -> None:
         attempt = start.path[3] if start.path is not None else 0
-        row = (path_text(start.path), start.stage.operation, attempt or 1, outcome)
+        row = (start.path, start.stage.operation, attempt or 1, outcome)
         self._rows["faults"].append((*row, error.get("type"), error.get("message"), now))
 
     def _note_released(self, now: ClockTime, held: _Held) -> None:
         self._held_at.pop(held.path, None)
         if held.granted_s is not None:
-            holder = path_text(held.path)
             self._rows["devices"].extend(
-                (resource, unit, holder, held.requested_s, held.granted_s, now)
+                (resource, unit, held.path, held.requested_s, held.granted_s, now)
                 for resource, units in held.placement.items()
                 for unit in units
             )
@@ -302,6 +304,22 @@ _NOTES: Mapping[str, _Note] = {
     "EVALUATION_COMPLETED": Recorder._note_scores,
 }
 """Operation → what its end adds to the tables besides the stage run itself."""
+
+
+class _PathTexts:
+    """Paths as text. Most paths share all but their last part with many others, so every part is made once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def __getitem__(self, path: Path) -> str:
+        if path is None:
+            return ""
+        text = self._known.get(id(path))  # by identity: a path is a nested tuple, and slow to hash
+        if text is None:
+            around, name, number, attempt = path
+            text = self._known[id(path)] = self[around] + path_text((None, name, number, attempt))
+        return text
 
 
 def _table(name: str, rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:

@@ -7,6 +7,7 @@ was stored late, the plan says so) is left for after the pipeline.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -29,9 +30,9 @@ from twinclock.policies.intervals import (
     completed_bounds,
     composite,
     in_order,
+    indices_in_use,
     intervals,
     located,
-    models_in_use,
     trained,
 )
 from twinclock.stream import Stream
@@ -79,15 +80,12 @@ def plan_after_training(
     the trigger cut between them.
     """
     ordered = in_order(models)
-    pairs = []
+    pairs: list[_Pairs] = []
     for number, plan in enumerate(plans):
         if plan.when == "after_training":
             bounds, is_new = completed_bounds(plan, trigger, ordered, stream)
-            for model, asked in _asked(plan, ordered, bounds):
-                if model["trigger"] < trigger["serial"]:
-                    asked = asked & is_new
-                if model["trigger"] <= trigger["serial"]:
-                    pairs.append(_Pairs(number, model, _only(bounds, asked)))
+            own = bisect_left(ordered, trigger["serial"], key=lambda model: model["trigger"])
+            pairs += _asked(number, plan, ordered, bounds, own, is_new)
     jobs = _jobs(pairs, trigger["serial"], stream, stream.num_samples, metrics)
     return jobs, [[p.plan, p.model["trigger"], *bound] for p in pairs for bound in _listed(p.bounds)]
 
@@ -103,24 +101,33 @@ def plan_after_pipeline(
     """All that the plans ask for over the samples informed, less what the register `planned` holds already."""
     done = {tuple(row) for row in planned["items"]}
     ordered = in_order(models)
-    pairs = []
+    pairs: list[_Pairs] = []
     for number, plan in enumerate(plans):
         bounds = all_bounds(plan, stream, selector["informed"], ordered)
-        for model, asked in _asked(plan, ordered, bounds):
-            is_new = [(number, model["trigger"], *bound) not in done for bound in _listed(bounds)]
-            pairs.append(_Pairs(number, model, _only(bounds, asked & np.array(is_new, bool))))
+        everything = np.ones(len(bounds[0]), bool)
+        for each in _asked(number, plan, ordered, bounds, len(ordered) - 1, everything):
+            is_new = [(number, each.model["trigger"], *bound) not in done for bound in _listed(each.bounds)]
+            pairs.append(_Pairs(number, each.model, _only(each.bounds, np.array(is_new, bool))))
     return _jobs(pairs, None, stream, selector["informed"], metrics)
 
 
-def _asked(plan: EvaluationPlan, models: Sequence[Model], bounds: Bounds) -> Iterator[tuple[Model, NDArray[np.bool_]]]:
-    """Each model with a mask: the intervals on which the plan wants it."""
+def _asked(
+    number: int,
+    plan: EvaluationPlan,
+    models: Sequence[Model],
+    bounds: Bounds,
+    own: int,
+    is_new: NDArray[np.bool_],
+) -> Iterator[_Pairs]:
+    """The pairs that a plan wants: of the model at index `own` on every interval, of those before on new ones."""
     if plan.models == "all":
-        for model in models:
-            yield model, np.ones(len(bounds[0]), bool)
-    else:
-        in_use = models_in_use(models, plan.models, bounds[0])
-        for model in models:
-            yield model, np.array([each is model for each in in_use], bool)
+        for index, model in enumerate(models[: own + 1]):
+            yield _Pairs(number, model, bounds if index == own else _only(bounds, is_new))
+        return
+    in_use = indices_in_use(models, plan.models, bounds[0])
+    asked = (in_use >= 0) & ((in_use == own) | (is_new & (in_use < own)))
+    for index in np.unique(in_use[asked]).tolist():
+        yield _Pairs(number, models[index], _only(bounds, asked & (in_use == index)))
 
 
 def _only(bounds: Bounds, mask: NDArray[np.bool_]) -> Bounds:

@@ -8,7 +8,7 @@ the interval. Both take training as instantaneous, as published work does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
@@ -28,7 +28,7 @@ Which: TypeAlias = Literal["active", "trained"]
 Bounds: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Starts and ends of some intervals."""
 
-METRICS = ("accuracy",)
+METRICS = ("accuracy", "log_loss")
 """What the built-in evaluator can measure."""
 
 
@@ -87,11 +87,14 @@ def trained(models: Iterable[Model], key: float) -> Model | None:
 def models_in_use(models: Iterable[Model], which: Which, keys: NDArray[np.float64]) -> list[Model | None]:
     """The active, or trained, model for each key (an interval's start)."""
     ordered = in_order(models)
+    return [ordered[index] if index >= 0 else None for index in indices_in_use(ordered, which, keys).tolist()]
+
+
+def indices_in_use(ordered: Sequence[Model], which: Which, keys: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The same as indices into the models, which are in order; -1 where there is none."""
     # the data of a newer trigger never end earlier, so the order by trigger is one by time
     indices = np.searchsorted([model["last_ts"] for model in ordered], keys, side="left") - 1
-    if which == "trained":
-        indices = np.minimum(indices + 1, len(ordered) - 1)
-    return [ordered[index] if index >= 0 else None for index in indices.tolist()]
+    return np.minimum(indices + 1, len(ordered) - 1) if which == "trained" else indices
 
 
 def in_order(models: Iterable[Model]) -> list[Model]:
