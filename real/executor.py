@@ -1,0 +1,309 @@
+"""The executor whose clock is the wall's: decisions in this process, device work in one worker process per device.
+
+One thread runs everything here. It waits for whichever comes first: a message or the death of a
+worker, a helper thread that has done a piece of file work, a timer.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection, Pipe, wait
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeAlias
+
+from real.pool import Died, Message, WorkerPool
+from twinclock.allocator import Allocator, Grant, Key
+from twinclock.errors import ProtocolError
+from twinclock.executor import failure
+from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
+from twinclock.messages import (
+    Acquire,
+    Arm,
+    Cancel,
+    Command,
+    Disarm,
+    Ended,
+    Event,
+    Finish,
+    Fired,
+    Granted,
+    Release,
+    Start,
+)
+from twinclock.stream import ClockTime
+from twinclock.watch import Watcher
+
+_GRACE_S = 10.0
+"""Seconds that a worker has to stop a job before it is killed."""
+_HELPER_THREADS = 4
+
+
+class Ending(NamedTuple):
+    """How a stage run ended."""
+
+    outcome: str
+    values: Mapping[str, Json]
+
+
+Body: TypeAlias = "Callable[[Start, RealExecutor], Ending | None]"
+"""Does one operation: at once, giving its ending, or None if it ends later. An exception is its failure."""
+
+
+class _Job(NamedTuple):
+    """A job in a worker, and the stage run that waits for it (None as long as none does)."""
+
+    device: str
+    waits: Key | None
+    finish: Callable[[Json], Ending] | None
+
+
+class RealExecutor:
+    """Carries out commands in real time; `bodies` says what each operation of each pipeline does."""
+
+    def __init__(
+        self,
+        bodies: Mapping[str, Mapping[str, Body]],
+        allocator: Allocator,
+        workers: WorkerPool,
+        watcher: Watcher,
+        from_clock: ClockTime,
+    ) -> None:
+        self.workers = workers
+        self.stopping = False
+        """Set by `stop`: sources end with `stop`, and the pipeline drains."""
+        self._bodies = bodies
+        self._allocator = allocator
+        self._watcher = watcher
+        self._origin_s = time.monotonic() - from_clock
+        self._ready: deque[tuple[str, Event]] = deque()
+        self._running: dict[Key, Start] = {}
+        self._timers: list[tuple[float, int, tuple[Any, ...], Callable[[], None]]] = []
+        self._armed: dict[tuple[Any, ...], int] = {}
+        self._num_timers = 0
+        self._jobs: dict[str, _Job] = {}
+        self._results: dict[str, Message] = {}
+        self._asked_to_stop: dict[str, str] = {}
+        self._threads = ThreadPoolExecutor(_HELPER_THREADS, thread_name_prefix="twinclock")
+        self._connecting: tuple[Key, Mapping[str, Json]] | None = None
+        self._num_in_threads = 0
+        self._done_in_threads: SimpleQueue[tuple[Key, Ending | Exception]] = SimpleQueue()
+        self._woken, self._wake = Pipe(duplex=False)
+
+    def now(self) -> ClockTime:
+        """Seconds since the run's start, the time between a crash and its resume left out."""
+        return ClockTime(time.monotonic() - self._origin_s)
+
+    def perform(self, command: Command) -> None:
+        """Begin to carry out a command."""
+        match command:
+            case Start():
+                self._start(command)
+            case Acquire(pipeline, id_, _, needs, queue):
+                self._hand_out(self._allocator.request((pipeline, id_), needs, queue, self.now()))
+            case Release(pipeline, id_):
+                self._hand_out(self._allocator.release((pipeline, id_)))
+            case Arm(pipeline, id_, timer, delay_s):
+                fired = (pipeline, Fired(id_, timer))
+                self.after(delay_s, (pipeline, id_, timer), lambda: self._ready.append(fired))
+            case Disarm(pipeline, id_, timer):
+                self.forget((pipeline, id_, timer))
+            case Cancel(pipeline, id_):
+                self._cancel((pipeline, id_))
+            case Finish():
+                pass
+            case _:
+                raise ProtocolError(f"unknown command {command!r}")
+
+    def next(self) -> tuple[str, Event] | None:
+        """Wait until something has happened; None if nothing is left that could."""
+        while not self._ready:
+            now = self.now()
+            while self._timers and self._timers[0][0] <= now:
+                _, serial, key, action = heapq.heappop(self._timers)
+                if self._armed.get(key) == serial:
+                    del self._armed[key]
+                    action()
+            if self._ready:
+                break
+            while self._timers and self._armed.get(self._timers[0][2]) != self._timers[0][1]:
+                heapq.heappop(self._timers)
+            if not self._timers and not self._num_in_threads and not self._jobs and not self.workers.are_starting:
+                return None
+            timeout_s = max(0.0, self._timers[0][0] - self.now()) if self._timers else None
+            for source in wait([self._woken, *self.workers.sources()], timeout_s):
+                self._take(source)
+        return self._ready.popleft()
+
+    def stop(self) -> None:
+        """Ask every pipeline to take no more data, finish what it has, and be done."""
+        self.stopping = True
+
+    def close(self) -> None:
+        """End the workers and the helper threads."""
+        self.workers.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._woken.close()
+        self._wake.close()
+
+    # -- for the bodies ------------------------------------------------------------------------------
+
+    def end(self, key: Key, outcome: str, values: Mapping[str, Json]) -> None:
+        """A stage run that was started has ended; ignored if it had already."""
+        if self._running.pop(key, None) is not None:
+            self._ready.append((key[0], Ended(key[1], outcome, values)))
+
+    def fail(self, key: Key, error: Mapping[str, Json]) -> None:
+        """A stage run failed; `error` has a type and a message."""
+        self.end(key, FAILED, {ERROR_SLOT: dict(error)})
+
+    def after(self, delay_s: float, key: tuple[Any, ...], action: Callable[[], None]) -> None:
+        """Do something later, unless `forget(key)` comes first."""
+        self._num_timers += 1
+        self._armed[key] = self._num_timers
+        heapq.heappush(self._timers, (self.now() + delay_s, self._num_timers, key, action))
+
+    def forget(self, key: tuple[Any, ...]) -> None:
+        """Whatever was to be done later under this key is not."""
+        self._armed.pop(key, None)
+
+    def end_later(self, start: Start, delay_s: float, ending: Ending) -> None:
+        """End a stage run after a while; at once if the delay is not positive."""
+        key = (start.pipeline, start.id)
+        self.after(delay_s, (*key, "wait"), lambda: self.end(key, *ending))
+
+    def connect(self, start: Start, values: Mapping[str, Json]) -> None:
+        """Start every worker; the stage run is `done`, with these values, when all can take jobs."""
+        self._connecting = ((start.pipeline, start.id), values)
+        for device in self.workers.devices:
+            self.workers.start(device)
+        self._connected()
+
+    def in_thread(self, start: Start, task: Callable[[], Ending]) -> None:
+        """File work beside the coordinator; its result, or what it raises, ends the stage run."""
+        key = (start.pipeline, start.id)
+        self._num_in_threads += 1
+
+        def work() -> None:
+            try:
+                result: Ending | Exception = task()
+            except Exception as error:
+                result = error
+            self._done_in_threads.put((key, result))
+            self._wake.send_bytes(b"\0")
+
+        self._threads.submit(work)
+
+    def launch(self, device: str, job: Message) -> None:
+        """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone."""
+        if job["id"] not in self._jobs and job["id"] not in self._results:
+            self._jobs[job["id"]] = _Job(device, None, None)
+            self.workers.send(device, job)
+
+    def await_job(self, start: Start, job_id: str, finish: Callable[[Json], Ending]) -> None:
+        """End the stage run with `finish(result)` when the job is done, or fail with the job."""
+        key = (start.pipeline, start.id)
+        if job_id in self._results:
+            self._finish(key, self._results.pop(job_id), finish)
+        else:
+            self._jobs[job_id] = self._jobs[job_id]._replace(waits=key, finish=finish)
+
+    def stop_job(self, job_id: str, outcome: str) -> None:
+        """Ask the worker to stop a job; its stage run then ends with `outcome`. No such job: nothing happens."""
+        job = self._jobs.get(job_id)
+        if job is not None and job_id not in self._asked_to_stop:
+            self._asked_to_stop[job_id] = outcome
+            self.workers.send(job.device, {"do": "stop", "id": job_id})
+            self.after(_GRACE_S, ("grace", job_id), lambda: self.workers.kill(job.device))
+
+    # -- what happens --------------------------------------------------------------------------------
+
+    def _start(self, start: Start) -> None:
+        key = (start.pipeline, start.id)
+        self._running[key] = start
+        try:
+            ending = self._bodies[start.pipeline][start.stage.operation](start, self)
+        except Exception as error:
+            self._raised(key, error)
+            return
+        if ending is not None:
+            self.end(key, *ending)
+
+    def _cancel(self, key: Key) -> None:
+        for job_id, job in self._jobs.items():
+            if job.waits == key:
+                self.stop_job(job_id, CANCELLED)
+                return
+        if (*key, "wait") in self._armed:
+            self.forget((*key, "wait"))
+            self.end(key, CANCELLED, {})
+
+    def _take(self, source: Connection | int | Any) -> None:
+        if source is self._woken:
+            self._woken.recv_bytes()
+            key, result = self._done_in_threads.get()
+            self._num_in_threads -= 1
+            if isinstance(result, Exception):
+                self._raised(key, result)
+            else:
+                self.end(key, *result)
+            return
+        for happened in self.workers.take(source):
+            if isinstance(happened, Died):
+                self._worker_died(happened)
+            elif happened["kind"] == "ready":
+                self._connected()
+            elif happened["kind"] == "progress":
+                self._watcher.training(happened["device"], happened["id"], happened["done"])
+            else:
+                self._job_ended(happened)
+
+    def _connected(self) -> None:
+        if self._connecting is not None and not self.workers.are_starting:
+            key, values = self._connecting
+            self._connecting = None
+            self.end(key, "done", values)
+
+    def _job_ended(self, message: Message) -> None:
+        job = self._jobs.pop(message["id"], None)
+        self.forget(("grace", message["id"]))
+        if job is None:
+            return
+        if job.waits is None or job.finish is None:
+            self._results[message["id"]] = message
+        else:
+            self._finish(job.waits, message, job.finish)
+
+    def _worker_died(self, died: Died) -> None:
+        error = {
+            "type": "WorkerDied",
+            "message": f"the worker of {died.device} died with exit code {died.exit_code}",
+        }
+        for job_id in [id_ for id_, job in self._jobs.items() if job.device == died.device]:
+            self._job_ended({"id": job_id, "kind": "error", "error": error})
+        if self._connecting is not None:
+            key, _ = self._connecting
+            self._connecting = None
+            self.fail(key, error)
+
+    def _finish(self, key: Key, message: Message, finish: Callable[[Json], Ending]) -> None:
+        stopped_as = self._asked_to_stop.pop(message["id"], None)
+        if message["kind"] == "done":
+            try:
+                self.end(key, *finish(message["result"]))
+            except Exception as error:
+                self._raised(key, error)
+        elif stopped_as is not None:
+            self.end(key, stopped_as, {})
+        else:
+            self.fail(key, message["error"])
+
+    def _raised(self, key: Key, error: Exception) -> None:
+        if self._running.pop(key, None) is not None:
+            self._ready.append((key[0], failure(key[1], error)))
+
+    def _hand_out(self, grants: list[Grant]) -> None:
+        self._ready.extend((pipeline, Granted(id_, placement)) for (pipeline, id_), placement in grants)

@@ -1,0 +1,177 @@
+"""What every stage does in a real run: decisions here, file work in helper threads, torch in the workers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from real.executor import Body, Ending, RealExecutor
+from real.pool import Message
+from real.store import ModelStore
+from twinclock import work
+from twinclock.graph import Json
+from twinclock.messages import Start, path_text
+from twinclock.run_folder import replace_durably
+from twinclock.stages import DECISIONS, Context, decide
+
+
+@dataclass(frozen=True, slots=True)
+class RealRun:
+    """One pipeline in the real world."""
+
+    context: Context
+    folder: Path
+    trainings: dict[int, str] = field(default_factory=dict)
+    """Serial of the trigger → the job of its training."""
+
+
+def bodies(context: Context, folder: Path) -> dict[str, Body]:
+    """Operation → what does it, for one pipeline whose files are in `folder`."""
+    run = RealRun(context, folder)
+    done: Mapping[str, Callable[[RealRun, Start, RealExecutor], Ending | None]] = {
+        "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
+        "REPLAY_DATA": _replay_data,
+        "FETCH_NEW_DATA": _fetch_new_data,
+        "WAIT_FOR_NEW_DATA": _wait_for_new_data,
+        "OBSERVE": _observe,
+        "RUN_TRAINING": _run_training,
+        "WAIT_FOR_TRAINING_COMPLETION": _wait_for_training_completion,
+        "STORE_TRAINED_MODEL": _store_trained_model,
+        "WAIT_FOR_EVALUATION_COMPLETION": _wait_for_evaluation_completion,
+        "STORE_EVALUATION_RESULTS": _store_evaluation_results,
+        "PREEMPT": _preempt,
+        "EXIT": _exit,
+    }
+
+    def bind(operation: str) -> Body:
+        return lambda start, executor: done[operation](run, start, executor)
+
+    def decided(start: Start, _executor: RealExecutor) -> Ending:
+        return Ending(*decide(context, start))
+
+    return dict.fromkeys(DECISIONS, decided) | {operation: bind(operation) for operation in done}
+
+
+def _init_cluster_connection(_run: RealRun, start: Start, executor: RealExecutor) -> None:
+    executor.connect(start, {"cluster": {"devices": list(executor.workers.devices)}})
+
+
+def _replay_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
+    return Ending(*work.replay_chunk(run.context, start.inputs, executor.stopping))
+
+
+def _fetch_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
+    return Ending(*work.live_chunk(run.context, start.inputs, executor.now()))
+
+
+def _wait_for_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
+    if executor.stopping:
+        return Ending("stop", {})
+    at, outcome, values = work.next_wake(run.context, start.inputs, start.registers)
+    executor.end_later(start, at - executor.now(), Ending(outcome, values))
+    return None
+
+
+def _observe(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
+    request, model = start.inputs["request"], start.registers["active_model"]
+    if model is None:
+        return Ending("done", {"observation": {**request, "value": None}})
+    stream = run.context.stream
+    interval = {
+        "start": stream.timestamp(request["first"]),
+        "end": stream.timestamp(request["stop"] - 1),
+        "first": request["first"],
+        "stop": request["stop"],
+    }
+    job = _evaluation(run, path_text(start.path), model["path"], [interval], [request["metric"]])
+    executor.launch(executor.workers.devices[0], job)
+    executor.await_job(
+        start,
+        job["id"],
+        lambda result: Ending("done", {"observation": {**request, "value": result["rows"][0]["value"]}}),
+    )
+    return None
+
+
+def _run_training(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
+    job = work.training_job(run.context.config, start, executor.now())
+    executor.launch(start.placement["device"][0], _training(run, job))
+    run.trainings[job["trigger"]] = job["id"]
+    return Ending("started", {"job": job})
+
+
+def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExecutor) -> None:
+    """Make sure that the job runs, then wait: after a crash it may have to be started again, or be done."""
+    job = start.inputs["job"]
+    executor.launch(start.placement["device"][0], _training(run, job))
+    run.trainings[job["trigger"]] = job["id"]
+
+    def finish(result: Json) -> Ending:
+        fit = {key: result[key] for key in ("num_samples", "epochs", "loss", "path")}
+        return Ending("trained", {"fit": {**fit, "held_s": executor.now() - job["started_s"]}})
+
+    executor.await_job(start, job["id"], finish)
+
+
+def _store_trained_model(run: RealRun, start: Start, executor: RealExecutor) -> None:
+    candidate = start.inputs["candidate"]
+
+    def store() -> Ending:
+        model = work.stored_model(candidate, 0)
+        size_bytes = ModelStore(run.folder / "models").commit(run.folder / candidate["path"], model)
+        model = {**model, "size_bytes": size_bytes}
+        return Ending("done", {"model": model, "active_model": model, "models": [model]})
+
+    executor.in_thread(start, store)
+
+
+def _wait_for_evaluation_completion(run: RealRun, start: Start, executor: RealExecutor) -> None:
+    job = start.inputs["evaluation_job"]
+    message = _evaluation(run, path_text(start.path), job["lineage"]["path"], job["intervals"], job["metrics"])
+    executor.launch(start.placement["device"][0], message)
+    executor.await_job(start, message["id"], lambda result: Ending("done", {"result": result["rows"]}))
+
+
+def _store_evaluation_results(run: RealRun, start: Start, executor: RealExecutor) -> None:
+    scores = start.inputs["scores"]
+    model = start.inputs["evaluation_job"]["model"]
+
+    def store() -> Ending:
+        folder = run.folder / "evaluations"
+        folder.mkdir(exist_ok=True)
+        digest = hashlib.sha256(path_text(start.path).encode()).hexdigest()[:16]
+        with replace_durably(folder / f"{model:05d}-{digest}.parquet") as unfinished:
+            pl.DataFrame(scores, infer_schema_length=None).write_parquet(unfinished)
+        return Ending("done", {})
+
+    executor.in_thread(start, store)
+
+
+def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
+    """Stop the victim's training, wherever it stands; one that has ended already is left as it is."""
+    job_id = run.trainings.get(start.inputs["victim"])
+    if job_id is not None:
+        executor.stop_job(job_id, "superseded")
+    return Ending("done", {})
+
+
+def _exit(_run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
+    return Ending("done", {})
+
+
+def _training(run: RealRun, job: Json) -> Message:
+    start_from = job["start_from"]
+    return {
+        "do": "train",
+        "id": job["id"],
+        "training_set": job["training_set"],
+        "start_from": None if start_from is None else str(run.folder / start_from["path"]),
+    }
+
+
+def _evaluation(run: RealRun, id_: str, path: str, intervals: list[Json], metrics: list[str]) -> Message:
+    return {"do": "evaluate", "id": id_, "model": str(run.folder / path), "intervals": intervals, "metrics": metrics}

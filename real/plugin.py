@@ -1,0 +1,94 @@
+"""The torch executor as `twinclock` finds it by its entry point `real`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from real.config import RealConfig
+from twinclock.allocator import Allocator
+from twinclock.config import Config
+from twinclock.dataset import TableConfig, load_table
+from twinclock.errors import ConfigError
+from twinclock.executor import Executor
+from twinclock.section import parse_section
+from twinclock.stages import Context
+from twinclock.stream import ClockTime, Stream
+from twinclock.watch import Watcher
+from twinclock.work import device_names
+
+section: type[BaseModel] = RealConfig
+is_resumable = True
+
+
+def unsupported(config: Config) -> list[str]:
+    """What can't be run for real: samples that are only modelled, one training on several devices."""
+    _section(config)
+    problems = []
+    if not isinstance(config.data, TableConfig):
+        problems.append(f"data.kind: got {config.data.kind}, whose samples are modelled; expected table")
+    if config.training.devices > 1:
+        problems.append(f"training.devices: got {config.training.devices}, expected 1")
+    return problems
+
+
+def open_stream(config: Config) -> Stream:
+    """The timestamps of the data set."""
+    if not isinstance(config.data, TableConfig):
+        raise ConfigError(f"{config.name}: data.kind: got {config.data.kind}, expected table")
+    return load_table(config.data).stream()
+
+
+def devices(config: Config) -> tuple[str, ...]:
+    """Names of the devices that are used: CUDA devices, or slots on the CPU where there is none."""
+    wanted = config.cluster.devices
+    kind = _section(config).device
+    num_cuda = 0 if kind == "cpu" else _num_cuda_devices()
+    if kind == "cuda" or num_cuda:
+        if num_cuda < wanted:
+            raise ConfigError(f"{config.name}: cluster.devices: got {wanted}, but there are {num_cuda} CUDA devices")
+        return device_names("cuda", wanted)
+    return device_names("cpu", wanted)
+
+
+def notes(config: Config) -> Mapping[str, Any]:
+    """Which kind of device the run used."""
+    return {"devices": list(devices(config))}
+
+
+def open(
+    context: Context,
+    allocator: Allocator,
+    *,
+    pipeline: str,
+    folder: Path | None,
+    from_clock: ClockTime,
+    watcher: Watcher,
+) -> Executor:
+    """An executor with one worker process per device for one run."""
+    from real.executor import RealExecutor
+    from real.operations import bodies
+    from real.pool import WorkerPool
+    from real.worker import worker_main
+
+    if folder is None:
+        raise ConfigError("a real run needs a folder")
+    config = context.config
+    workers = WorkerPool(worker_main, devices(config), (str(folder), config))
+    return RealExecutor({pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock)
+
+
+def _section(config: Config) -> RealConfig:
+    return parse_section(RealConfig, config.real, config.name, under="real")
+
+
+def _num_cuda_devices() -> int:
+    """Asked of torch only where there is an NVIDIA driver: importing torch takes a second."""
+    if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidiactl").exists():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,116 @@
+"""One spawned worker process per device: started, spoken to, watched, started again after a death."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any, NamedTuple, TypeAlias
+
+Message: TypeAlias = dict[str, Any]
+
+_EXIT_S = 2.0
+"""Seconds that an idle worker has to leave by itself when the run is over."""
+
+
+class Died(NamedTuple):
+    """A worker is gone; whatever it was doing is not going to be done."""
+
+    device: str
+    exit_code: int | None
+
+
+class _Worker(NamedTuple):
+    process: SpawnProcess
+    connection: Connection
+
+
+class WorkerPool:
+    """The workers of a run by device. Nothing is started before it is needed.
+
+    `target` is the main function of a worker, called as `target(connection, device, *arguments)` in a
+    fresh interpreter. It says `{"kind": "ready"}` once it can take jobs. (spawn, not fork: neither
+    polars nor CUDA survives a fork.)
+    """
+
+    def __init__(self, target: Any, devices: Sequence[str], arguments: Sequence[Any]) -> None:
+        self.devices = tuple(devices)
+        self._target = target
+        self._arguments = tuple(arguments)
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: dict[str, _Worker] = {}
+        self._starting: set[str] = set()
+
+    @property
+    def are_starting(self) -> bool:
+        """Is a worker on its way that has not said `ready`?"""
+        return bool(self._starting)
+
+    def start(self, device: str) -> None:
+        """Start the worker of a device unless it is there."""
+        if device in self._workers:
+            return
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=self._target, args=(theirs, device, *self._arguments), name=f"twinclock {device}", daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._workers[device] = _Worker(process, ours)
+        self._starting.add(device)
+
+    def send(self, device: str, message: Mapping[str, Any]) -> None:
+        """Send a message to the worker of a device, starting it if need be. A dead worker loses it: see `take`."""
+        self.start(device)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its death is about to be reported
+            self._workers[device].connection.send(dict(message))
+
+    def sources(self) -> Iterator[Connection | int]:
+        """What to wait on: each worker's messages, and its end."""
+        for worker in self._workers.values():
+            yield worker.connection
+            yield worker.process.sentinel
+
+    def take(self, source: Any) -> list[Message | Died]:
+        """What has come from one of `sources()`: messages, each with its `device`, then the death if there was one."""
+        for device, worker in self._workers.items():
+            if source == worker.process.sentinel or source is worker.connection:
+                return self._drained(device, worker)
+        return []
+
+    def kill(self, device: str) -> None:
+        """End a worker that does not listen; its death is then seen like any other."""
+        if device in self._workers:
+            self._workers[device].process.kill()
+
+    def close(self) -> None:
+        """End all workers: they leave when their pipe closes, or are killed."""
+        for worker in self._workers.values():
+            worker.connection.close()
+        for worker in self._workers.values():
+            worker.process.join(_EXIT_S)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._workers.clear()
+        self._starting.clear()
+
+    def _drained(self, device: str, worker: _Worker) -> list[Message | Died]:
+        happened: list[Message | Died] = []
+        gone = False
+        try:
+            while worker.connection.poll():
+                message = {**worker.connection.recv(), "device": device}
+                self._starting.discard(device)
+                happened.append(message)
+        except (EOFError, ConnectionResetError):
+            gone = True
+        if gone or not worker.process.is_alive():
+            worker.process.join()
+            worker.connection.close()
+            del self._workers[device]
+            self._starting.discard(device)
+            happened.append(Died(device, worker.process.exitcode))
+        return happened

@@ -1,0 +1,73 @@
+"""Finding executors without importing what stands above the shared package: by entry point.
+
+An executor is a plugin in the group `twinclock.executors`; the project's own are `sim` and `real`, a
+user's package can add another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from twinclock.allocator import Allocator
+from twinclock.config import Config
+from twinclock.errors import ConfigError
+from twinclock.executor import Executor
+from twinclock.stages import Context
+from twinclock.stream import ClockTime, Stream
+from twinclock.watch import Watcher
+
+GROUP = "twinclock.executors"
+
+
+class ExecutorPlugin(Protocol):
+    """What an executor brings besides itself."""
+
+    @property
+    def section(self) -> type[BaseModel]:
+        """The model of its own section of the configuration."""
+
+    @property
+    def is_resumable(self) -> bool:
+        """Are its runs journaled, so that they survive a crash? If so, a run needs a folder."""
+
+    def unsupported(self, config: Config) -> list[str]:
+        """What the configuration asks for and this executor can't do, each as `key: got …, expected …`."""
+
+    def open_stream(self, config: Config) -> Stream:
+        """The samples of the run. DataError if they can't be had."""
+
+    def devices(self, config: Config) -> tuple[str, ...]:
+        """The names of the devices that the run has. ConfigError if there are fewer than asked for."""
+
+    def notes(self, config: Config) -> Mapping[str, Any]:
+        """What the header of a run should say of this executor, e.g. whether its costs are measured."""
+
+    def open(
+        self,
+        context: Context,
+        allocator: Allocator,
+        *,
+        pipeline: str,
+        folder: Path | None,
+        from_clock: ClockTime,
+        watcher: Watcher,
+    ) -> Executor:
+        """The executor for one run, its clock at `from_clock`; `folder` is the run's, if it has one."""
+
+
+def names() -> list[str]:
+    """The executors that are installed."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def find(name: str) -> ExecutorPlugin:
+    """The executor of that name. ConfigError if there is none."""
+    for point in entry_points(group=GROUP, name=name):
+        plugin: ExecutorPlugin = point.load()
+        return plugin
+    raise ConfigError(f"no executor {name!r}; installed: {', '.join(names()) or 'none (is twinclock installed?)'}")

@@ -1,0 +1,113 @@
+"""What came of a run: tables, summary, pictures; in memory or from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from twinclock.config import Config, load_config
+from twinclock.run_folder import read_header, read_tables
+from twinclock.summary import summarise
+
+if TYPE_CHECKING:
+    from twinclock.plots import RunPlots
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a run: its tables as polars frames, its summary, its pictures."""
+
+    config: Config
+    header: Mapping[str, Any]
+    tables: Mapping[str, pl.DataFrame]
+    folder: Path | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """A run from its folder, finished or not (`state` says which). RunError if there is none."""
+        path = Path(folder)
+        header = read_header(path)
+        return cls(load_config(path / "config.yaml"), header, read_tables(path), path)
+
+    @property
+    def name(self) -> str:
+        """`demo (sim)`: the configuration's name and the executor."""
+        return f"{self.config.name} ({self.header['executor']})"
+
+    @property
+    def state(self) -> str:
+        """`finished`, or what a run that did not finish is: `running` (or crashed), `suspended`."""
+        return str(self.header["state"])
+
+    @property
+    def outcome(self) -> str | None:
+        """`done` or `failed`; None if the run did not finish."""
+        outcome: str | None = self.header.get("outcome")
+        return outcome
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The run in a few figures; see `twinclock.summary`."""
+        return summarise(self.config, self.header, self.tables)
+
+    @property
+    def stage_runs(self) -> pl.DataFrame:
+        """One row for each stage run."""
+        return self.tables["stage_runs"]
+
+    @property
+    def batches(self) -> pl.DataFrame:
+        """One row for each ingest batch."""
+        return self.tables["batches"]
+
+    @property
+    def decisions(self) -> pl.DataFrame:
+        """What the trigger policy decided, and why."""
+        return self.tables["decisions"]
+
+    @property
+    def triggers(self) -> pl.DataFrame:
+        """One row for each trigger, empty ones included."""
+        return self.tables["triggers"]
+
+    @property
+    def trainings(self) -> pl.DataFrame:
+        """One row for each attempt at a training."""
+        return self.tables["trainings"]
+
+    @property
+    def models(self) -> pl.DataFrame:
+        """The stored models with their lineage."""
+        return self.tables["models"]
+
+    @property
+    def evaluations(self) -> pl.DataFrame:
+        """One row for each model, interval and metric."""
+        return self.tables["evaluations"]
+
+    @property
+    def faults(self) -> pl.DataFrame:
+        """Everything that failed, also what a retry mended."""
+        return self.tables["faults"]
+
+    @property
+    def devices(self) -> pl.DataFrame:
+        """When each unit of each resource was held, and how long that was waited for."""
+        return self.tables["devices"]
+
+    @property
+    def plot(self) -> RunPlots:
+        """Pictures of this run."""
+        from twinclock.plots import RunPlots
+
+        return RunPlots(self)
+
+    def _repr_html_(self) -> str:
+        from twinclock.show import run_html
+
+        return run_html(self)

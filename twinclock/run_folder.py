@@ -1,0 +1,164 @@
+"""The folder of a run: what lies where, and how a run that did not finish can never look finished.
+
+| path | holds |
+|---|---|
+| run.json | the header: versions, hashes, dates, the state (running, finished, suspended), the summary |
+| config.yaml, graph.json | what was run |
+| tables/NAME/00000.parquet | the records, in parts, written as the run goes on |
+| journal.sqlite | real mode: every event, before its effects |
+| models/00003/ | real mode: the model of trigger 3 |
+| lock | held by the process that runs it |
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import polars as pl
+
+from twinclock.errors import RunError
+from twinclock.records import SCHEMAS
+
+HEADER = "run.json"
+FORMAT = 1
+"""Version of the folder's layout and of the tables' schemas."""
+
+
+class RunFolder:
+    """One run's folder, held by this process until closed."""
+
+    def __init__(self, path: Path, lock: IO[str]) -> None:
+        """Use `create` or `reopen`."""
+        self.path = path
+        self._lock = lock
+        self._num_parts = 0
+
+    @classmethod
+    def create(cls, path: Path, header: Mapping[str, Any]) -> RunFolder:
+        """A new folder with the state `running`. RunError if it can't be written or holds something already."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise RunError(f"{path}: not empty; expected a new folder for the run")
+            folder = cls(path, _locked(path))
+            folder.write_header({"format": FORMAT, "created": wall_clock_date(), "state": "running", **header})
+        except OSError as error:
+            raise RunError(
+                f"{path}: can't be written ({error.strerror or error}); expected a writable folder"
+            ) from None
+        return folder
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunFolder:
+        """The folder of a run that is to go on; its tables are made anew from the journal.
+
+        RunError if there is no run, if it is finished, or if another process has it.
+        """
+        header = read_header(path)
+        if header["state"] == "finished":
+            raise RunError(f"{path}: this run is finished; there is nothing to resume")
+        folder = cls(path, _locked(path))
+        shutil.rmtree(path / "tables", ignore_errors=True)
+        return folder
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.close()
+
+    def write_header(self, header: Mapping[str, Any]) -> None:
+        """Replace the header in one step."""
+        with replace_durably(self.path / HEADER) as unfinished:
+            unfinished.write_text(json.dumps(header, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+    def update_header(self, **changes: Any) -> None:
+        """Change some keys of the header."""
+        self.write_header({**read_header(self.path), **changes})
+
+    def write_tables(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Add a part to every table that has rows (the first part of each is written even if empty)."""
+        for name, table in tables.items():
+            part = self.path / "tables" / name / f"{self._num_parts:05d}.parquet"
+            if self._num_parts and table.is_empty():
+                continue
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with replace_durably(part) as unfinished:
+                table.write_parquet(unfinished, compression="zstd")
+        self._num_parts += 1
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a run folder. RunError if there is none, or it is of another format."""
+    file = path / HEADER
+    try:
+        header: dict[str, Any] = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise RunError(f"{path}: no {HEADER} here; expected the folder of a run") from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: can't be read ({error})") from None
+    if header.get("format") != FORMAT:
+        raise RunError(f"{file}: format {header.get('format')!r}, expected {FORMAT}; made by another version")
+    return header
+
+
+def read_tables(path: Path) -> dict[str, pl.DataFrame]:
+    """The tables written so far. RunError if one can't be read."""
+    tables = {}
+    for name, schema in SCHEMAS.items():
+        parts = sorted((path / "tables" / name).glob("*.parquet"))
+        try:
+            tables[name] = (
+                pl.concat([pl.read_parquet(part) for part in parts]) if parts else pl.DataFrame(schema=schema)
+            )
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise RunError(f"{path / 'tables' / name}: can't be read ({str(error).splitlines()[0]})") from None
+    return tables
+
+
+@contextmanager
+def replace_durably(file: Path) -> Iterator[Path]:
+    """Write to the path given; the file is then whole or as it was before, also after a power cut."""
+    unfinished = file.with_name(file.name + ".tmp")
+    yield unfinished
+    _sync(unfinished)
+    os.replace(unfinished, file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def wall_clock_date() -> str:
+    """Now, for a header or a log; no decision may depend on it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _locked(path: Path) -> IO[str]:
+    lock = open(path / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - held until the folder is closed
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RunError(f"{path}: in use by another process; wait for it, or stop it first") from None
+    return lock
