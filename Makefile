@@ -1,0 +1,51 @@
+# make demo    simulate the demo, run it for real, show both side by side
+# make test    all tests (make test-full: the long suites whole, too)
+# make lint    style and types
+# make bench   the benchmarks, printed
+#
+# PYTHON is the interpreter to build the environment with (3.11 or newer), TORCH what pip installs as
+# PyTorch. For another build, say so: make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+NEEDED_MB := 3000
+
+.PHONY: demo test test-full lint types bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m experiments.demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-full: $(VENV)/.installed
+	TWINCLOCK_NUM_GRAPHS=100000 HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/criteo_size.py
+	$(BIN)/python benchmarks/real_overhead.py
+
+# torch first and by itself: pip then finds its requirement met and does not choose another build
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $$($(PYTHON) --version 2>&1) is too old; twinclock needs Python 3.11 or newer (make PYTHON=python3.12)" >&2; exit 2; }
+	@free=$$(df -Pm . | awk 'NR == 2 { print $$4 }'); [ "$$free" -ge $(NEEDED_MB) ] || [ -x $(BIN)/twinclock ] || { \
+		echo "error: $$free MB free on this disk; the environment needs $(NEEDED_MB) MB" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --editable ".[real,dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build dist

@@ -1,0 +1,1 @@
+"""Studies over runs: the demo, and the configurations that come with the project."""

@@ -1,0 +1,212 @@
+"""The command `twinclock`: a thin face over the Python functions; nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from twinclock.errors import ConfigError, Interrupted, UserError
+
+app = typer.Typer(
+    name="twinclock",
+    help="One stage graph of a continual-training pipeline, under two clocks: simulated, or run with torch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration in YAML.")]
+
+USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    on: Annotated[str, typer.Option("--on", metavar="sim|real", help="Which executor runs it.")],
+    out: Annotated[Optional[Path], typer.Option(help="A new folder for the run.")] = None,  # noqa: UP045
+    seed: Annotated[Optional[int], typer.Option(help="Instead of the configuration's seed.")] = None,  # noqa: UP045
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. trigger.n=500; may be repeated."),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a configuration from start to end and say what came of it."""
+    from twinclock import launch
+    from twinclock.progress import watching
+
+    with watching(quiet) as watcher:
+        done = launch.run(config, on=on, out=out, seed=seed, overrides=set_ or (), watcher=watcher)
+    _tell(done, quiet)
+
+
+@app.command()
+def resume(run_dir: RunDir, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Go on with a real run that crashed or was interrupted."""
+    from twinclock import launch
+    from twinclock.progress import watching
+
+    with watching(quiet) as watcher:
+        done = launch.resume(run_dir, watcher=watcher)
+    _tell(done, quiet)
+
+
+@app.command()
+def show(run_dir: RunDir, debug: Debug = False) -> None:
+    """Show a run: its figures, and its pictures as files beside them."""
+    from twinclock.result import Run
+
+    loaded = Run.load(run_dir)
+    _print_run(loaded)
+    if loaded.state == "finished":
+        _write_pictures(loaded)
+
+
+@app.command()
+def compare(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR RUN_DIR…", help="Two runs or more.")],
+    debug: Debug = False,
+) -> None:
+    """Show runs side by side."""
+    from rich.console import Console
+
+    from twinclock.result import Run
+    from twinclock.show import compare_runs
+
+    if len(run_dirs) < 2:
+        raise ConfigError(f"compare: got {len(run_dirs)} run, expected two or more")
+    compare_runs([Run.load(run_dir) for run_dir in run_dirs], Console())
+
+
+@app.command()
+def graph(
+    variant: Annotated[str, typer.Option(metavar="seed|sequential|overlapped", help="Which pipeline.")] = "seed",
+    format_: Annotated[str, typer.Option("--format", metavar="mermaid|svg|png", help="How to draw it.")] = "mermaid",
+    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="The file to write.")] = None,  # noqa: UP045
+    debug: Debug = False,
+) -> None:
+    """Draw the stage graph."""
+    from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
+
+    chosen = next((each for each in VARIANTS if each == variant), None)
+    if chosen is None:
+        raise ConfigError(f"--variant: got {variant!r}, expected one of {', '.join(VARIANTS)}")
+    root = build_graph(GraphOptions(variant=chosen))
+    if format_ == "mermaid":
+        from twinclock.render import mermaid
+
+        _write_text(mermaid(root), out)
+    elif format_ in ("svg", "png"):
+        from twinclock.picture import save_graph
+
+        if out is None:
+            raise ConfigError(f"--format {format_}: expected -o FILE to write the picture to")
+        _writable(out)
+        save_graph(root, out, format_)
+    else:
+        raise ConfigError(f"--format: got {format_!r}, expected mermaid, svg or png")
+
+
+@app.command()
+def check(config: ConfigFile, debug: Debug = False) -> None:
+    """Check a configuration, its data and its graph, for every executor that is installed."""
+    from twinclock import launch, plugins
+    from twinclock.config import load_config
+
+    loaded = load_config(config)
+    problems = []
+    for name in plugins.names():
+        try:
+            launch.plan_run(loaded, name)
+        except UserError as error:
+            problems.append(name)
+            typer.echo(f"{name}: {error}", err=True)
+        else:
+            typer.echo(f"{name}: ok")
+    if problems:
+        raise typer.Exit(USER_ERROR)
+
+
+def main() -> None:
+    """Entry point: every error that a user can cause is one line on stderr and exit code 2."""
+    debug = "--debug" in sys.argv
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        sys.exit(INTERRUPTED)
+    except Interrupted as interrupted:
+        sys.exit(_say(str(interrupted), INTERRUPTED))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted", INTERRUPTED))
+    except UserError as error:
+        if debug:
+            raise
+        sys.exit(_say(f"error: {error}", USER_ERROR))
+    except Exception as error:
+        if debug or not hasattr(error, "exit_code"):
+            raise
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(line: str, code: int) -> int:
+    typer.echo(" ".join(line.split()), err=True)
+    return code
+
+
+def _tell(run: Any, quiet: bool) -> None:
+    if not quiet:
+        _print_run(run)
+    if run.folder is not None and not quiet:
+        typer.echo(f"run folder: {run.folder}")
+    if run.outcome != "done":
+        _say(f"the run failed: {run.header.get('error') or 'see the table of faults'}", RUN_FAILED)
+        raise typer.Exit(RUN_FAILED)
+
+
+def _print_run(run: Any) -> None:
+    from rich.console import Console
+
+    from twinclock.show import show_run
+
+    show_run(run, Console())
+
+
+def _write_pictures(run: Any) -> None:
+    from twinclock.plots import save
+
+    for name, figure in (("timeline", run.plot.timeline()), ("accuracy", run.plot.accuracy())):
+        path = run.folder / f"{name}.png"
+        save(figure, path)
+        typer.echo(f"{name}: {path}")
+
+
+def _write_text(text: str, out: Path | None) -> None:
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        _writable(out)
+        out.write_text(text, encoding="utf-8")
+
+
+def _writable(out: Path) -> None:
+    try:
+        out.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"-o {out}: can't be written ({error.strerror})") from None
