@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from io import StringIO
+
+import pytest
+from handmade import batch, model, run, score, stage_run, together, training, trigger
+from rich.console import Console
+
+from twinclock.show import compare_runs, run_html, show_run, summary_text
+
+HOSTILE = "<script>[bold red]x[/bold red]"
+
+
+def hand(positions=(9, 19, 29), **header):
+    triggers = [{**trigger(serial, 0.0, 1.0), "position": position} for serial, position in enumerate(positions)]
+    parts = [training(serial, serial, serial + 1, serial + 5) for serial in range(len(positions))]
+    scored = {"models": [model(0, 0.0, 10.0)], "evaluations": [score(0, 20.0, 40.0, 0.75)]}
+    ingested = {"batches": [batch(0, 1234, 40.0)], "triggers": triggers}
+    return run(header=header, **together(*parts, scored, ingested))
+
+
+def printed(show, width=120) -> str:
+    console = Console(file=StringIO(), width=width, color_system=None)
+    show(console)
+    return console.file.getvalue()
+
+
+def cells(text: str, label: str) -> list[str]:
+    """What stands in the row of this name, column by column."""
+    line = next(line for line in text.splitlines() if line.strip().startswith(label))
+    return [cell.strip() for cell in line.replace(label, "", 1).split("   ") if cell.strip()]
+
+
+def test_one_run_in_plain_text():
+    text = summary_text(hand())
+    assert text.startswith("hand (sim)\n")
+    assert cells(text, "state") == ["done"]
+    assert cells(text, "samples") == ["1,234"]
+    assert cells(text, "trigger positions") == ["9, 19, 29"]
+    assert cells(text, "trainings") == ["3"]
+    assert cells(text, "makespan") == ["100.0 s"]
+    assert cells(text, "device-seconds") == ["12.00 s"]
+    assert cells(text, "queueing") == ["3.000 s"]
+    assert cells(text, "accuracy of the active model") == ["0.750"]
+    assert cells(text, "data time left out") == ["50.0 %"]
+    assert cells(text, "WAIT_FOR_TRAINING_COMPLETION") == ["12.00 s"]
+    assert "trainings failed" not in text
+    assert "uncalibrated" not in text
+
+
+def test_what_went_wrong_is_shown():
+    text = summary_text(run(header={"outcome": "failed", "error": "disk full"}, **training(0, 0, 0, 1, "failed")))
+    assert cells(text, "state") == ["failed: disk full"]
+    assert cells(text, "trainings failed") == ["1"]
+
+
+@pytest.mark.parametrize("header", [{}, {"state": "running", "outcome": None, "makespan_s": None}])
+def test_an_empty_run_can_be_shown(header):
+    empty = run(header=header)
+    assert "not finished (running)" in summary_text(empty) or not header
+    assert "hand (sim)" in run_html(empty)
+    assert "identical" in printed(lambda console: compare_runs([empty, empty], console))
+
+
+def test_two_runs_side_by_side_with_their_difference():
+    other = hand(makespan_s=110.0, executor="real")
+    text = printed(lambda console: compare_runs([hand(), other], console))
+    assert cells(text, "figure") == ["hand (sim)", "hand (real)", "difference"]
+    assert cells(text, "makespan") == ["100.0 s", "110.0 s", "+10.0 %"]
+    assert cells(text, "trainings") == ["3", "3", "0 %"]
+    assert cells(text, "accuracy of the active model") == ["0.750", "0.750", "0 %"]
+    assert "identical" in text
+    assert "difference: of the second from the first" in text
+
+
+def test_stages_that_only_one_run_has_are_compared_with_none():
+    runs = [run(stage_runs=[stage_run(stage, 0, seconds)]) for stage, seconds in (("INIT", 2), ("FETCH_NEW_DATA", 5))]
+    text = printed(lambda console: compare_runs(runs, console))
+    assert cells(text, "INIT") == ["2.000 s", "0.000 s", "-100.0 %"]
+    assert cells(text, "FETCH_NEW_DATA") == ["0.000 s", "5.000 s", "from 0"]
+
+
+@pytest.mark.parametrize(
+    ("positions", "said"),
+    [
+        ((9, 19, 29), "identical"),
+        ((9, 20, 29), "differ at #1: 20, not 19"),
+        ((9, 19), "differ at #2: none, not 29"),
+        ((9, 19, 29, 39), "differ at #3: 39, not none"),
+    ],
+)
+def test_trigger_positions_are_compared_one_by_one(positions, said):
+    text = printed(lambda console: compare_runs([hand(), hand(positions)], console))
+    assert said in text
+
+
+def test_many_positions_are_cut_short():
+    positions = range(999, 99_000, 1000)
+    text = printed(lambda console: compare_runs([hand(positions)] * 3, console))
+    assert "999, 1999, 2999, … 98999" in text
+    assert text.count("identical") == 2
+    assert "difference" not in text
+
+
+def test_runs_of_the_same_name_are_told_apart():
+    text = printed(lambda console: compare_runs([hand(), hand()], console))
+    assert "#0" in text
+    assert "#1" in text
+
+
+def test_uncalibrated_figures_have_a_footnote():
+    modelled = hand(uncalibrated=["costs", "quality"])
+    said = "uncalibrated: costs and quality of hand (sim)"
+    assert said in summary_text(modelled)
+    assert said in run_html(modelled)
+    text = printed(lambda console: compare_runs([modelled, hand(executor="real")], console))
+    assert text.count("uncalibrated") == 1
+
+
+def test_long_times_are_also_given_in_hours():
+    assert cells(summary_text(run(header={"makespan_s": 7200.0})), "makespan") == ["7,200 s (2 h)"]
+
+
+def test_what_others_wrote_is_text_and_nothing_else():
+    hostile = run(config={"name": HOSTILE}, header={"outcome": "failed", "error": HOSTILE})
+    assert f"{HOSTILE} (sim)" in summary_text(hostile)
+    assert f"failed: {HOSTILE}" in printed(lambda console: show_run(hostile, console))
+    html = run_html(hostile)
+    assert "<script" not in html
+    assert "&lt;script&gt;[bold red]" in html
+
+
+def test_the_html_is_whole_and_brings_no_colours_of_its_own():
+    class Parser(HTMLParser):
+        open_: list[str] = []  # noqa: RUF012 - one parser, one test
+
+        def handle_starttag(self, tag, attrs):
+            self.open_.append(tag)
+
+        def handle_endtag(self, tag):
+            assert self.open_.pop() == tag
+
+    html = hand()._repr_html_()
+    parser = Parser()
+    parser.feed(html)
+    assert parser.open_ == []
+    assert "#" not in html
+    assert "src=" not in html
+    assert "1,234" in html

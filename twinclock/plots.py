@@ -1,0 +1,55 @@
+"""Pictures of a run, as matplotlib figures: what happened when, and how good the models were.
+
+matplotlib is loaded when a picture is drawn, and used without pyplot: no backend is chosen, no window
+opens, nothing has to be closed. In a notebook the figures show themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twinclock._chart import style
+from twinclock.errors import UserError
+from twinclock.result import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_METADATA = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""Suffix → what to leave out of the file, so that the same run gives the same bytes."""
+
+
+@dataclass(frozen=True)
+class RunPlots:
+    """The pictures of one run. Finished or not, with or without trainings: there is always a picture."""
+
+    run: Run
+
+    def timeline(self) -> Figure:
+        """What each device and each kind of stage did over the executor's clock, what queued, what fired."""
+        from twinclock._timeline import draw_timeline
+
+        with style():
+            return draw_timeline(self.run)
+
+    def accuracy(self) -> Figure:
+        """Accuracy of the active model over data time, with the triggers at the last of their samples."""
+        from twinclock._accuracy import draw_accuracy
+
+        with style():
+            return draw_accuracy(self.run)
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Write a picture as .png, .svg or .pdf. UserError if it is neither, or the file can't be written."""
+    file = Path(path)
+    metadata = _METADATA.get(file.suffix.lower())
+    if metadata is None:
+        raise UserError(f"{file}: got a picture's suffix {file.suffix!r}, expected {', '.join(_METADATA)}")
+    try:
+        with style():
+            figure.savefig(file, metadata=metadata)
+    except OSError as error:
+        raise UserError(f"{file}: can't be written ({error.strerror or error}); expected a writable path") from None

@@ -1,0 +1,240 @@
+"""What came of runs as text: one run, or several side by side, for a terminal, a pipe or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
+from io import StringIO
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from twinclock._chart import duration, shortened
+from twinclock.result import Run
+
+Summary = Mapping[str, Any]
+
+_NOTHING = "-"
+_SMALL = 0.001
+"""Share of all stage seconds below which a stage is counted among the others."""
+_POSITIONS_SHOWN = 3
+_IF_ANY = ("trainings stopped", "trainings failed", "faults")
+"""Figures that are left out where they are 0."""
+
+
+class Row(NamedTuple):
+    """One figure of a run: its name, its text, and the number to compare it by, if it is one."""
+
+    label: str
+    text: str
+    value: float | None = None
+
+
+def show_run(run: Run, console: Console) -> None:
+    """Print one run: its figures, and the seconds of each stage."""
+    table = _table(run.name)
+    table.add_column("figure", no_wrap=True)
+    table.add_column("value", justify="right", overflow="fold")
+    stages = _stages([run.summary])
+    for section in (_figures(run.summary), _stage_rows(run.summary, stages)):
+        for row in section:
+            if _matters([row]):
+                table.add_row(Text(row.label), Text(row.text))
+        table.add_section()
+    console.print(table)
+    _print_notes([run], console)
+
+
+def summary_text(run: Run) -> str:
+    """What `show_run` prints, as plain text."""
+    return _plain(lambda console: show_run(run, console))
+
+
+def compare_runs(runs: Sequence[Run], console: Console) -> None:
+    """Print runs side by side, with the difference of the second from the first if there are two.
+
+    Trigger positions are compared with those of the first run, one by one.
+    """
+    names = _column_names(runs)
+    with_difference = len(runs) == 2
+    table = _table(f"{len(runs)} runs")
+    table.add_column("figure", no_wrap=True)
+    for name in names:
+        table.add_column(Text(name), justify="right", overflow="fold")
+    if with_difference:
+        table.add_column("difference", justify="right", no_wrap=True)
+    summaries = [run.summary for run in runs]
+    stages = _stages(summaries)
+    first = summaries[0]["positions"]
+    columns = [
+        (_figures(summary, None if number == 0 else first), _stage_rows(summary, stages))
+        for number, summary in enumerate(summaries)
+    ]
+    for sections in zip(*columns, strict=True):
+        for rows in filter(_matters, zip(*sections, strict=True)):
+            cells = [row.text for row in rows]
+            if with_difference:
+                cells.append(_difference(rows[0].value, rows[1].value))
+            table.add_row(*map(Text, [rows[0].label, *cells]))
+        table.add_section()
+    console.print(table)
+    if with_difference:
+        console.print(Text("difference: of the second from the first, in % of the first"))
+    _print_notes(runs, console)
+
+
+def run_html(run: Run) -> str:
+    """A small table for a notebook; it takes its colours from the page."""
+    summary = run.summary
+    stages = _rows_html(_stage_rows(summary, _stages([summary])))
+    notes = "".join(f'<p style="margin:0.3em 0">{escape(note)}</p>' for note in _notes([run]))
+    return (
+        '<div style="color:inherit;background:transparent;font-size:0.95em">'
+        f"<strong>{escape(run.name)}</strong>"
+        f'<table style="border-collapse:collapse;margin:0.4em 0">{_rows_html(_figures(summary))}</table>'
+        "<details><summary>seconds in each stage</summary>"
+        f'<table style="border-collapse:collapse;margin:0.4em 0">{stages}</table></details>'
+        f"{notes}</div>"
+    )
+
+
+def _figures(summary: Summary, first: Sequence[int] | None = None) -> list[Row]:
+    """The figures of one run; `first`: the trigger positions to compare its own with."""
+    return [
+        Row("state", _state(summary)),
+        Row("pipeline", f"{summary['variant']}, {summary['mode']}"),
+        Row("random seed", str(summary["seed"])),
+        _count("samples", summary["samples"]),
+        _count("triggers", summary["triggers"]),
+        Row("trigger positions", _positions(summary["positions"], first)),
+        _count("trainings", summary["trainings"]),
+        _count("trainings stopped", summary["stopped_trainings"]),
+        _count("trainings failed", summary["failed_trainings"]),
+        _count("models", summary["models"]),
+        _count("evaluations", summary["evaluations"]),
+        _count("faults", summary["faults"]),
+        _seconds("makespan", summary["makespan_s"]),
+        _seconds("device-seconds", summary["device_s"]),
+        _seconds("queueing", summary["queued_s"]),
+        _seconds("  of trainings", summary["training_queued_s"]),
+        _seconds("  of evaluations", summary["evaluation_queued_s"]),
+        Row("accuracy of the active model", _fixed(summary["accuracy"]), summary["accuracy"]),
+        Row("  data time left out", f"{100.0 * summary['accuracy_left_out']:.1f} %"),
+    ]
+
+
+def _matters(rows: Sequence[Row]) -> bool:
+    return rows[0].label not in _IF_ANY or any(row.value for row in rows)
+
+
+def _stages(summaries: Sequence[Summary]) -> list[str]:
+    """The stages that take a visible part of the time in any of the runs, the longest first."""
+    longest: dict[str, float] = {}
+    for summary in summaries:
+        total = sum(summary["stage_s"].values()) or 1.0
+        for stage, seconds in summary["stage_s"].items():
+            if seconds / total >= _SMALL:
+                longest[stage] = max(longest.get(stage, 0.0), seconds)
+    return sorted(longest, key=lambda stage: (-longest[stage], stage))
+
+
+def _stage_rows(summary: Summary, stages: Sequence[str]) -> list[Row]:
+    stage_s = summary["stage_s"]
+    others = sum(seconds for stage, seconds in stage_s.items() if stage not in stages)
+    return [*(_seconds(stage, stage_s.get(stage, 0.0)) for stage in stages), _seconds("all other stages", others)]
+
+
+def _state(summary: Summary) -> str:
+    if summary["state"] != "finished":
+        return f"not finished ({summary['state']})"
+    if summary["outcome"] == "done":
+        return "done"
+    return f"{summary['outcome']}: {shortened(str(summary['error']), 200)}"
+
+
+def _positions(positions: Sequence[int], first: Sequence[int] | None) -> str:
+    shown = [str(position) for position in positions]
+    if len(shown) > _POSITIONS_SHOWN + 2:
+        shown = [*shown[:_POSITIONS_SHOWN], f"… {shown[-1]}"]
+    text = ", ".join(shown) or _NOTHING
+    if first is None:
+        return text
+    for number, (own, other) in enumerate(zip_longest(positions, first)):
+        if own != other:
+            here, there = ("none" if position is None else position for position in (own, other))
+            return f"{text}\ndiffer at #{number}: {here}, not {there}"
+    return f"{text}\nidentical"
+
+
+def _difference(first: float | None, second: float | None) -> str:
+    if first is None or second is None:
+        return ""
+    if first == second:
+        return "0 %"
+    if first == 0.0:
+        return "from 0"
+    change = 100.0 * (second - first) / abs(first)
+    return f"{change:+.1f} %" if abs(change) < 1000.0 else f"{change:+,.0f} %"
+
+
+def _count(label: str, count: int) -> Row:
+    return Row(label, f"{count:,}", float(count))
+
+
+def _seconds(label: str, seconds: float | None) -> Row:
+    if seconds is None:
+        return Row(label, _NOTHING)
+    decimals = 0 if seconds >= 1000.0 else 1 if seconds >= 100.0 else 2 if seconds >= 10.0 else 3
+    more = f" ({duration(seconds)})" if seconds >= 3600.0 else ""
+    return Row(label, f"{seconds:,.{decimals}f} s{more}", seconds)
+
+
+def _fixed(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.3f}"
+
+
+def _column_names(runs: Sequence[Run]) -> list[str]:
+    """The runs' names; those that occur twice with what tells them apart."""
+    names = [run.name for run in runs]
+    return [
+        name if names.count(name) == 1 else f"{name}\n{f'#{number}' if run.folder is None else run.folder.name}"
+        for number, (name, run) in enumerate(zip(names, runs, strict=True))
+    ]
+
+
+def _notes(runs: Sequence[Run]) -> Iterator[str]:
+    """A footnote for each kind of modelled figures that nobody has calibrated, with the runs that use them."""
+    names = [name.replace("\n", " ") for name in _column_names(runs)]
+    users: dict[str, list[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        if run.summary["uncalibrated"]:
+            users.setdefault(" and ".join(run.summary["uncalibrated"]), []).append(name)
+    for what, by in users.items():
+        yield f"uncalibrated: {what} of {', '.join(by)} are default figures that nobody has measured, no forecast"
+
+
+def _print_notes(runs: Sequence[Run], console: Console) -> None:
+    for note in _notes(runs):
+        console.print(Text(note))
+
+
+def _table(title: str) -> Table:
+    return Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+
+
+def _rows_html(rows: Sequence[Row]) -> str:
+    name = '<td style="text-align:left;padding:0.1em 1em 0.1em 0;white-space:pre">'
+    value = '<td style="text-align:right;padding:0.1em 0">'
+    return "".join(
+        f"<tr>{name}{escape(row.label)}</td>{value}{escape(row.text)}</td></tr>" for row in rows if _matters([row])
+    )
+
+
+def _plain(show: Callable[[Console], None]) -> str:
+    out = StringIO()
+    show(Console(file=out, width=100, color_system=None, force_terminal=False, highlight=False))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
