@@ -67,7 +67,7 @@ def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
 
 
 def _fetch_new_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    outcome, values = work.live_chunk(run.context, start.inputs, executor.now())
+    outcome, values = work.live_chunk(run.context, start.inputs, start.registers, executor.now())
     return Effect(_read_s(run, values), outcome, values)
 
 

@@ -315,7 +315,7 @@ def test_faults_that_brute_force_found(case):
 
 # The real pipelines, broken
 
-BATCH = "/pipeline/replay_data/new_data/each_batch/[]"
+BATCH = "/pipeline/replay_data/new_data/new_data_batch/[]"
 TRAIN = {
     "seed": f"{BATCH}/train_and_eval/training",
     "sequential": f"{BATCH}/train_and_eval/training",
@@ -500,10 +500,10 @@ MUTATIONS: Mapping[str, Mutation] = {
         ("overlapped",),
     ),
     "a spawned stage writes what ingestion writes": Mutation(
-        f"{BATCH}/train_and_eval/post_train/EVALUATE",
+        f"{BATCH}/train_and_eval/evaluation/EVALUATE",
         Stage,
         adding(writes_registers=("policy",)),
-        {("register-race", f"{BATCH}/train_and_eval/post_train/EVALUATE")},
+        {("register-race", f"{BATCH}/train_and_eval/evaluation/EVALUATE")},
         ("seed", "overlapped"),
     ),
     "a guard is dropped": Mutation(

@@ -12,9 +12,9 @@ The rules:
 
 from __future__ import annotations
 
-import bisect
+import heapq
+import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from twinclock.messages import Placement
@@ -31,8 +31,9 @@ class Grant(NamedTuple):
     placement: Placement
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Request:
+class _Request(NamedTuple):
+    """Ordered by place in the line, then by the order of asking."""
+
     place_s: float
     serial: int
     key: Key
@@ -47,7 +48,10 @@ class Allocator:
         self._free = {name: list(names) for name, names in units.items()}
         self._patience_s = dict(patience_s or {})
         self._held: dict[Key, Placement] = {}
-        self._waiting: list[_Request] = []
+        self._lines: dict[tuple[str, ...], list[_Request]] = {}
+        """Who waits, as one heap for each combination of resources: only the first of a heap can be next."""
+        self._waiting: dict[Key, int] = {}
+        """Who waits, with the serial of the request; one that is in a heap but not here was withdrawn."""
         self._serial = 0
 
     def request(self, key: Key, needs: Mapping[str, int], queue: str, now: ClockTime) -> list[Grant]:
@@ -58,14 +62,16 @@ class Allocator:
         if not self._waiting and all(len(self._free[resource]) >= units for resource, units in needs.items()):
             return [self._hand_over(key, needs)]
         self._serial += 1
-        bisect.insort(self._waiting, _Request(now + self._patience_s.get(queue, 0.0), self._serial, key, needs))
+        request = _Request(now + self._patience_s.get(queue, 0.0), self._serial, key, needs)
+        heapq.heappush(self._lines.setdefault(tuple(needs), []), request)
+        self._waiting[key] = self._serial
         return self._grant()
 
     def release(self, key: Key) -> list[Grant]:
         """Give back what `key` holds, or withdraw its request; the grants to others that follow."""
         placement = self._held.pop(key, None)
         if placement is None:
-            self._waiting = [request for request in self._waiting if request.key != key]
+            self._waiting.pop(key, None)
         else:
             for resource, units in placement.items():
                 free = self._free[resource]
@@ -90,16 +96,22 @@ class Allocator:
     def _grant(self) -> list[Grant]:
         grants: list[Grant] = []
         blocked: set[str] = set()
-        left: list[_Request] = []
-        for request in self._waiting:
-            free = self._free
-            if blocked.isdisjoint(request.needs) and all(len(free[r]) >= n for r, n in request.needs.items()):
+        while heads := [line for line in self._lines.values() if self._has_head(line, blocked)]:
+            line = min(heads, key=operator.itemgetter(0))
+            request = line[0]
+            if all(len(self._free[resource]) >= units for resource, units in request.needs.items()):
+                heapq.heappop(line)
+                del self._waiting[request.key]
                 grants.append(self._hand_over(request.key, request.needs))
             else:
                 blocked.update(request.needs)
-                left.append(request)
-        self._waiting = left
         return grants
+
+    def _has_head(self, line: list[_Request], blocked: set[str]) -> bool:
+        """Is somebody still waiting in this line, and is none of what they need held back?"""
+        while line and self._waiting.get(line[0].key) != line[0].serial:
+            heapq.heappop(line)
+        return bool(line) and blocked.isdisjoint(line[0].needs)
 
     def _hand_over(self, key: Key, needs: Mapping[str, int]) -> Grant:
         placement = {resource: tuple(self._free[resource][:units]) for resource, units in needs.items()}

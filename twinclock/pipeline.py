@@ -157,6 +157,7 @@ def _ingest(new_data: Node) -> Flow:
                 operation="FETCH_NEW_DATA",
                 outcomes={"chunk": ("chunk", "position"), "nothing": (), "end": ()},
                 reads=("batch_size", "position"),
+                reads_registers=("policy",),
             ),
             "WAIT_FOR_NEW_DATA": _wait(
                 operation="WAIT_FOR_NEW_DATA",
@@ -203,14 +204,14 @@ def _new_data(options: GraphOptions, evaluation_jobs: Node) -> Flow:
                 outcomes={"done": ("batches", "next_batch")},
                 reads=("chunk", "batch_size", "next_batch"),
             ),
-            "each_batch": ForEach(
+            "new_data_batch": ForEach(
                 over="batches", item="batch", limit=1, body=_new_data_batch(options, evaluation_jobs)
             ),
             "NEW_DATA_HANDLED": _decide(operation="NEW_DATA_HANDLED"),
         },
         edges={
-            "HANDLE_NEW_DATA": {"done": "each_batch"},
-            "each_batch": {"done": "NEW_DATA_HANDLED"},
+            "HANDLE_NEW_DATA": {"done": "new_data_batch"},
+            "new_data_batch": {"done": "NEW_DATA_HANDLED"},
             "NEW_DATA_HANDLED": {"done": leave("done")},
         },
     )
@@ -296,7 +297,7 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
 
 
 def _train_and_eval(options: GraphOptions, evaluation_jobs: Node) -> Flow:
-    """`training`, then `post_train`: spawned in `seed`, in line in `sequential`."""
+    """`training`, then `evaluation`: spawned in `seed`, in line in `sequential`."""
     evaluation = _evaluation(evaluation_jobs)
     spawned = {"done": leave("done")}
     in_line = {"done": leave("done"), "failed": leave("done")}
@@ -306,12 +307,12 @@ def _train_and_eval(options: GraphOptions, evaluation_jobs: Node) -> Flow:
         steps={
             "training": _training(options),
             "TRAINING_SKIPPED": _training_skipped(),
-            "post_train": Spawn(body=evaluation) if options.variant == "seed" else evaluation,
+            "evaluation": Spawn(body=evaluation) if options.variant == "seed" else evaluation,
         },
         edges={
-            "training": {"done": "post_train", "superseded": leave("skipped"), "failed": "TRAINING_SKIPPED"},
+            "training": {"done": "evaluation", "superseded": leave("skipped"), "failed": "TRAINING_SKIPPED"},
             "TRAINING_SKIPPED": {"done": leave("skipped")},
-            "post_train": spawned if options.variant == "seed" else in_line,
+            "evaluation": spawned if options.variant == "seed" else in_line,
         },
     )
 
@@ -351,10 +352,10 @@ def _claim_and_train(options: GraphOptions, evaluation_jobs: Node) -> Flow:
     )
     return Flow(
         start="claim_and_train",
-        steps={"claim_and_train": holds_slot, "post_train": _evaluation(evaluation_jobs)},
+        steps={"claim_and_train": holds_slot, "evaluation": _evaluation(evaluation_jobs)},
         edges={
-            "claim_and_train": {"trained": "post_train", "nothing": leave("done")},
-            "post_train": {"done": leave("done"), "failed": leave("done")},
+            "claim_and_train": {"trained": "evaluation", "nothing": leave("done")},
+            "evaluation": {"done": leave("done"), "failed": leave("done")},
         },
     )
 

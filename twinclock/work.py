@@ -34,29 +34,32 @@ def replay_chunk(context: Context, inputs: Values, stopping: bool) -> Decision:
     return "chunk", {"chunk": {"first": first, "stop": stop, "watermark": None}, "position": stop}
 
 
-def live_chunk(context: Context, inputs: Values, now: ClockTime) -> Decision:
-    """FETCH_NEW_DATA: what has arrived and was not taken yet, a chunk at most.
+def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTime) -> Decision:
+    """FETCH_NEW_DATA: what has arrived and was not taken yet, in whole ingest batches, a chunk at most.
 
-    The chunk that takes the last arrived sample says how far data time has come (`watermark`).
+    A batch that is not full is taken only at the end of the stream, or when the trigger's deadline has
+    passed. The chunk that takes the last arrived sample says how far data time has come (`watermark`).
     """
     first, num_samples = inputs["position"], context.stream.num_samples
     if first >= num_samples:
         return "end", {}
+    batch_size = inputs["batch_size"]
     data_now = pace(context).data_time(now)
-    limit = min(first + _chunk_size(context.config, inputs["batch_size"]), num_samples)
-    stop = min(arrived(context.stream, first, data_now), limit)
+    there = arrived(context.stream, first, data_now)
+    stop = there
+    if there < num_samples and not _is_past(_deadline(context, registers), data_now):
+        stop = first + (there - first) // batch_size * batch_size
+    stop = min(stop, first + _chunk_size(context.config, batch_size))
     if stop == first:
         return "nothing", {}
-    watermark = data_now if stop < limit else None
+    watermark = data_now if stop == there else None
     return "chunk", {"chunk": {"first": first, "stop": stop, "watermark": watermark}, "position": stop}
 
 
 def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[ClockTime, str, Values]:
     """WAIT_FOR_NEW_DATA: when it ends on the clock, its outcome, its values."""
-    trigger, policy = context.trigger, registers["policy"]
-    trigger.load_state_dict(context.untouched if policy is None else policy["trigger"])
     position = inputs["position"]
-    woken = wake(context.stream, position, inputs["batch_size"], trigger.next_deadline())
+    woken = wake(context.stream, position, inputs["batch_size"], _deadline(context, registers))
     at = pace(context).clock_time(woken.at)
     if woken.outcome == "deadline":
         chunk = {"first": position, "stop": position, "watermark": woken.at}
@@ -85,6 +88,17 @@ def training_job(config: Config, start: Start, now: ClockTime) -> Json:
 def stored_model(candidate: Json, size_bytes: int) -> Json:
     """STORE_TRAINED_MODEL: the lineage entry of a model that is durable now."""
     return {**candidate, "path": f"models/{candidate['trigger']:05d}", "size_bytes": size_bytes}
+
+
+def _deadline(context: Context, registers: Values) -> DataTime | None:
+    """The data time at which the trigger policy wants to be asked even if no sample comes."""
+    trigger, policy = context.trigger, registers["policy"]
+    trigger.load_state_dict(context.untouched if policy is None else policy["trigger"])
+    return trigger.next_deadline()
+
+
+def _is_past(deadline: DataTime | None, now: DataTime) -> bool:
+    return deadline is not None and deadline <= now
 
 
 def _chunk_size(config: Config, batch_size: int) -> int:
