@@ -1,0 +1,112 @@
+"""What a real run costs on top of a bare torch loop that loads, trains and saves.
+
+    python benchmarks/real_overhead.py [PAIRS]
+
+Each pair is one training of some seconds as a stage of the pipeline (from the fire of its trigger to
+the model being durable: recipe, journal, device, worker, store) and the same training as a plain loop in
+a fresh process of its own, in turn. Imports and worker start are left out on both sides. Prints the
+overhead in ms per training and in per cent, as the median of the pairs with a bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import twinclock as tc
+
+NUM_SAMPLES = 20_000
+EPOCHS = 30
+BATCH_SIZE = 64
+HIDDEN = 64
+CONFIG: dict[str, Any] = {
+    "name": "overhead",
+    "data": {"kind": "table", "dataset": "portal_rodents", "limit": NUM_SAMPLES, "chunk": NUM_SAMPLES},
+    "batching": {"kind": "fixed", "n": NUM_SAMPLES},
+    "trigger": {"kind": "amount", "n": NUM_SAMPLES},
+    "training": {
+        "model": {"kind": "mlp", "hidden": [HIDDEN]},
+        "epochs": EPOCHS,
+        "batch_size": BATCH_SIZE,
+        "optimizer": {"kind": "adam", "lr": 0.003},
+    },
+    "real": {"device": "cpu"},
+}
+
+
+def in_pipeline(folder: Path) -> float:
+    """Seconds from the trigger's fire to its model being stored."""
+    run = tc.run(CONFIG, on="real", out=folder)
+    return float(run.models["stored_s"][0] - run.triggers["fired_s"][0])
+
+
+def bare_loop(connection: Connection, file: str) -> None:
+    """The same training as one would write it by hand; sends its seconds."""
+    import torch
+    from safetensors.torch import save_file
+
+    from real.encoding import fit_encoding
+    from twinclock.dataset import load_table
+
+    torch.set_num_threads(1)
+    config = tc.load_config(CONFIG)
+    table = load_table(config.data)  # type: ignore[arg-type]
+    warm = torch.nn.Linear(1, 1)
+    torch.optim.Adam(warm.parameters()).step()  # the first optimizer of a process imports for seconds
+    begin_s = time.perf_counter()
+    rows = table.rows([[0, NUM_SAMPLES]])
+    encoding = fit_encoding(rows, table.columns)
+    features, labels = torch.from_numpy(encoding.features(rows)), torch.from_numpy(encoding.labels(rows))
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(encoding.num_inputs, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, encoding.num_classes)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+    for _ in range(EPOCHS):
+        for chosen in torch.randperm(NUM_SAMPLES).split(BATCH_SIZE):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(features[chosen]), labels[chosen]).backward()
+            optimizer.step()
+    save_file(model.state_dict(), file)
+    connection.send(time.perf_counter() - begin_s)
+
+
+def by_hand(folder: Path) -> float:
+    """Seconds of the bare loop in a fresh process."""
+    ours, theirs = multiprocessing.Pipe()
+    arguments = (theirs, str(folder / "model.safetensors"))
+    process = multiprocessing.get_context("spawn").Process(target=bare_loop, args=arguments)
+    process.start()
+    seconds: float = ours.recv()
+    process.join()
+    return seconds
+
+
+def main(num_pairs: int = 5) -> None:
+    """Measure the pairs in turn and print what the pipeline adds."""
+    pairs = []
+    for number in range(num_pairs):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            pairs.append((in_pipeline(folder / "run"), by_hand(folder)))
+        print(f"pair {number + 1}: pipeline {pairs[-1][0]:.2f} s, by hand {pairs[-1][1]:.2f} s", flush=True)
+    pipeline, hand = np.array(pairs).T
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, num_pairs, (10_000, num_pairs))
+    for name, values, unit in (
+        ("overhead per training", (pipeline - hand) * 1000, "ms"),
+        ("overhead", (pipeline / hand - 1) * 100, "%"),
+    ):
+        low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
+        print(f"{name}: {np.median(values):.1f} {unit} (95 % interval {low:.1f} to {high:.1f})")
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))
