@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from twinclock.messages import Command, Ended, Event, Start
@@ -19,20 +19,27 @@ _LINE_EVERY_S = 5.0
 _BAR_EVERY_S = 0.1
 
 
-@contextmanager
-def watching(quiet: bool) -> Iterator[Watcher]:
-    """A watcher for stderr: bars if it is a terminal, lines if not, nothing if `quiet`."""
+def watching(quiet: bool) -> AbstractContextManager[Watcher]:
+    """A watcher for a command: bars if stderr is a terminal, lines if not, nothing if `quiet`."""
     if quiet:
-        yield UNWATCHED
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        return nullcontext(UNWATCHED)
+    return _bars() if sys.stderr.isatty() else nullcontext(_Lines())
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            yield _Bars(progress)
-    else:
-        yield _Lines()
+
+def watching_in_python() -> AbstractContextManager[Watcher]:
+    """A watcher for a call from Python: bars in a notebook, nothing in a script."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return _bars() if type(shell).__name__ == "ZMQInteractiveShell" else nullcontext(UNWATCHED)
+
+
+@contextmanager
+def _bars() -> Iterator[Watcher]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bars(progress)
 
 
 class _Counts:
