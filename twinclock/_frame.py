@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from twinclock._compile import Code
-from twinclock.errors import ProtocolError
 from twinclock.graph import Json, Register
 from twinclock.messages import Path, Placement, Start
 
@@ -28,18 +27,20 @@ class Cell:
         self.value: Json = {"total": 0, "items": []} if register.merge == "append" else register.initial
 
     def write(self, written: Json) -> None:
-        """Merge what a stage wrote, as the register declares."""
+        """Merge what a stage wrote, as the register declares. ValueError if it can't be merged."""
         register = self.register
         self.version += 1
         match register.merge:
             case "replace":
                 self.value = written
             case "newest":
+                if not isinstance(written, dict) or "trigger" not in written:
+                    raise ValueError(f"the newest is told by its 'trigger'; there is none in {written!r}")
                 if self.value is None or written["trigger"] > self.value["trigger"]:
                     self.value = written
             case "append":
                 if not isinstance(written, list):
-                    raise ProtocolError(f"a register that appends takes a list, got {type(written).__name__}")
+                    raise ValueError(f"it appends lists, not {written!r}")
                 items = [*self.value["items"], *written]
                 kept = items if register.keep is None else items[-register.keep :]
                 self.value = {"total": self.value["total"] + len(written), "items": kept}

@@ -82,11 +82,13 @@ class Allocator:
 
     def adopt(self, key: Key, placement: Placement) -> None:
         """Take over units that were granted before this process started. ValueError if they are not free."""
+        left = {resource: list(self._free.get(resource, ())) for resource in placement}
         for resource, units in placement.items():
             for unit in units:
-                if unit not in self._free.get(resource, ()):
+                if unit not in left[resource]:
                     raise ValueError(f"unit {unit!r} of {resource!r} is not there, or held already")
-                self._free[resource].remove(unit)
+                left[resource].remove(unit)
+        self._free |= left
         self._held[key] = placement
 
     def held(self) -> Mapping[Key, Placement]:
@@ -96,22 +98,26 @@ class Allocator:
     def _grant(self) -> list[Grant]:
         grants: list[Grant] = []
         blocked: set[str] = set()
-        while heads := [line for line in self._lines.values() if self._has_head(line, blocked)]:
-            line = min(heads, key=operator.itemgetter(0))
-            request = line[0]
-            if all(len(self._free[resource]) >= units for resource, units in request.needs.items()):
-                heapq.heappop(line)
+        lines = [line for line in self._lines.values() if self._has_head(line)]
+        while lines:
+            line = min(lines, key=operator.itemgetter(0))
+            needs = line[0].needs
+            if blocked.isdisjoint(needs) and all(len(self._free[name]) >= units for name, units in needs.items()):
+                request = heapq.heappop(line)
                 del self._waiting[request.key]
-                grants.append(self._hand_over(request.key, request.needs))
+                grants.append(self._hand_over(request.key, needs))
+                if self._has_head(line):
+                    continue
             else:
-                blocked.update(request.needs)
+                blocked.update(needs)  # and so all behind it in its line are held back
+            lines.remove(line)
         return grants
 
-    def _has_head(self, line: list[_Request], blocked: set[str]) -> bool:
-        """Is somebody still waiting in this line, and is none of what they need held back?"""
+    def _has_head(self, line: list[_Request]) -> bool:
+        """Is somebody still waiting in this line?"""
         while line and self._waiting.get(line[0].key) != line[0].serial:
             heapq.heappop(line)
-        return bool(line) and blocked.isdisjoint(line[0].needs)
+        return bool(line)
 
     def _hand_over(self, key: Key, needs: Mapping[str, int]) -> Grant:
         placement = {resource: tuple(self._free[resource][:units]) for resource, units in needs.items()}

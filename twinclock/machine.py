@@ -94,7 +94,8 @@ class Machine:
         elif type(event) is Begin:
             if self._next_id:
                 raise ProtocolError("Begin fed twice")
-            self._enter(self._root, None, None, dict(event.slots), {}, None, _NOTHING)
+            path = None if self._root.retry is None else (None, "", 0, 1)
+            self._enter(self._root, None, path, dict(event.slots), {}, None, _NOTHING)
         agenda = self._agenda
         while agenda:
             frame, outcome, error = agenda.popleft()
@@ -148,7 +149,7 @@ class Machine:
             return
         code = frame.code
         if code.kind != STAGE or frame.state != RUNNING:
-            raise ProtocolError(f"{path_text(frame.path)} is not a running stage; it can't end {outcome!r}")
+            raise ProtocolError(f"{path_text(frame.path) or '/'} is not a running stage; it can't end {outcome!r}")
         error: Json = None
         if frame.doom is not None:
             outcome, error = frame.doom
@@ -158,7 +159,7 @@ class Machine:
             slots = code.stage.outcomes.get(outcome)
             if slots is None:
                 declared = ", ".join((*code.stage.outcomes, FAILED))
-                raise ProtocolError(f"{path_text(frame.path)} ended {outcome!r}; declared: {declared}")
+                raise ProtocolError(f"{path_text(frame.path) or '/'} ended {outcome!r}; declared: {declared}")
             if slots or values:
                 self._write(frame, slots, values)
         self._end(frame, outcome, error)
@@ -201,14 +202,19 @@ class Machine:
         into = frame.slots
         for slot in slots:
             if slot not in values:
-                raise ProtocolError(f"{path_text(frame.path)} ended without slot {slot!r}")
+                raise ProtocolError(f"{path_text(frame.path) or '/'} ended without slot {slot!r}")
             into[slot] = values[slot]
         if len(values) > len(slots):
             for name in values:
                 if name in frame.code.stage.writes_registers:
-                    frame.cells[name].write(values[name])
+                    try:
+                        frame.cells[name].write(values[name])
+                    except ValueError as error:
+                        where = path_text(frame.path) or "/"
+                        raise ProtocolError(f"{where} wrote register {name!r}: {error}") from None
                 elif name not in slots:
-                    raise ProtocolError(f"{path_text(frame.path)} wrote {name!r}, which its outcome does not declare")
+                    where = path_text(frame.path) or "/"
+                    raise ProtocolError(f"{where} wrote {name!r}, which its outcome does not declare")
 
     def _timer_fired(self, event: Fired) -> None:
         frame = self._find(event.id)
@@ -283,15 +289,19 @@ class Machine:
             if code.label is not None:
                 frame.labels = {**frame.labels, code.label: frame.slots[code.label]}
             frame.visits = {}
-            frame.grown = {}
+            if code.growing is not None:
+                frame.grown = {}
             self._visit(frame, code.start)
         elif kind == FOR_EACH:
             frame.left = 0
             self._fill(frame)
-        else:
+        elif kind == SCOPE:
             own = {name: Cell(register) for name, register in code.registers.items()}
             frame.cells = {**frame.cells, **own}
             self._enter_body(code.body, frame, frame.path, frame.slots)
+        else:
+            self._spawn(frame, code.body, frame.path)
+            self._agenda.append((frame, "done", None))
 
     def _start(self, frame: Frame) -> None:
         stage, slots, cells = frame.code.stage, frame.slots, frame.cells
@@ -319,7 +329,7 @@ class Machine:
             visits[name] = number + 1
             if flow.code.growing is not None:
                 self._ensure_grown(flow, name, number)
-            if step.kind != SPAWN:
+            if step.kind != SPAWN or flow.finishing:
                 path = (flow.path, name, number, 0 if step.retry is None else 1)
                 self._enter(step, flow, path, flow.slots, flow.cells, flow.scope, flow.placement)
                 return
@@ -366,6 +376,8 @@ class Machine:
         """`frame` has nothing running inside any more: end it, and whatever ends with it, from the inside out."""
         while True:
             code = frame.code
+            if frame.finishing and frame.kids:
+                return  # on the agenda twice: it was to end already when it was cancelled
             if frame.doom is not None and not frame.finishing:
                 outcome, error = frame.doom
             if code.finally_ is not None and not frame.finishing and frame.state == RUNNING:
@@ -388,7 +400,7 @@ class Machine:
             del self._live[frame.id]
             if error is not None or outcome in BUILT_IN_OUTCOMES:
                 frame.slots[ERROR_SLOT] = error
-            elif code.kind == SCOPE:
+            elif code.kind == SCOPE and outcome != CANCELLED:
                 for name in code.exports:
                     frame.slots[name] = frame.cells[name].value
             if parent is None:
