@@ -39,6 +39,7 @@ from twinclock.watch import Watcher
 
 _GRACE_S = 10.0
 """Seconds that a worker has to stop a job before it is killed."""
+_LOOK_EVERY_S = 0.01
 _HELPER_THREADS = 4
 
 
@@ -54,11 +55,13 @@ Body: TypeAlias = "Callable[[Start, RealExecutor], Ending | None]"
 
 
 class _Job(NamedTuple):
-    """A job in a worker, and the stage run that waits for it (None as long as none does)."""
+    """A job in a worker."""
 
     device: str
-    waits: Key | None
+    owner: Key
+    """The stage run that waits for it or, as long as none does, launched it."""
     finish: Callable[[Json], Ending] | None
+    """What the result comes to; None as long as nobody waits for it."""
 
 
 class RealExecutor:
@@ -80,6 +83,8 @@ class RealExecutor:
         self._watcher = watcher
         self._origin_s = time.monotonic() - from_clock
         self._ready: deque[tuple[str, Event]] = deque()
+        self._look_s = 0.0
+        """When to look again at what happens outside, even if there is enough to do inside."""
         self._running: dict[Key, Start] = {}
         self._timers: list[tuple[float, int, tuple[Any, ...], Callable[[], None]]] = []
         self._armed: dict[tuple[Any, ...], int] = {}
@@ -120,22 +125,12 @@ class RealExecutor:
 
     def next(self) -> tuple[str, Event] | None:
         """Wait until something has happened; None if nothing is left that could."""
+        if self._ready and self.now() >= self._look_s:
+            self._look()
         while not self._ready:
-            now = self.now()
-            while self._timers and self._timers[0][0] <= now:
-                _, serial, key, action = heapq.heappop(self._timers)
-                if self._armed.get(key) == serial:
-                    del self._armed[key]
-                    action()
-            if self._ready:
-                break
-            while self._timers and self._armed.get(self._timers[0][2]) != self._timers[0][1]:
-                heapq.heappop(self._timers)
-            if not self._timers and not self._num_in_threads and not self._jobs and not self.workers.are_starting:
+            if not self._armed and not self._num_in_threads and not self._jobs and not self.workers.are_starting:
                 return None
-            timeout_s = max(0.0, self._timers[0][0] - self.now()) if self._timers else None
-            for source in wait([self._woken, *self.workers.sources()], timeout_s):
-                self._take(source)
+            self._look()
         return self._ready.popleft()
 
     def stop(self) -> None:
@@ -197,11 +192,15 @@ class RealExecutor:
 
         self._threads.submit(work)
 
-    def launch(self, device: str, job: Message) -> None:
+    def launch(self, start: Start, device: str, job: Message) -> None:
         """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone."""
-        if job["id"] not in self._jobs and job["id"] not in self._results:
-            self._jobs[job["id"]] = _Job(device, None, None)
+        if not self.has_job(job["id"]):
+            self._jobs[job["id"]] = _Job(device, (start.pipeline, start.id), None)
             self.workers.send(device, job)
+
+    def has_job(self, job_id: str) -> bool:
+        """Is this job under way, or its result here?"""
+        return job_id in self._jobs or job_id in self._results
 
     def await_job(self, start: Start, job_id: str, finish: Callable[[Json], Ending]) -> None:
         """End the stage run with `finish(result)` when the job is done, or fail with the job."""
@@ -209,7 +208,7 @@ class RealExecutor:
         if job_id in self._results:
             self._finish(key, self._results.pop(job_id), finish)
         else:
-            self._jobs[job_id] = self._jobs[job_id]._replace(waits=key, finish=finish)
+            self._jobs[job_id] = self._jobs[job_id]._replace(owner=key, finish=finish)
 
     def stop_job(self, job_id: str, outcome: str) -> None:
         """Ask the worker to stop a job; its stage run then ends with `outcome`. No such job: nothing happens."""
@@ -234,12 +233,29 @@ class RealExecutor:
 
     def _cancel(self, key: Key) -> None:
         for job_id, job in self._jobs.items():
-            if job.waits == key:
+            if job.owner == key:
                 self.stop_job(job_id, CANCELLED)
                 return
         if (*key, "wait") in self._armed:
             self.forget((*key, "wait"))
             self.end(key, CANCELLED, {})
+
+    def _look(self) -> None:
+        """Take in what has happened outside; wait for it if nothing is ready."""
+        while self._timers and self._timers[0][0] <= self.now():
+            _, serial, key, action = heapq.heappop(self._timers)
+            if self._armed.get(key) == serial:
+                del self._armed[key]
+                action()
+        while self._timers and self._armed.get(self._timers[0][2]) != self._timers[0][1]:
+            heapq.heappop(self._timers)
+        if self._ready or not self._timers:
+            timeout_s = 0.0 if self._ready else None
+        else:
+            timeout_s = max(0.0, self._timers[0][0] - self.now())
+        for source in wait([self._woken, *self.workers.sources()], timeout_s):
+            self._take(source)
+        self._look_s = self.now() + _LOOK_EVERY_S
 
     def _take(self, source: Connection | int | Any) -> None:
         if source is self._woken:
@@ -272,22 +288,20 @@ class RealExecutor:
         self.forget(("grace", message["id"]))
         if job is None:
             return
-        if job.waits is None or job.finish is None:
-            self._results[message["id"]] = message
+        if job.finish is not None:
+            self._finish(job.owner, message, job.finish)
+        elif self._asked_to_stop.get(message["id"]) == CANCELLED:  # nobody is going to wait for it
+            del self._asked_to_stop[message["id"]]
         else:
-            self._finish(job.waits, message, job.finish)
+            self._results[message["id"]] = message
 
     def _worker_died(self, died: Died) -> None:
-        error = {
-            "type": "WorkerDied",
-            "message": f"the worker of {died.device} died with exit code {died.exit_code}",
-        }
         for job_id in [id_ for id_, job in self._jobs.items() if job.device == died.device]:
-            self._job_ended({"id": job_id, "kind": "error", "error": error})
+            self._job_ended({"id": job_id, "kind": "error", "error": died.error})
         if self._connecting is not None:
             key, _ = self._connecting
             self._connecting = None
-            self.fail(key, error)
+            self.fail(key, died.error)
 
     def _finish(self, key: Key, message: Message, finish: Callable[[Json], Ending]) -> None:
         stopped_as = self._asked_to_stop.pop(message["id"], None)

@@ -28,6 +28,10 @@ class RealRun:
     trainings: dict[int, str] = field(default_factory=dict)
     """Serial of the trigger → the job of its training."""
 
+    def superseded(self, trigger: int) -> Path:
+        """The file that is there when the training of a trigger is to stop."""
+        return self.folder / "superseded" / f"{trigger:05d}"
+
 
 def bodies(context: Context, folder: Path) -> dict[str, Body]:
     """Operation → what does it, for one pipeline whose files are in `folder`."""
@@ -65,7 +69,7 @@ def _replay_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
 
 
 def _fetch_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
-    return Ending(*work.live_chunk(run.context, start.inputs, executor.now()))
+    return Ending(*work.live_chunk(run.context, start.inputs, start.registers, executor.now()))
 
 
 def _wait_for_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
@@ -88,7 +92,7 @@ def _observe(run: RealRun, start: Start, executor: RealExecutor) -> Ending | Non
         "stop": request["stop"],
     }
     job = _evaluation(run, path_text(start.path), model["path"], [interval], [request["metric"]])
-    executor.launch(executor.workers.devices[0], job)
+    executor.launch(start, executor.workers.devices[0], job)
     executor.await_job(
         start,
         job["id"],
@@ -99,15 +103,18 @@ def _observe(run: RealRun, start: Start, executor: RealExecutor) -> Ending | Non
 
 def _run_training(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
     job = work.training_job(run.context.config, start, executor.now())
-    executor.launch(start.placement["device"][0], _training(run, job))
-    run.trainings[job["trigger"]] = job["id"]
+    if not run.superseded(job["trigger"]).exists():
+        executor.launch(start, start.placement["device"][0], _training(run, job))
+        run.trainings[job["trigger"]] = job["id"]
     return Ending("started", {"job": job})
 
 
-def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExecutor) -> None:
+def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
     """Make sure that the job runs, then wait: after a crash it may have to be started again, or be done."""
     job = start.inputs["job"]
-    executor.launch(start.placement["device"][0], _training(run, job))
+    if run.superseded(job["trigger"]).exists() and not executor.has_job(job["id"]):
+        return Ending("superseded", {})
+    executor.launch(start, start.placement["device"][0], _training(run, job))
     run.trainings[job["trigger"]] = job["id"]
 
     def finish(result: Json) -> Ending:
@@ -115,6 +122,7 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
         return Ending("trained", {"fit": {**fit, "held_s": executor.now() - job["started_s"]}})
 
     executor.await_job(start, job["id"], finish)
+    return None
 
 
 def _store_trained_model(run: RealRun, start: Start, executor: RealExecutor) -> None:
@@ -132,7 +140,7 @@ def _store_trained_model(run: RealRun, start: Start, executor: RealExecutor) -> 
 def _wait_for_evaluation_completion(run: RealRun, start: Start, executor: RealExecutor) -> None:
     job = start.inputs["evaluation_job"]
     message = _evaluation(run, path_text(start.path), job["lineage"]["path"], job["intervals"], job["metrics"])
-    executor.launch(start.placement["device"][0], message)
+    executor.launch(start, start.placement["device"][0], message)
     executor.await_job(start, message["id"], lambda result: Ending("done", {"result": result["rows"]}))
 
 
@@ -152,10 +160,18 @@ def _store_evaluation_results(run: RealRun, start: Start, executor: RealExecutor
 
 
 def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
-    """Stop the victim's training, wherever it stands; one that has ended already is left as it is."""
-    job_id = run.trainings.get(start.inputs["victim"])
-    if job_id is not None:
-        executor.stop_job(job_id, "superseded")
+    """Stop the victim's training, wherever it stands; one that has ended already is left as it is.
+
+    A victim that waits for a device or for its next attempt has nothing to stop yet. It finds a file,
+    which a crash does not take away.
+    """
+    victim = start.inputs["victim"]
+    mark = run.superseded(victim)
+    mark.parent.mkdir(exist_ok=True)
+    with replace_durably(mark) as unfinished:
+        unfinished.touch()
+    if victim in run.trainings:
+        executor.stop_job(run.trainings[victim], "superseded")
     return Ending("done", {})
 
 

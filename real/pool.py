@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, NamedTuple, TypeAlias
@@ -12,14 +14,15 @@ from typing import Any, NamedTuple, TypeAlias
 Message: TypeAlias = dict[str, Any]
 
 _EXIT_S = 2.0
-"""Seconds that an idle worker has to leave by itself when the run is over."""
+"""Seconds that a worker has to leave by itself once its pipe is closed."""
 
 
 class Died(NamedTuple):
     """A worker is gone; whatever it was doing is not going to be done."""
 
     device: str
-    exit_code: int | None
+    error: Mapping[str, Any]
+    """Why, as far as is known: type and message."""
 
 
 class _Worker(NamedTuple):
@@ -31,8 +34,8 @@ class WorkerPool:
     """The workers of a run by device. Nothing is started before it is needed.
 
     `target` is the main function of a worker, called as `target(connection, device, *arguments)` in a
-    fresh interpreter. It says `{"kind": "ready"}` once it can take jobs. (spawn, not fork: neither
-    polars nor CUDA survives a fork.)
+    fresh interpreter. It says `{"kind": "ready"}` once it can take jobs, or `{"kind": "error", "error":
+    …}` before it leaves because it can't. (spawn, not fork: neither polars nor CUDA survives a fork.)
     """
 
     def __init__(self, target: Any, devices: Sequence[str], arguments: Sequence[Any]) -> None:
@@ -42,6 +45,8 @@ class WorkerPool:
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[str, _Worker] = {}
         self._starting: set[str] = set()
+        self._last_words: dict[str, Mapping[str, Any]] = {}
+        """Device → the error that its worker could not start for."""
 
     @property
     def are_starting(self) -> bool:
@@ -52,14 +57,21 @@ class WorkerPool:
         """Start the worker of a device unless it is there."""
         if device in self._workers:
             return
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=self._target, args=(theirs, device, *self._arguments), name=f"twinclock {device}", daemon=True
-        )
-        process.start()
-        theirs.close()
-        self._workers[device] = _Worker(process, ours)
-        self._starting.add(device)
+        resource_tracker.ensure_running()  # its own start would undo the mask below
+        # Ctrl-C goes to the whole group, but ending is the parent's business. A worker inherits the mask: it could not
+        # ignore the signal by itself before its imports are done.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(
+                target=self._target, args=(theirs, device, *self._arguments), name=f"twinclock {device}", daemon=True
+            )
+            process.start()
+            theirs.close()
+            self._workers[device] = _Worker(process, ours)
+            self._starting.add(device)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def send(self, device: str, message: Mapping[str, Any]) -> None:
         """Send a message to the worker of a device, starting it if need be. A dead worker loses it: see `take`."""
@@ -90,10 +102,7 @@ class WorkerPool:
         for worker in self._workers.values():
             worker.connection.close()
         for worker in self._workers.values():
-            worker.process.join(_EXIT_S)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            _exit_code(worker.process)
         self._workers.clear()
         self._starting.clear()
 
@@ -103,14 +112,31 @@ class WorkerPool:
         try:
             while worker.connection.poll():
                 message = {**worker.connection.recv(), "device": device}
-                self._starting.discard(device)
-                happened.append(message)
-        except (EOFError, ConnectionResetError):
+                if device not in self._starting:
+                    happened.append(message)
+                elif message["kind"] == "error":
+                    self._last_words[device] = message["error"]
+                else:
+                    self._starting.discard(device)
+                    happened.append(message)
+        except (EOFError, OSError):  # the end of the pipe, or of half a message
             gone = True
         if gone or not worker.process.is_alive():
-            worker.process.join()
+            code = _exit_code(worker.process)
             worker.connection.close()
             del self._workers[device]
             self._starting.discard(device)
-            happened.append(Died(device, worker.process.exitcode))
+            how = f"was ended by a signal: {signal.strsignal(-code)}" if code < 0 else f"ended with exit code {code}"
+            died = {"type": "WorkerDied", "message": f"the worker of {device} {how}"}
+            happened.append(Died(device, self._last_words.pop(device, died)))
         return happened
+
+
+def _exit_code(process: SpawnProcess) -> int:
+    """The exit code of a worker that is about to leave; one that does not is killed."""
+    process.join(_EXIT_S)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    assert process.exitcode is not None  # it was joined
+    return process.exitcode

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
 
-from twinclock.errors import ConfigError, Interrupted, UserError
+from twinclock.errors import ConfigError, UserError
 
 app = typer.Typer(
     name="twinclock",
@@ -45,7 +47,7 @@ def run(
     from twinclock import launch
     from twinclock.progress import watching
 
-    with watching(quiet) as watcher:
+    with _interruptible(), watching(quiet) as watcher:
         done = launch.run(config, on=on, out=out, seed=seed, overrides=set_ or (), watcher=watcher)
     _tell(done, quiet)
 
@@ -56,7 +58,7 @@ def resume(run_dir: RunDir, quiet: Quiet = False, debug: Debug = False) -> None:
     from twinclock import launch
     from twinclock.progress import watching
 
-    with watching(quiet) as watcher:
+    with _interruptible(), watching(quiet) as watcher:
         done = launch.resume(run_dir, watcher=watcher)
     _tell(done, quiet)
 
@@ -143,11 +145,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(standalone_mode=False)
-    except typer.Abort:
-        sys.exit(INTERRUPTED)
-    except Interrupted as interrupted:
-        sys.exit(_say(str(interrupted), INTERRUPTED))
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(_say("interrupted", INTERRUPTED))
     except UserError as error:
         if debug:
@@ -159,6 +157,15 @@ def main() -> None:
         error.show()  # type: ignore[attr-defined]
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Say how an interrupted run can go on, before typer makes a bare exit code of it."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(_say(str(interrupt) or "interrupted", INTERRUPTED)) from None
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -176,8 +183,9 @@ def _tell(run: Any, quiet: bool) -> None:
     if run.folder is not None and not quiet:
         typer.echo(f"run folder: {run.folder}")
     if run.outcome != "done":
-        _say(f"the run failed: {run.header.get('error') or 'see the table of faults'}", RUN_FAILED)
-        raise typer.Exit(RUN_FAILED)
+        is_users = run.header.get("error_type") in ("ConfigError", "DataError")
+        told = f"the run failed: {run.header.get('error') or 'see the table of faults'}"
+        raise typer.Exit(_say(told, USER_ERROR if is_users else RUN_FAILED))
 
 
 def _print_run(run: Any) -> None:

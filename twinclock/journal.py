@@ -3,127 +3,231 @@
 A run is a function of its events, so the journal is all that a crash must not lose. Events gather in
 a transaction that is committed when the machine's answer starts work or a wait; decisions are
 committed together with the next such effect, since making them again costs nothing.
+
+Damage never passes for a crash at an earlier moment: each event carries a checksum over itself and all
+before it, and `journal.mark` beside the database says how many events have surely been committed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from twinclock.errors import RunError
+from twinclock.errors import ProtocolError, RunError
 from twinclock.graph import Json
 from twinclock.messages import Begin, Command, Ended, Event, Fired, Granted, Start
 from twinclock.stream import ClockTime
 
 JOURNAL = "journal.sqlite"
+MARK = "journal.mark"
 SEMANTICS = 1
 """Version of the machine's rules; a journal of another version is refused."""
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS header (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS events (
+CREATE TABLE header (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE events (
     serial INTEGER PRIMARY KEY,
     incarnation INTEGER NOT NULL,
     now_s REAL NOT NULL,
     kind TEXT NOT NULL,
-    data TEXT NOT NULL
+    data TEXT NOT NULL,
+    chain INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS incarnations (number INTEGER PRIMARY KEY, started TEXT NOT NULL, from_s REAL NOT NULL);
+CREATE TABLE incarnations (number INTEGER PRIMARY KEY, started TEXT NOT NULL, from_s REAL NOT NULL);
 """
 _KINDS: Mapping[str, Any] = {"begin": Begin, "granted": Granted, "ended": Ended, "fired": Fired}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_OUT_OF_REACH = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+)
+
+
+class SupersededError(RunError):
+    """Another process has gone on with the run; this one must not touch its files any more."""
 
 
 class Journal:
     """An open journal; one start of the process is one incarnation, and only the newest may write."""
 
-    def __init__(self, folder: Path, hashes: Mapping[str, str], started: str) -> None:
-        """Open or create. RunError if the file is corrupted, or belongs to another graph, config or version.
+    def __init__(self, file: Path, database: sqlite3.Connection, mark: int, started: str) -> None:
+        """Use `create` or `open`."""
+        self._file = file
+        self._database = database
+        self._mark = mark
+        self._held = ExitStack()
+        last = database.execute("SELECT serial, chain, now_s FROM events ORDER BY serial DESC LIMIT 1").fetchone()
+        self._num_events, self._chain, self._last_s = (0, 0, 0.0) if last is None else (last[0] + 1, *last[1:])
+        newest = database.execute("SELECT max(number) FROM incarnations").fetchone()[0]
+        self.incarnation: int = 1 if newest is None else newest + 1
+        database.execute("INSERT INTO incarnations VALUES (?, ?, ?)", (self.incarnation, started, self._last_s))
+
+    @classmethod
+    def create(cls, folder: Path, hashes: Mapping[str, str], started: str) -> Journal:
+        """The journal of a new run. RunError if it can't be written.
 
         `hashes`: what must be the same for the events to mean the same. `started`: a date, for people.
         """
-        self._file = folder / JOURNAL
+        file = folder / JOURNAL
         try:
-            self._database = sqlite3.connect(self._file, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.executescript(_SCHEMA)
-            self._verify({"semantics": str(SEMANTICS), **hashes})
-            last = self._database.execute("SELECT max(number) FROM incarnations").fetchone()[0]
-            self.incarnation = 1 if last is None else last + 1
-            self._serial = self._database.execute("SELECT count(*) FROM events").fetchone()[0]
-            self._database.execute(
-                "INSERT INTO incarnations VALUES (?, ?, ?)", (self.incarnation, started, self.last_clock())
-            )
-        except sqlite3.DatabaseError as error:
-            raise RunError(f"{self._file}: corrupted journal ({error})") from None
-        self._in_transaction = False
+            with ExitStack() as undo:
+                database = undo.enter_context(closing(_connected(file, "rwc")))
+                database.executescript(_SCHEMA)
+                header = {"semantics": str(SEMANTICS), **hashes}
+                database.executemany("INSERT INTO header VALUES (?, ?)", header.items())
+                journal = cls(file, database, _open_mark(folder, undo), started)
+                journal._held = undo.pop_all()
+                return journal
+        except (sqlite3.Error, OSError) as error:
+            raise RunError(f"{file}: can't be written ({error})") from error
+
+    @classmethod
+    def open(cls, folder: Path, hashes: Mapping[str, str], started: str) -> Journal:
+        """The journal of a run that is to go on.
+
+        RunError if it is missing or corrupted, or belongs to another graph, config or version.
+        """
+        file = folder / JOURNAL
+        if not file.exists():
+            raise RunError(f"{file}: missing; a run can't go on without its journal")
+        try:
+            with ExitStack() as undo:
+                database = undo.enter_context(closing(_connected(file, "rw")))
+                _verify(file, database, {"semantics": str(SEMANTICS), **hashes})
+                journal = cls(file, database, _open_mark(folder, undo), started)
+                journal._held = undo.pop_all()
+                return journal
+        except (sqlite3.Error, OSError) as error:
+            raise _unusable(file, error) from error
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def record(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
-        """Note an event; returns after it is durable if one of `commands` has an effect outside."""
-        if not self._in_transaction:
-            self._database.execute("BEGIN IMMEDIATE")
-            self._in_transaction = True
-            self._refuse_if_superseded()
-        row = (self._serial, self.incarnation, now, _NAMES[type(event)], _written(event))
-        self._database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?)", row)
-        self._serial += 1
+        """Note an event; returns after it is durable if one of `commands` has an effect outside.
+
+        RunError if it can't be written, SupersededError if another process has gone on with the run.
+        """
+        try:
+            if not self._database.in_transaction:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._refuse_if_superseded()
+            row = (self._num_events, self.incarnation, float(now), _NAMES[type(event)], _written(event))
+            chain = _chained(self._chain, row)
+            self._database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (*row, chain))
+        except sqlite3.Error as error:
+            raise RunError(f"{self._file}: can't be written ({error})") from error
+        self._num_events, self._chain, self._last_s = self._num_events + 1, chain, now
         if any(type(command) is Start and command.stage.kind != "decide" for command in commands):
             self.commit()
 
     def commit(self) -> None:
-        """Make everything noted so far durable."""
-        if self._in_transaction:
-            self._database.execute("COMMIT")
-            self._in_transaction = False
+        """Make everything noted so far durable. RunError if it can't be written."""
+        if self._database.in_transaction:
+            try:
+                self._database.execute("COMMIT")
+                os.pwrite(self._mark, b"%020d\n" % self._num_events, 0)
+            except (sqlite3.Error, OSError) as error:
+                raise RunError(f"{self._file}: can't be written ({error})") from error
 
     def events(self) -> Iterator[tuple[ClockTime, Event]]:
-        """All events so far, in order, each with its clock time. RunError if one can't be read or is missing."""
-        expected = 0
+        """All events so far, in order, each with its clock time. RunError if one is missing or was changed."""
+        number = chain = 0
         try:
-            for serial, now, kind, data in self._database.execute(
-                "SELECT serial, now_s, kind, data FROM events ORDER BY serial"
+            for *row, expected in self._database.execute(
+                "SELECT serial, incarnation, now_s, kind, data, chain FROM events ORDER BY serial"
             ):
-                if serial != expected or kind not in _KINDS:
-                    raise RunError(f"{self._file}: corrupted journal (event {expected} is missing or unknown)")
-                expected += 1
+                chain = _chained(chain, row)
+                if row[0] != number or chain != expected:
+                    raise RunError(f"{self._file}: corrupted journal (event {number} is missing or was changed)")
+                number += 1
+                _, _, now, kind, data = row
                 yield ClockTime(now), _read(kind, json.loads(data))
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            raise RunError(f"{self._file}: corrupted journal (event {expected}: {error})") from None
+        except sqlite3.Error as error:
+            raise _unusable(self._file, error) from error
+        if number < (committed := _marked(self._mark)):
+            raise RunError(f"{self._file}: corrupted journal (holds {number} events, but {committed} were committed)")
 
     def last_clock(self) -> ClockTime:
         """The clock time of the last event; 0 if there is none."""
-        return ClockTime(self._database.execute("SELECT coalesce(max(now_s), 0) FROM events").fetchone()[0])
+        return ClockTime(self._last_s)
 
     def close(self) -> None:
-        """Commit what is open and let go of the file."""
-        self.commit()
-        self._database.close()
-
-    def _verify(self, hashes: Mapping[str, str]) -> None:
-        known = dict(self._database.execute("SELECT key, value FROM header"))
-        for key, value in hashes.items():
-            if key in known and known[key] != value:
-                raise RunError(
-                    f"{self._file}: {key} is {value[:12]}, but the journal was written with {known[key][:12]}; "
-                    "a run can only go on with what it began with"
-                )
-            self._database.execute("INSERT OR IGNORE INTO header VALUES (?, ?)", (key, value))
+        """Let go of the files; what was not committed is lost, and will be made again."""
+        self._held.close()
 
     def _refuse_if_superseded(self) -> None:
         newest = self._database.execute("SELECT max(number) FROM incarnations").fetchone()[0]
         if newest != self.incarnation:
             self._database.execute("ROLLBACK")
-            self._in_transaction = False
-            raise RunError(f"{self._file}: another process has gone on with this run (incarnation {newest})")
+            raise SupersededError(f"{self._file}: another process has gone on with this run (incarnation {newest})")
+
+
+def _connected(file: Path, mode: str) -> sqlite3.Connection:
+    database = sqlite3.connect(f"{file.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    database.execute("PRAGMA journal_mode=WAL")
+    database.execute("PRAGMA synchronous=FULL")
+    return database
+
+
+def _verify(file: Path, database: sqlite3.Connection, hashes: Mapping[str, str]) -> None:
+    begun = dict(database.execute("SELECT key, value FROM header"))
+    for key, value in hashes.items():
+        if key not in begun:
+            raise RunError(f"{file}: corrupted journal (its header does not say what {key} the run began with)")
+        if begun[key] != value:
+            raise RunError(
+                f"{file}: {key} is {value[:12]}, but the run began with {begun[key][:12]}; "
+                "a run can only go on with what it began with"
+            )
+
+
+def _unusable(file: Path, error: Exception) -> RunError:
+    """Damaged, or only out of reach?"""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if isinstance(error, OSError) or code in _OUT_OF_REACH:
+        return RunError(f"{file}: can't be read and written ({error})")
+    return RunError(f"{file}: corrupted journal ({error})")
+
+
+def _open_mark(folder: Path, undo: ExitStack) -> int:
+    mark = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    undo.callback(os.close, mark)
+    return mark
+
+
+def _marked(mark: int) -> int:
+    """How many events were surely committed; 0 if the mark was lost (it is not synced: a power cut may take it)."""
+    text = os.pread(mark, 20, 0)
+    return int(text) if text.isdigit() else 0
+
+
+def _chained(chain: int, row: Sequence[Any]) -> int:
+    return zlib.crc32(repr(tuple(row)).encode(), chain)
 
 
 def _written(event: Event) -> str:
     values: Json = event._asdict()
-    return json.dumps(values, separators=(",", ":"), allow_nan=False)
+    try:
+        return json.dumps(values, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"an event that is not JSON: {error}: {str(values)[:200]}") from error
 
 
 def _read(kind: str, data: dict[str, Json]) -> Event:

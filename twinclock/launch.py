@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,21 @@ from twinclock import plugins
 from twinclock.allocator import Allocator
 from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
-from twinclock.errors import ConfigError, Interrupted, RunError
+from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
 from twinclock.executor import Executor, drive
 from twinclock.graph import Node, Retry, graph_hash, to_json
-from twinclock.journal import Journal
+from twinclock.journal import Journal, SupersededError
 from twinclock.machine import Machine
-from twinclock.messages import Command, Ended, Event, Finish, Start
+from twinclock.messages import Command, Event, Finish
 from twinclock.pipeline import GraphOptions, build_graph
+from twinclock.progress import watching_in_python
 from twinclock.records import Recorder
+from twinclock.replay import replayed
 from twinclock.result import Run
 from twinclock.run_folder import RunFolder, read_header, wall_clock_date
-from twinclock.stages import Context, decide
+from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
-from twinclock.watch import UNWATCHED, Watcher
+from twinclock.watch import Watcher
 
 PIPELINE = "main"
 _STAGE_RUNS_A_PART = 200_000
@@ -38,40 +43,48 @@ def run(
     out: str | Path | None = None,
     seed: int | None = None,
     overrides: Sequence[str] = (),
-    watcher: Watcher = UNWATCHED,
+    watcher: Watcher | None = None,
 ) -> Run:
     """Run a configuration on an executor, from start to end.
 
     `out`: a new folder for the run. A simulated run needs none; a real one gets `runs/NAME-N` if it has
     none. `overrides`: `path.to.key=value` each. Raises ConfigError, DataError or RunError for what the
     user can mend; a run that itself failed is returned, with the outcome `failed` and its faults in the
-    tables. KeyboardInterrupt leaves a journaled run resumable.
+    tables. KeyboardInterrupt leaves a journaled run resumable. Without a `watcher`, a notebook shows bars.
     """
+    if watcher is None:
+        with watching_in_python() as watcher:
+            return run(config, on=on, out=out, seed=seed, overrides=overrides, watcher=watcher)
     loaded = load_config(config, overrides=[*overrides, *([] if seed is None else [f"seed={seed}"])])
     plan = plan_run(loaded, on)
     if out is None and not plan.plugin.is_resumable:
         return _run_in_memory(plan, watcher)
-    header = {"executor": on, "name": loaded.name, "hashes": plan.hashes, **plan.plugin.notes(loaded)}
-    with RunFolder.create(_free_folder(loaded.name) if out is None else Path(out), header) as folder:
-        (folder.path / "config.yaml").write_text(dump_yaml(loaded), encoding="utf-8")
-        (folder.path / "graph.json").write_text(json.dumps(to_json(plan.graph), indent=1), encoding="utf-8")
-        return _run_in_folder(plan, folder, watcher)
+    began = wall_clock_date()
+    with RunFolder.create(_free_folder(loaded.name) if out is None else Path(out)) as folder:
+        folder.write_text("config.yaml", dump_yaml(loaded))
+        folder.write_text("graph.json", json.dumps(to_json(plan.graph), indent=1))
+        with _journal(Journal.create, plan, folder, began) as journal:
+            folder.write_header({"created": began, "state": "running", "hashes": plan.hashes, **_labels(plan)})
+            return _run_in_folder(plan, folder, journal, watcher)
 
 
-def resume(folder: str | Path, *, watcher: Watcher = UNWATCHED) -> Run:
+def resume(folder: str | Path, *, watcher: Watcher | None = None) -> Run:
     """Go on with a journaled run that crashed or was suspended; what it returns and raises is as for `run`.
 
     RunError if there is nothing to resume: no run, a finished one, one without a journal, one that
     another process has, or a journal of another configuration or version.
     """
+    if watcher is None:
+        with watching_in_python() as watcher:
+            return resume(folder, watcher=watcher)
     path = Path(folder)
-    header = read_header(path)
-    plan = plan_run(load_config(path / "config.yaml"), header["executor"])
-    if not plan.plugin.is_resumable:
-        raise RunError(f"{path}: a run on {header['executor']!r} keeps no journal; run it again instead")
+    executor = read_header(path)["executor"]
+    if not plugins.find(executor).is_resumable:
+        raise RunError(f"{path}: a run on {executor!r} keeps no journal; run it again instead")
     with RunFolder.reopen(path) as held:
-        held.update_header(state="running")
-        return _run_in_folder(plan, held, watcher)
+        plan = plan_run(load_config(path / "config.yaml"), executor)
+        with _journal(Journal.open, plan, held, wall_clock_date()) as journal:
+            return _run_in_folder(plan, held, journal, watcher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +101,7 @@ class RunPlan:
     @property
     def hashes(self) -> dict[str, str]:
         """What must be the same for a journal to mean the same."""
-        return {"graph": graph_hash(self.graph), "config": config_hash(self.config)}
+        return {"config": config_hash(self.config), "graph": graph_hash(self.graph)}
 
 
 def plan_run(config: Config, on: str) -> RunPlan:
@@ -123,65 +136,46 @@ def graph_options(config: Config) -> GraphOptions:
     )
 
 
-def replayed(machine: Machine, journal: Journal, context: Context) -> Iterator[tuple[ClockTime, Event, list[Command]]]:
-    """Feed a machine all that its journal holds, making every decision again.
-
-    RunError if a decision comes out differently now: a policy is not deterministic, or its code changed.
-    """
-    deciding: dict[int, Start] = {}
-    for now, event in journal.events():
-        if isinstance(event, Ended) and (start := deciding.pop(event.id, None)) is not None:
-            _compare_decision(context, start, event)
-        commands = machine.feed(event)
-        deciding |= {c.id: c for c in commands if isinstance(c, Start) and c.stage.kind == "decide"}
-        yield now, event, commands
-
-
-def _compare_decision(context: Context, start: Start, event: Ended) -> None:
-    if event.outcome not in start.stage.outcomes:
-        return
-    outcome, values = decide(context, start)
-    now, then = ([outcome, json.loads(json.dumps(dict(values)))], [event.outcome, dict(event.values)])
-    if now != then:
-        raise RunError(
-            f"{start.stage.operation} decided {_short(then)} when it ran, but {_short(now)} when made again: "
-            "a policy is not deterministic, or its code has changed since"
-        )
-
-
-def _short(decision: list[Any]) -> str:
-    text = json.dumps(decision)
-    return text if len(text) <= 200 else text[:197] + "..."
+def _journal(
+    get: Callable[[Path, Mapping[str, str], str], Journal], plan: RunPlan, folder: RunFolder, started: str
+) -> AbstractContextManager[Journal | None]:
+    return get(folder.path, plan.hashes, started) if plan.plugin.is_resumable else nullcontext()
 
 
 def _run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
     observer = _Observer(plan, None, None, watcher)
+    watcher.begin(plan.stream.num_samples)
     finish, makespan_s = _drive(plan, Machine(plan.graph, PIPELINE), observer, None, ClockTime(0.0))
-    header = {"executor": plan.executor, "name": plan.config.name, **plan.plugin.notes(plan.config)}
-    return Run(plan.config, {**header, **_ending(finish, makespan_s)}, observer.recorder.take())
+    return Run(plan.config, {**_labels(plan), **_ending(finish, makespan_s)}, observer.recorder.take())
 
 
-def _run_in_folder(plan: RunPlan, folder: RunFolder, watcher: Watcher) -> Run:
+def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, watcher: Watcher) -> Run:
+    """Replay what there is, then run to the end; whatever goes wrong, the folder says how far the run came."""
     machine = Machine(plan.graph, PIPELINE)
-    journal = Journal(folder.path, plan.hashes, wall_clock_date()) if plan.plugin.is_resumable else None
     observer = _Observer(plan, folder, journal, watcher)
+    watcher.begin(plan.stream.num_samples)
     from_clock = ClockTime(0.0)
+    if journal is not None:
+        from_clock = journal.last_clock()
+        for now, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
+            observer.recorder.record(now, event, commands)
+            watcher.event(now, event, commands)
+    how_on = f"go on with: twinclock resume {folder.path}" if journal else f"{folder.path} is unfinished"
     try:
-        if journal is not None:
-            from_clock = journal.last_clock()
-            for now, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
-                observer.recorder.record(now, event, commands)
+        folder.drop_tables()
+        folder.update_header(state="running", error=None)
         finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
+        observer.write(folder)
+    except SupersededError:
+        raise  # the folder is another process's now
     except KeyboardInterrupt:
-        if plan.plugin.is_resumable:
-            folder.update_header(state="suspended")
-            raise Interrupted(f"interrupted; go on with: twinclock resume {folder.path}") from None
-        folder.update_header(state="interrupted")
-        raise Interrupted(f"interrupted; {folder.path} is unfinished") from None
-    finally:
-        if journal is not None:
-            journal.close()
-        folder.write_tables(observer.recorder.take())
+        _abandon(folder, observer, "suspended" if journal else "interrupted", None)
+        raise Interrupted(f"interrupted; {how_on}") from None
+    except Exception as error:
+        _abandon(folder, observer, "crashed", f"{type(error).__name__}: {error}")
+        if isinstance(error, (UserError, OSError, DeadlockError, LivelockError)):
+            raise RunError(f"{error}; {how_on}") from error
+        raise
     folder.update_header(finished=wall_clock_date(), **_ending(finish, makespan_s))
     return Run.load(folder.path)
 
@@ -193,8 +187,10 @@ def _drive(
     allocator = Allocator(plan.units, {"evaluation": plan.config.cluster.patience.evaluation})
     held, commands = machine.outstanding()
     for id_, placement in held:
-        allocator.adopt((PIPELINE, id_), placement)
-    observer.watcher.begin(plan.stream.num_samples)
+        try:
+            allocator.adopt((PIPELINE, id_), placement)
+        except ValueError as error:
+            raise RunError(f"{plan.config.name}: the run was left holding a device that is not here: {error}") from None
     executor: Executor = plan.plugin.open(
         Context(plan.config, plan.stream),
         allocator,
@@ -227,12 +223,35 @@ class _Observer:
         self.recorder.record(now, event, commands)
         self.watcher.event(now, event, commands)
         if self._folder is not None and self.recorder.num_gathered >= _STAGE_RUNS_A_PART:
-            self._folder.write_tables(self.recorder.take())
+            self.write(self._folder)
+
+    def write(self, folder: RunFolder) -> None:
+        """Make all that was observed durable, the tables never ahead of the journal."""
+        if self._journal is not None:
+            self._journal.commit()
+        folder.write_tables(self.recorder.take())
+
+
+def _abandon(folder: RunFolder, observer: _Observer, state: str, error: str | None) -> None:
+    """The run stops before its end: keep what can be kept. Never raises, for something has gone wrong already."""
+    for keep in (partial(observer.write, folder), partial(folder.update_header, state=state, error=error)):
+        with contextlib.suppress(RunError):
+            keep()
+
+
+def _labels(plan: RunPlan) -> dict[str, Any]:
+    return {"executor": plan.executor, "name": plan.config.name, **plan.plugin.notes(plan.config)}
 
 
 def _ending(finish: Finish, makespan_s: ClockTime) -> dict[str, Any]:
-    error = None if finish.error is None else finish.error.get("message")
-    return {"state": "finished", "outcome": finish.outcome, "error": error, "makespan_s": makespan_s}
+    error = finish.error or {}
+    return {
+        "state": "finished",
+        "outcome": finish.outcome,
+        "error": error.get("message"),
+        "error_type": error.get("type"),
+        "makespan_s": makespan_s,
+    }
 
 
 def _free_folder(name: str) -> Path:

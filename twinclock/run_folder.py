@@ -2,16 +2,21 @@
 
 | path | holds |
 |---|---|
-| run.json | the header: versions, hashes, dates, the state (running, finished, suspended), the summary |
+| run.json | the header: versions, hashes, dates, how the run ended, and its state (below) |
 | config.yaml, graph.json | what was run |
 | tables/NAME/00000.parquet | the records, in parts, written as the run goes on |
-| journal.sqlite | real mode: every event, before its effects |
+| journal.sqlite | real mode: every event, before its effects (see `journal`) |
 | models/00003/ | real mode: the model of trigger 3 |
 | lock | held by the process that runs it |
+
+The state is `running` from the first header on, the last of the files that make a run; so it stays after a
+`kill -9`. A run that was interrupted is `suspended` (`interrupted` if it can't go on), one that met an
+error outside the graph is `crashed`. `finished` is written when all else is durable, and only then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -43,31 +48,25 @@ class RunFolder:
         self._num_parts = 0
 
     @classmethod
-    def create(cls, path: Path, header: Mapping[str, Any]) -> RunFolder:
-        """A new folder with the state `running`. RunError if it can't be written or holds something already."""
-        try:
+    def create(cls, path: Path) -> RunFolder:
+        """A new folder; it is a run once its header is written. RunError if it can't be or holds something already."""
+        with _told_as_run_error(path):
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 raise RunError(f"{path}: not empty; expected a new folder for the run")
-            folder = cls(path, _locked(path))
-            folder.write_header({"format": FORMAT, "created": wall_clock_date(), "state": "running", **header})
-        except OSError as error:
-            raise RunError(
-                f"{path}: can't be written ({error.strerror or error}); expected a writable folder"
-            ) from None
-        return folder
+            return cls(path, _locked(path))
 
     @classmethod
     def reopen(cls, path: Path) -> RunFolder:
-        """The folder of a run that is to go on; its tables are made anew from the journal.
-
-        RunError if there is no run, if it is finished, or if another process has it.
-        """
-        header = read_header(path)
-        if header["state"] == "finished":
-            raise RunError(f"{path}: this run is finished; there is nothing to resume")
-        folder = cls(path, _locked(path))
-        shutil.rmtree(path / "tables", ignore_errors=True)
+        """The folder of a run that is to go on. RunError if there is no such run, or another process has it."""
+        _ensure_unfinished(path)
+        with _told_as_run_error(path):
+            folder = cls(path, _locked(path))
+        try:
+            _ensure_unfinished(path)  # it may have finished before the lock was ours
+        except RunError:
+            folder.close()
+            raise
         return folder
 
     def __enter__(self) -> RunFolder:
@@ -82,24 +81,39 @@ class RunFolder:
         """Let go of the folder."""
         self._lock.close()
 
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file, or replace it, in one step. RunError if it can't be written."""
+        with _told_as_run_error(self.path), replace_durably(self.path / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")
+
     def write_header(self, header: Mapping[str, Any]) -> None:
         """Replace the header in one step."""
-        with replace_durably(self.path / HEADER) as unfinished:
-            unfinished.write_text(json.dumps(header, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        whole = {"format": FORMAT, **header}
+        self.write_text(HEADER, json.dumps(whole, indent=2, allow_nan=False) + "\n")
 
     def update_header(self, **changes: Any) -> None:
         """Change some keys of the header."""
         self.write_header({**read_header(self.path), **changes})
 
+    def drop_tables(self) -> None:
+        """Begin the tables anew: they are made again from the journal."""
+        with _told_as_run_error(self.path), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.path / "tables")
+        self._num_parts = 0
+
     def write_tables(self, tables: Mapping[str, pl.DataFrame]) -> None:
-        """Add a part to every table that has rows (the first part of each is written even if empty)."""
-        for name, table in tables.items():
-            part = self.path / "tables" / name / f"{self._num_parts:05d}.parquet"
-            if self._num_parts and table.is_empty():
-                continue
-            part.parent.mkdir(parents=True, exist_ok=True)
-            with replace_durably(part) as unfinished:
-                table.write_parquet(unfinished, compression="zstd")
+        """Add a part to every table that has rows (the first part of each is written even if empty).
+
+        RunError if it can't be written.
+        """
+        with _told_as_run_error(self.path):
+            for name, table in tables.items():
+                part = self.path / "tables" / name / f"{self._num_parts:05d}.parquet"
+                if self._num_parts and table.is_empty():
+                    continue
+                part.parent.mkdir(parents=True, exist_ok=True)
+                with replace_durably(part) as unfinished:
+                    table.write_parquet(unfinished, compression="zstd")
         self._num_parts += 1
 
 
@@ -107,13 +121,15 @@ def read_header(path: Path) -> dict[str, Any]:
     """The header of a run folder. RunError if there is none, or it is of another format."""
     file = path / HEADER
     try:
-        header: dict[str, Any] = json.loads(file.read_text())
+        header = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path}: no {HEADER} here; expected the folder of a run") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: can't be read ({error})") from None
-    if header.get("format") != FORMAT:
-        raise RunError(f"{file}: format {header.get('format')!r}, expected {FORMAT}; made by another version")
+    if not isinstance(header, dict) or not {"format", "state", "executor"} <= header.keys():
+        raise RunError(f"{file}: not the header of a run; expected format, state and executor in it")
+    if header["format"] != FORMAT:
+        raise RunError(f"{file}: format {header['format']!r}, expected {FORMAT}; made by another version")
     return header
 
 
@@ -135,9 +151,13 @@ def read_tables(path: Path) -> dict[str, pl.DataFrame]:
 def replace_durably(file: Path) -> Iterator[Path]:
     """Write to the path given; the file is then whole or as it was before, also after a power cut."""
     unfinished = file.with_name(file.name + ".tmp")
-    yield unfinished
-    _sync(unfinished)
-    os.replace(unfinished, file)
+    try:
+        yield unfinished
+        _sync(unfinished)
+        os.replace(unfinished, file)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
     _sync(file.parent)
 
 
@@ -154,11 +174,28 @@ def wall_clock_date() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _ensure_unfinished(path: Path) -> None:
+    if read_header(path)["state"] == "finished":
+        raise RunError(f"{path}: this run is finished; there is nothing to resume")
+
+
+@contextmanager
+def _told_as_run_error(path: Path) -> Iterator[None]:
+    """What the file system refuses becomes one line that names the folder."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise RunError(f"{path}: can't be written ({reason}); expected a writable folder with space left") from error
+
+
 def _locked(path: Path) -> IO[str]:
     lock = open(path / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - held until the folder is closed
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         lock.close()
-        raise RunError(f"{path}: in use by another process; wait for it, or stop it first") from None
+        if isinstance(error, BlockingIOError):
+            raise RunError(f"{path}: in use by another process; wait for it, or stop it first") from None
+        raise
     return lock

@@ -1,0 +1,314 @@
+"""A run that was killed or interrupted, and resumed, ends like one that was left in peace."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+from functools import partial
+from pathlib import Path
+
+import pytest
+from inline_pool import InlinePool
+from polars.testing import assert_frame_equal
+from real_runs import Command, Gate, end_state, gated, small, until
+
+from twinclock import launch, stages
+from twinclock.errors import RunError, UserError
+from twinclock.journal import JOURNAL, MARK, Journal
+from twinclock.machine import Machine
+from twinclock.messages import Acquire, Arm, Disarm, Ended, Fired, Granted, Release, Start
+from twinclock.records import Recorder
+from twinclock.replay import replayed
+from twinclock.run_folder import RunFolder, read_header
+from twinclock.stages import Context
+
+KILL, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGINT, signal.SIGTERM
+
+
+def start(gate: Gate, config: dict, out: Path) -> Command:
+    file = out.with_suffix(".yaml")
+    file.write_text(json.dumps(config))
+    return Command(gate, "run", file, "--on", "real", "--out", out, "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("variant", "disturbances"),
+    [
+        # while the workers start; after the first training; after the second, when RUN_TRAINING of the third was done
+        ("seed", [(0, KILL), (1, KILL), (2, KILL)]),
+        ("overlapped", [(0, INTERRUPT), (1, KILL), (2, INTERRUPT), (3, TERMINATE)]),
+    ],
+)
+def test_ends_like_an_undisturbed_run(tmp_path, variant, disturbances):
+    config = gated(variant=variant)
+    open_gate, gate = Gate(tmp_path / "open"), Gate(tmp_path / "gate")
+    open_gate.open()
+    undisturbed = start(open_gate, config, tmp_path / "undisturbed")
+    assert undisturbed.end() == (0, "")
+
+    run = tmp_path / "disturbed"
+    command = start(gate, config, run)
+    for num_trained, number in disturbances:
+        if num_trained == 0:
+            until(lambda command=command: command.num_processes() == 3, "a worker is there")
+        else:
+            gate.open(500 * num_trained)
+            gate.await_start(500 * (num_trained + 1))
+            gate.forget(500 * (num_trained + 1))
+        assert gate.trained() == [500 * (k + 1) for k in range(num_trained)]
+        if number == KILL:
+            command.kill()
+            assert read_header(run)["state"] == "running"
+        else:
+            assert command.signal_group(number) == (130, f"interrupted; go on with: twinclock resume {run}\n")
+            assert read_header(run)["state"] == "suspended"
+        command = Command(gate, "resume", run, "--quiet")
+    gate.open()
+    assert command.end() == (0, "")
+
+    assert end_state(run) == end_state(tmp_path / "undisturbed")
+    assert gate.trained() == [500, 1000, 1500, 2000], "a finished training was repeated"
+
+
+class Crash(BaseException):
+    """The end of the process, as far as one can have it without ending the process."""
+
+
+def crash_at_commit(monkeypatch, number: int, *, before: bool) -> None:
+    """Crash at a commit of this incarnation, counted from 1: `before` it is durable, or right after."""
+    commit, left = Journal.commit, number
+
+    def crashing(journal: Journal) -> None:
+        nonlocal left
+        left -= journal._database.in_transaction
+        if left == 0 and before:
+            raise Crash
+        commit(journal)
+        if left == 0:
+            raise Crash
+
+    monkeypatch.setattr(Journal, "commit", crashing)
+
+
+VARIANTS = ("seed", "sequential", "overlapped")
+
+
+@pytest.fixture
+def inline(monkeypatch):
+    monkeypatch.setattr("real.pool.WorkerPool", InlinePool)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("number", "before"), [(1, False), (2, True)])
+def test_a_crash_at_every_commit(tmp_path, monkeypatch, inline, variant, number, before):
+    """Crash after crash: each incarnation comes one commit farther.
+
+    Before the second commit: what the first one allowed has been done, but its end is not on record.
+    """
+    config = small(variant=variant)
+    undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
+    assert undisturbed.folder is not None
+    num_crashes = 0
+    start, out = partial(launch.run, config, on="real", out=tmp_path / "disturbed"), tmp_path / "disturbed"
+    while True:
+        with monkeypatch.context() as patch:
+            crash_at_commit(patch, number, before=before)
+            try:
+                start()
+                break
+            except Crash:
+                num_crashes += 1
+                assert read_header(out)["state"] == "running"
+        start = partial(launch.resume, out)
+    assert num_crashes > 20
+    assert end_state(out) == end_state(undisturbed.folder)
+
+
+def test_a_live_run_loses_no_sample_and_counts_none_twice(tmp_path, monkeypatch, inline):
+    """Its batches are a matter of the clock, but its triggers are not."""
+    config = small(mode="live", live={"speed_up": 3e8})
+    undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
+    out = tmp_path / "disturbed"
+    start, num_crashes = partial(launch.run, config, on="real", out=out), 0
+    while True:
+        with monkeypatch.context() as patch:
+            crash_at_commit(patch, 6, before=True)
+            try:
+                run = start()
+                break
+            except Crash:
+                num_crashes += 1
+        start = partial(launch.resume, out)
+    assert num_crashes > 2
+    assert run.triggers.drop("fired_s").equals(undisturbed.triggers.drop("fired_s"))
+    assert run.batches["first"].to_list() == [0, *run.batches["stop"].to_list()[:-1]]
+    assert run.batches["stop"][-1] == 2000
+
+
+class Ledger:
+    """What is owed after some events and commands, by plain bookkeeping."""
+
+    def __init__(self) -> None:
+        self.held, self.owed = {}, {}
+
+    def note(self, event, commands) -> None:
+        match event:
+            case Granted(id_, placement):
+                self.held[id_] = {name: placement[name] for name in self.owed.pop((Acquire, id_)).needs}
+            case Ended(id_):
+                del self.owed[Start, id_]
+            case Fired(id_):
+                del self.owed[Arm, id_]
+        for command in commands:
+            match command:
+                case Acquire() | Start() | Arm():
+                    self.owed[type(command), command.id] = command
+                case Release(_, id_):
+                    del self.held[id_]
+                case Disarm(_, id_):
+                    del self.owed[Arm, id_]
+
+
+@pytest.fixture
+def finished(request, tmp_path, inline):
+    config = small(variant=getattr(request, "param", "seed"))
+    config["training"]["timeout"] = 600
+    return launch.run(config, on="real", out=tmp_path / "run")
+
+
+@pytest.mark.parametrize("finished", VARIANTS, indirect=True)
+def test_every_prefix_of_a_journal_leads_to_the_same_commands(finished):
+    plan = launch.plan_run(finished.config, "real")
+    machine = Machine(plan.graph)
+    with Journal.open(finished.folder, plan.hashes, "now") as journal:
+        whole = [(event, machine.feed(event)) for _, event in journal.events()]
+    assert machine.finished is not None
+    assert len(whole) > 70
+    (finished.folder / MARK).unlink()  # it knows how many events there were
+    for cut in range(len(whole), 0, -3):
+        with sqlite3.connect(finished.folder / JOURNAL) as database:
+            database.execute("DELETE FROM events WHERE serial >= ?", (cut,))
+        database.close()
+        machine, ledger = Machine(plan.graph), Ledger()
+        with Journal.open(finished.folder, plan.hashes, "now") as journal:
+            for _, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
+                ledger.note(event, commands)
+        held, owed = machine.outstanding()
+        assert dict(held) == ledger.held
+        assert {(type(command), command.id): command for command in owed} == ledger.owed
+        assert [machine.feed(event) for event, _ in whole[cut:]] == [commands for _, commands in whole[cut:]]
+
+
+@pytest.mark.parametrize("finished", VARIANTS, indirect=True)
+def test_the_journal_alone_gives_the_tables(finished):
+    plan = launch.plan_run(finished.config, "real")
+    recorder = Recorder(plan.stream.timestamp)
+    with Journal.open(finished.folder, plan.hashes, "now") as journal:
+        for now, event, commands in replayed(Machine(plan.graph), journal, Context(plan.config, plan.stream)):
+            recorder.record(now, event, commands)
+    for name, table in recorder.take().items():
+        assert_frame_equal(table, finished.tables[name])
+
+
+def test_a_policy_that_is_not_deterministic_is_told(finished, monkeypatch):
+    set_state(finished.folder, "running")
+    cut = stages.cut
+    monkeypatch.setattr(stages, "cut", lambda chunk, size, number: cut(chunk, size + 50, number))
+    before = contents(finished.folder)
+    with pytest.raises(RunError) as error:
+        launch.resume(finished.folder)
+    message = str(error.value)
+    assert "\n" not in message
+    assert "/new_data#0/HANDLE_NEW_DATA#0 decided done {" in message
+    assert '"stop": 250' in message
+    assert '"stop": 300' in message
+    assert "not deterministic" in message
+    assert contents(finished.folder) == before
+
+
+def test_a_decision_that_fails_when_made_again_is_told(finished, monkeypatch):
+    set_state(finished.folder, "running")
+    monkeypatch.setattr(stages, "cut", lambda *_: 1 / 0)
+    with pytest.raises(RunError, match=r"HANDLE_NEW_DATA#0 decided done .* but failed .*ZeroDivisionError"):
+        launch.resume(finished.folder)
+
+
+def set_state(folder: Path, state: str) -> None:
+    header = read_header(folder)
+    (folder / "run.json").write_text(json.dumps({**header, "state": state}))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file that a refused resume must leave as it is (the journal counts its openings)."""
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("journal."))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+class TestRefused:
+    """Nothing to resume, or not possible: one line, and the folder stays as it was."""
+
+    def refused(self, folder: Path, match: str) -> None:
+        before = contents(folder) if folder.exists() else None
+        with pytest.raises(UserError, match=match) as error:
+            launch.resume(folder)
+        assert "\n" not in str(error.value)
+        assert (contents(folder) if folder.exists() else None) == before
+
+    @pytest.fixture
+    def crashed(self, tmp_path, monkeypatch, inline) -> Path:
+        with monkeypatch.context() as patch:
+            crash_at_commit(patch, 20, before=False)
+            with pytest.raises(Crash):
+                launch.run(small(), on="real", out=tmp_path / "run")
+        return tmp_path / "run"
+
+    def test_no_run_at_all(self, tmp_path):
+        self.refused(tmp_path / "nowhere", "no run.json here; expected the folder of a run")
+        (tmp_path / "other").mkdir()
+        self.refused(tmp_path / "other", "no run.json here; expected the folder of a run")
+
+    def test_a_finished_run(self, tmp_path, inline):
+        launch.run(small(), on="real", out=tmp_path / "run")
+        self.refused(tmp_path / "run", "this run is finished; there is nothing to resume")
+
+    def test_a_simulated_run(self, tmp_path):
+        launch.run(small(), on="sim", out=tmp_path / "run")
+        set_state(tmp_path / "run", "interrupted")
+        self.refused(tmp_path / "run", "a run on 'sim' keeps no journal; run it again instead")
+
+    def test_a_run_that_goes_on_elsewhere(self, crashed):
+        with RunFolder.reopen(crashed):
+            self.refused(crashed, "in use by another process")
+
+    def test_the_second_of_two_resumes_at_once(self, crashed, tmp_path):
+        with RunFolder.reopen(crashed):
+            code, said = Command(Gate(tmp_path / "gate"), "resume", crashed).end()
+        assert (code, said) == (2, f"error: {crashed}: in use by another process; wait for it, or stop it first\n")
+
+    def test_a_changed_configuration(self, crashed):
+        file = crashed / "config.yaml"
+        file.write_text(file.read_text().replace("seed: 3", "seed: 4"))
+        self.refused(crashed, r"journal.sqlite: config is \w{12}, but the run began with \w{12}")
+
+    def test_a_changed_graph(self, crashed, monkeypatch):
+        monkeypatch.setattr(launch, "graph_hash", lambda graph: "0" * 64)
+        self.refused(crashed, "journal.sqlite: graph is 000000000000, but the run began with")
+
+    @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "remove"])
+    def test_a_damaged_journal(self, crashed, damage):
+        file = crashed / JOURNAL
+        data = file.read_bytes()
+        expected = "corrupted journal"
+        match damage:
+            case "flip":
+                at = data.index(b'"training_set"') + 20
+                file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            case "truncate":
+                file.write_bytes(data[: len(data) // 2])
+            case "empty":
+                file.write_bytes(b"")
+            case "remove":
+                file.unlink()
+                expected = "missing; a run can't go on without its journal"
+        self.refused(crashed, expected)

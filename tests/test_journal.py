@@ -1,0 +1,240 @@
+"""The journal: what is durable when, and that no damage passes for an earlier moment."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twinclock.errors import ProtocolError, RunError
+from twinclock.graph import Stage
+from twinclock.journal import JOURNAL, MARK, Journal, SupersededError
+from twinclock.messages import Acquire, Arm, Begin, Cancel, Disarm, Ended, Finish, Fired, Granted, Release, Start
+from twinclock.stream import ClockTime
+
+HASHES = {"config": "c" * 64, "graph": "a" * 64}
+EVENTS = [
+    Begin({}),
+    Granted(2, {"device": ("cpu:0", "cpu:1")}),
+    Ended(3, "done", {"x": [1, 2.5, None, "é"]}),
+    Fired(4, "timeout"),
+]
+
+
+def start(kind: str) -> Start:
+    return Start("main", 1, None, Stage(kind=kind, operation="A"), {}, {}, {}, {}, {})
+
+
+def create(folder: Path) -> Journal:
+    return Journal.create(folder, HASHES, "today")
+
+
+def reopen(folder: Path, **changes: str) -> Journal:
+    return Journal.open(folder, HASHES | changes, "tomorrow")
+
+
+def fill(journal: Journal, number: int = 4, *, durably: bool = True) -> None:
+    for index in range(number):
+        commands = [start("work")] if durably else [start("decide")]
+        journal.record(ClockTime(index / 7), EVENTS[index % len(EVENTS)], commands)
+
+
+def num_durable(folder: Path) -> int:
+    """How many events another process would find now."""
+    database = sqlite3.connect(folder / JOURNAL)
+    try:
+        return database.execute("SELECT count(*) FROM events").fetchone()[0]
+    finally:
+        database.close()
+
+
+def crash(folder: Path, number: int = 40) -> Path:
+    """The files of a journal whose process was killed: nothing closed, the log still beside the database."""
+    (folder / "alive").mkdir()
+    with create(folder / "alive") as journal:
+        fill(journal, number)
+        return Path(shutil.copytree(folder / "alive", folder / "dead"))
+
+
+def test_events_come_back_as_they_were(tmp_path):
+    with create(tmp_path) as journal:
+        fill(journal)
+    with reopen(tmp_path) as journal:
+        assert list(journal.events()) == [(index / 7, event) for index, event in enumerate(EVENTS)]
+        assert journal.last_clock() == 3 / 7
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.floats(0.0, 1e9), st.dictionaries(st.text(), json_values, max_size=3)), max_size=20))
+def test_any_json_and_any_clock_comes_back_exactly(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("journal")
+    noted = [(now, Ended(1, "done", values)) for now, values in rows]
+    with create(folder) as journal:
+        for now, event in noted:
+            journal.record(ClockTime(now), event, [])
+        journal.commit()
+    with reopen(folder) as journal:
+        assert list(journal.events()) == noted
+
+
+@pytest.mark.parametrize("kind", ["work", "wait"])
+def test_an_event_is_durable_before_its_effect(tmp_path, kind):
+    with create(tmp_path) as journal:
+        journal.record(ClockTime(0.0), Begin({}), [start("decide"), start(kind)])
+        assert num_durable(tmp_path) == 1
+
+
+def test_what_has_no_effect_outside_is_committed_with_the_next_that_has(tmp_path):
+    inside = [
+        start("decide"),
+        Acquire("main", 1, None, {"device": 1}, ""),
+        Release("main", 1),
+        Arm("main", 1, "timeout", 1.0),
+        Disarm("main", 1, "timeout"),
+        Cancel("main", 1),
+        Finish("main", "done", None),
+    ]
+    with create(tmp_path) as journal:
+        for command in inside:
+            journal.record(ClockTime(0.0), EVENTS[2], [command])
+            assert num_durable(tmp_path) == 0
+        journal.record(ClockTime(1.0), EVENTS[2], [start("work")])
+        assert num_durable(tmp_path) == len(inside) + 1
+
+
+def test_what_was_not_committed_is_lost_with_the_process(tmp_path):
+    with create(tmp_path) as journal:
+        fill(journal, 3)
+        fill(journal, 2, durably=False)
+    with reopen(tmp_path) as journal:
+        assert len(list(journal.events())) == 3
+        fill(journal, 2)
+    with reopen(tmp_path) as journal:
+        assert len(list(journal.events())) == 5
+
+
+def test_commit_makes_everything_durable(tmp_path):
+    with create(tmp_path) as journal:
+        fill(journal, 2, durably=False)
+        journal.commit()
+        journal.commit()
+        assert num_durable(tmp_path) == 2
+
+
+def test_only_the_newest_incarnation_may_write(tmp_path):
+    with create(tmp_path) as old:
+        fill(old, 2)
+        with reopen(tmp_path) as new:
+            assert (old.incarnation, new.incarnation) == (1, 2)
+            with pytest.raises(SupersededError, match=r"another process has gone on with this run \(incarnation 2\)"):
+                fill(old, 1)
+            fill(new, 1)
+    assert num_durable(tmp_path) == 3
+
+
+@pytest.mark.parametrize("key", ["config", "graph"])
+def test_another_configuration_or_graph_is_refused(tmp_path, key):
+    create(tmp_path).close()
+    with pytest.raises(RunError, match=f"{key} is bbbbbbbbbbbb, but the run began with {HASHES[key][:12]}"):
+        reopen(tmp_path, **{key: "b" * 64})
+
+
+def test_another_version_is_refused(tmp_path, monkeypatch):
+    create(tmp_path).close()
+    monkeypatch.setattr("twinclock.journal.SEMANTICS", 2)
+    with pytest.raises(RunError, match="semantics is 2, but the run began with 1"):
+        reopen(tmp_path)
+
+
+def test_a_missing_journal_is_told(tmp_path):
+    with pytest.raises(RunError, match="missing; a run can't go on without its journal"):
+        reopen(tmp_path)
+
+
+def test_what_can_not_be_written_is_told(tmp_path):
+    with pytest.raises(RunError, match="can't be written"):
+        create(tmp_path / "nowhere")
+
+
+def test_what_is_not_json_is_told(tmp_path):
+    with create(tmp_path) as journal, pytest.raises(ProtocolError, match=r"an event that is not JSON: .*nan"):
+        journal.record(ClockTime(0.0), Ended(1, "done", {"x": float("nan")}), [])
+
+
+def test_a_killed_process_loses_nothing_that_was_committed(tmp_path):
+    with reopen(crash(tmp_path)) as journal:
+        assert len(list(journal.events())) == 40
+
+
+def damaged(folder: Path) -> None:
+    with pytest.raises(RunError, match="corrupted journal") as error, reopen(folder) as journal:
+        list(journal.events())
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("position", [0.1, 0.3, 0.5, 0.7, 0.95])
+def test_a_changed_byte_in_any_event_is_found(tmp_path, position):
+    with create(tmp_path) as journal:
+        fill(journal, 400)
+    file = tmp_path / JOURNAL
+    data = bytearray(file.read_bytes())
+    at = data.index(b'"outcome":"done"', int(len(data) * position))
+    data[at + 12] ^= 1
+    file.write_bytes(data)
+    damaged(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_journal_is_found(tmp_path, share):
+    with create(tmp_path) as journal:
+        fill(journal, 400)
+    file = tmp_path / JOURNAL
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * share)])
+    damaged(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_a_damaged_log_does_not_pass_for_an_earlier_moment(tmp_path, share, damage):
+    dead = crash(tmp_path)
+    log = dead / f"{JOURNAL}-wal"
+    data = bytearray(log.read_bytes())
+    at = int(len(data) * share)
+    if damage == "truncated":
+        del data[at:]
+    else:
+        data[at] ^= 1
+    log.write_bytes(data)
+    damaged(dead)
+
+
+def test_an_event_taken_out_is_found(tmp_path):
+    with create(tmp_path) as journal:
+        fill(journal, 10)
+    database = sqlite3.connect(tmp_path / JOURNAL)
+    database.execute("DELETE FROM events WHERE serial = 4").connection.commit()
+    database.close()
+    damaged(tmp_path)
+
+
+def test_without_its_mark_a_journal_is_still_read(tmp_path):
+    with create(tmp_path) as journal:
+        fill(journal)
+    (tmp_path / MARK).unlink()
+    with reopen(tmp_path) as journal:
+        assert len(list(journal.events())) == 4
+        fill(journal)
+    with reopen(tmp_path) as journal:
+        assert len(list(journal.events())) == 8

@@ -1,0 +1,59 @@
+"""Bringing a machine back to where its journal ends, making every decision again on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from twinclock.errors import RunError
+from twinclock.graph import FAILED, Json
+from twinclock.journal import Journal
+from twinclock.machine import Machine
+from twinclock.messages import Command, Ended, Event, Start, path_text
+from twinclock.stages import Context, Decision, decide
+from twinclock.stream import ClockTime
+
+_SHOWN = 200
+"""Characters of an answer in an error message."""
+
+
+def replayed(machine: Machine, journal: Journal, context: Context) -> Iterator[tuple[ClockTime, Event, list[Command]]]:
+    """Feed a machine all that its journal holds; each event with what the machine answered.
+
+    RunError if the journal is corrupted, or if a decision comes out differently now: a policy is not
+    deterministic, or its code changed.
+    """
+    deciding: dict[int, Start] = {}
+    for now, event in journal.events():
+        if isinstance(event, Ended) and (start := deciding.pop(event.id, None)) is not None:
+            _ensure_same(start, (event.outcome, event.values), _decided_again(context, start))
+        commands = machine.feed(event)
+        deciding |= {c.id: c for c in commands if isinstance(c, Start) and c.stage.kind == "decide"}
+        yield now, event, commands
+
+
+def _decided_again(context: Context, start: Start) -> Decision:
+    try:
+        outcome, values = decide(context, start)
+    except Exception as error:
+        return FAILED, {"error": f"{type(error).__name__}: {error}"}
+    return outcome, json.loads(json.dumps(dict(values)))
+
+
+def _ensure_same(start: Start, then: Decision, now: Decision) -> None:
+    same_outcome = then[0] == now[0]
+    if same_outcome and (then[0] not in start.stage.outcomes or then[1] == now[1]):
+        return
+    names = then[1].keys() | now[1].keys() if same_outcome else set()
+    changed = sorted(name for name in names if then[1].get(name) != now[1].get(name))
+    raise RunError(
+        f"{path_text(start.path)} decided {_told(then, changed)} when it ran, but {_told(now, changed)} when made "
+        "again: a policy is not deterministic, or its code has changed since"
+    )
+
+
+def _told(decision: Decision, names: list[str]) -> str:
+    outcome, values = decision
+    shown: Mapping[str, Json] = {name: values.get(name) for name in names} if names else values
+    text = f"{outcome} {json.dumps(shown)}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
