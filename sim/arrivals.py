@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import lru_cache
 
 import numpy as np
@@ -51,6 +52,9 @@ class PoissonStream:
 
     def first_at_or_after(self, ts: float, first: int, stop: int) -> int:
         """The first position in [first, stop) whose timestamp is >= ts, else `stop`."""
+        # a block ends with the start of the next, so all before the last one that starts before ts are too early
+        block = max(0, bisect_left(self._starts, ts) - 1)
+        first = max(first, min(stop, block * _BLOCK))
         while first < stop:
             block, offset = divmod(first, _BLOCK)
             end = min(stop, (block + 1) * _BLOCK)

@@ -42,6 +42,8 @@ Body: TypeAlias = "Callable[[Start, SimExecutor], Effect]"
 """Models one operation; called when the stage starts. An exception is the stage's failure."""
 
 _NOTHING: Mapping[str, Json] = {}
+_END = "end"
+"""Where timers have their names, a stage run's end has this."""
 
 
 class SimExecutor:
@@ -57,7 +59,7 @@ class SimExecutor:
         """What happened without time passing, to be handed over next."""
         self._due: deque[simpy.Event] = deque()
         """What the clock has reached; the value of each is (pipeline, event)."""
-        self._void: set[tuple[str, int, type[Event]]] = set()
+        self._void: set[tuple[str, int, str]] = set()
         """Ends and timers that are due or lie ahead, and must not be handed over any more."""
         self._now = ClockTime(0.0)
         self._collects_garbage = gc.isenabled()
@@ -102,8 +104,8 @@ class SimExecutor:
                 self._hand_out(self._allocator.release((pipeline, id_)))
             case Arm(pipeline, id_, timer, delay_s):
                 self._after(delay_s, (pipeline, Fired(id_, timer)))
-            case Disarm(pipeline, id_):
-                self._void.add((pipeline, id_, Fired))
+            case Disarm(pipeline, id_, timer):
+                self._void.add((pipeline, id_, timer))
             case Cancel(pipeline, id_):
                 self.end_now((pipeline, id_), CANCELLED, _NOTHING)
             case Finish():
@@ -112,9 +114,11 @@ class SimExecutor:
                 raise ProtocolError(f"unknown command {command!r}")
 
     def end_now(self, key: Key, outcome: str, values: Mapping[str, Json]) -> None:
-        """End a stage run that has not ended before its time."""
+        """End a stage run before its time, unless its end is to be handed over next."""
         pipeline, id_ = key
-        self._void.add((pipeline, id_, Ended))
+        if any(type(event) is Ended and (who, event.id) == key for who, event in self._prompt):
+            return
+        self._void.add((pipeline, id_, _END))
         self._prompt.append((pipeline, Ended(id_, outcome, values)))
 
     def stop(self) -> None:
@@ -134,7 +138,7 @@ class SimExecutor:
 
     def _forget(self, happened: tuple[str, Ended | Fired]) -> bool:
         pipeline, event = happened
-        key = (pipeline, event.id, type(event))
+        key = (pipeline, event.id, event.timer if isinstance(event, Fired) else _END)
         if key not in self._void:
             return False
         self._void.remove(key)

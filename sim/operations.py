@@ -25,6 +25,8 @@ class SimRun:
     sim: SimConfig
     trainings: dict[int, tuple[Key, float]] = field(default_factory=dict)
     """Serial of the trigger → the stage run that waits for its training, and when that ends."""
+    superseded: set[int] = field(default_factory=set)
+    """Serials of the triggers whose trainings are to stop, also those that wait for a device or their next attempt."""
 
 
 def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
@@ -67,6 +69,8 @@ def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
 
 
 def _fetch_new_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    if executor.stopping:
+        return Effect(0.0, "nothing", {})  # and WAIT_FOR_NEW_DATA ends with `stop`
     outcome, values = work.live_chunk(run.context, start.inputs, start.registers, executor.now())
     return Effect(_read_s(run, values), outcome, values)
 
@@ -99,6 +103,8 @@ def _run_training(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
 
 def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     job, config = start.inputs["job"], run.context.config
+    if job["trigger"] in run.superseded:
+        return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
     seconds = training_s(run.sim.costs, num_samples, epochs, config.training.devices)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
@@ -152,7 +158,9 @@ def _store_evaluation_results(run: SimRun, _start: Start, _executor: SimExecutor
 
 def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     """Stop the victim's training, wherever it stands; one that has ended already is left as it is."""
-    key, ends_s = run.trainings.get(start.inputs["victim"], (None, 0.0))
+    victim = start.inputs["victim"]
+    run.superseded.add(victim)
+    key, ends_s = run.trainings.get(victim, (None, 0.0))
     if key is not None and executor.now() < ends_s:
         executor.end_now(key, "superseded", {})
     return Effect(run.sim.costs.launch_s, "done", {})

@@ -24,8 +24,9 @@ class Pace:
 
     def data_time(self, clock: ClockTime) -> DataTime:
         """The data time that it is now; a rounding error early counts as on time."""
-        exact = self.origin + clock * self.speed_up
-        return DataTime(exact + abs(exact) * 1e-12 + 1e-9)
+        elapsed_s = clock * self.speed_up
+        # the error is that of the terms, also where they cancel in the sum
+        return DataTime(self.origin + elapsed_s + (abs(self.origin) + abs(elapsed_s)) * 1e-12 + 1e-9)
 
     def clock_time(self, data_time: DataTime) -> ClockTime:
         """The clock time at which a data time is reached."""

@@ -12,8 +12,21 @@ from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 
-from twinclock.graph import BUILT_IN_OUTCOMES, ERROR_SLOT, Json
-from twinclock.messages import Acquire, Command, Ended, Event, Granted, Path, Placement, Release, Start, path_text
+from twinclock.graph import BUILT_IN_OUTCOMES, ERROR_SLOT, TIMEOUT, Json
+from twinclock.messages import (
+    Acquire,
+    Arm,
+    Command,
+    Ended,
+    Event,
+    Fired,
+    Granted,
+    Path,
+    Placement,
+    Release,
+    Start,
+    path_text,
+)
 from twinclock.stream import ClockTime
 
 Rows: TypeAlias = list[tuple[Any, ...]]
@@ -141,6 +154,7 @@ class Recorder:
         self._open: dict[int, tuple[Start, ClockTime]] = {}
         self._held: dict[int, _Held] = {}
         self._held_at: dict[Path, _Held] = {}
+        self._timeout_s: dict[int, float] = {}
         self._batch_ts: dict[int, float] = {}
         self._stage_runs: Rows = []
         self._rows: dict[str, Rows] = {name: [] for name in SCHEMAS if name != "stage_runs"}
@@ -175,6 +189,8 @@ class Recorder:
                 self._held[event.id] = self._held_at[held.path] = held._replace(
                     granted_s=now, placement=event.placement
                 )
+        elif type(event) is Fired and event.timer == TIMEOUT and commands:  # without an answer it came too late
+            self._note_timeout(now, event.id)
         for command in commands:
             kind = type(command)
             if kind is Start:
@@ -183,10 +199,13 @@ class Recorder:
                 self._held[command.id] = _Held(command.path, now, None, {})  # type: ignore[union-attr]
             elif kind is Release:
                 self._note_released(now, self._held.pop(command.id))  # type: ignore[union-attr]
+            elif kind is Arm and command.timer == TIMEOUT:  # type: ignore[union-attr]
+                self._timeout_s[command.id] = command.delay_s  # type: ignore[union-attr]
 
     def take(self) -> dict[str, pl.DataFrame]:
         """The rows gathered since the last call, as tables; the recorder keeps only what is still open."""
         rows, self._stage_runs = self._stage_runs, []
+        in_admission = self._in_admission()
         self.num_stage_runs += len(rows)
         texts = _PathTexts()
         tables = {"stage_runs": _table("stage_runs", self._stage_run_rows(rows, texts))}
@@ -196,6 +215,7 @@ class Recorder:
                 gathered = [(*row[:column], texts[row[column]], *row[column + 1 :]) for row in gathered]
             tables[name] = _table(name, gathered)
             self._rows[name] = []
+        self._rows["triggers"] = in_admission
         return tables
 
     def _stage_run_rows(self, rows: Rows, texts: _PathTexts) -> Iterable[tuple[Any, ...]]:
@@ -218,6 +238,18 @@ class Recorder:
                 None if error is None else error.get("message"),
                 " ".join(f"{name}@{version}" for name, version in versions.items()) or None,
             )
+
+    def _in_admission(self) -> Rows:
+        """The row of the trigger that may be dropped yet, taken out; there is at most one, the latest."""
+        is_decided = all(held.path is None or held.path[1] != "ADMIT_TRIGGER" for held in self._held.values())
+        triggers = self._rows["triggers"]
+        return [] if is_decided or not triggers else [triggers.pop()]
+
+    def _note_timeout(self, now: ClockTime, id_: int) -> None:
+        path = self._held[id_].path if id_ in self._held else self._open[id_][0].path if id_ in self._open else None
+        _, name, _, attempt = path or (None, None, 0, 0)
+        message = f"took longer than {self._timeout_s[id_]} s"
+        self._rows["faults"].append((path, name, attempt or 1, TIMEOUT, TIMEOUT, message, now))
 
     def _note_fault(self, now: ClockTime, start: Start, outcome: str, error: Mapping[str, Json]) -> None:
         attempt = start.path[3] if start.path is not None else 0

@@ -145,8 +145,9 @@ def _admit_trigger(context: Context, inputs: Values, registers: Values) -> Decis
     return admission.outcome, values
 
 
-def _claim_triggers(_context: Context, _inputs: Values, registers: Values) -> Decision:
-    claimed, pending = overlap.claim(registers["pending"])
+def _claim_triggers(context: Context, _inputs: Values, registers: Values) -> Decision:
+    stored = {model["trigger"] for model in registers["models"]["items"]}
+    claimed, pending = overlap.claim(registers["pending"], stored, context.stream)
     if claimed is None:
         return "nothing", {"pending": pending}
     return "claimed", {"trigger": claimed["trigger"], "training_set": claimed["training_set"], "pending": pending}

@@ -12,6 +12,7 @@ from twinclock.config import Config
 from twinclock.graph import Json
 from twinclock.live import Pace, arrived, wake
 from twinclock.messages import Start, path_text
+from twinclock.policies.triggers import Samples
 from twinclock.stages import Context, Decision
 from twinclock.stream import ClockTime, DataTime
 
@@ -38,7 +39,8 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
     """FETCH_NEW_DATA: what has arrived and was not taken yet, in whole ingest batches, a chunk at most.
 
     A batch that is not full is taken only at the end of the stream, or when the trigger's deadline has
-    passed. The chunk that takes the last arrived sample says how far data time has come (`watermark`).
+    passed. The chunk that takes the last arrived sample says how far data time has come (`watermark`),
+    but for the end of the stream, after which it does not matter.
     """
     first, num_samples = inputs["position"], context.stream.num_samples
     if first >= num_samples:
@@ -52,7 +54,7 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
     stop = min(stop, first + _chunk_size(context.config, batch_size))
     if stop == first:
         return "nothing", {}
-    watermark = data_now if stop == there else None
+    watermark = data_now if stop == there < num_samples else None
     return "chunk", {"chunk": {"first": first, "stop": stop, "watermark": watermark}, "position": stop}
 
 
@@ -94,6 +96,9 @@ def _deadline(context: Context, registers: Values) -> DataTime | None:
     """The data time at which the trigger policy wants to be asked even if no sample comes."""
     trigger, policy = context.trigger, registers["policy"]
     trigger.load_state_dict(context.untouched if policy is None else policy["trigger"])
+    if policy is None and trigger.next_deadline() is None:
+        # periods may count from the first sample, which is there but in no batch yet
+        trigger.advance(Samples(stream=context.stream, first=0, stop=1), None)
     return trigger.next_deadline()
 
 

@@ -6,7 +6,8 @@
 * `preempt`   the running training stops; its samples go to the new trigger
 
 The register `pending` holds what waits and what runs: `{"waiting": [entry, ...], "running": [...]}`,
-an entry being a trigger with its training set. Whoever writes it holds the resource `admission`, so
+an entry being a trigger with its training set, and one that waits may name the entry whose training it
+stopped. Whoever writes it holds the resource `admission`, so
 no two decisions about it are made at the same time.
 """
 
@@ -56,20 +57,32 @@ def admit(
         return Admission("pending", {"waiting": [_merged(waiting[-1], entry, stream)], "running": running})
     if config.on_trigger == "preempt" and full:
         victim, *others = running
-        pending = {"waiting": [_merged(victim, entry, stream)], "running": others}
+        pending = {"waiting": [{**entry, "victim": victim}], "running": others}
         return Admission("preempt", pending, victim["trigger"]["serial"])
     return Admission("start", {"waiting": [*waiting, entry], "running": running})
 
 
-def claim(pending: Json) -> tuple[Json | None, Json]:
-    """The entry that is to be trained now, the one that has waited longest, and what is pending after that."""
+def claim(pending: Json, stored: Collection[int], stream: Stream) -> tuple[Json | None, Json]:
+    """The entry that is to be trained now, the one that has waited longest, and what is pending after that.
+
+    `stored`: serials of the triggers whose models are stored. A victim that is among them had ended
+    before it could be stopped, and keeps its samples; those of any other victim go to the entry.
+    """
     if not pending["waiting"]:
         return None, pending
-    entry, *waiting = pending["waiting"]
+    first, *waiting = pending["waiting"]
+    victim = first.get("victim")
+    entry = {"trigger": first["trigger"], "training_set": first["training_set"]}
+    if victim is not None and victim["trigger"]["serial"] not in stored:
+        trigger, training_set = coalesced(_pair(victim), _pair(entry), stream)
+        entry = {"trigger": trigger, "training_set": training_set}
     return entry, {"waiting": waiting, "running": [*pending["running"], entry]}
 
 
 def _merged(older: Json, newer: Json, stream: Stream) -> Json:
-    old, new = ((entry["trigger"], entry["training_set"]) for entry in (older, newer))
-    trigger, training_set = coalesced(old, new, stream)
-    return {"trigger": trigger, "training_set": training_set}
+    trigger, training_set = coalesced(_pair(older), _pair(newer), stream)
+    return {"trigger": trigger, "training_set": training_set, "victim": older.get("victim")}
+
+
+def _pair(entry: Json) -> tuple[Json, Json]:
+    return entry["trigger"], entry["training_set"]

@@ -1,0 +1,285 @@
+"""What each stage comes to in a simulated run: exact seconds and values for round costs."""
+
+from __future__ import annotations
+
+import pytest
+
+from sim.config import SimConfig
+from sim.costs import noise
+from sim.executor import SimExecutor
+from sim.operations import bodies
+from twinclock.allocator import Allocator
+from twinclock.config import load_config
+from twinclock.graph import Stage, stages
+from twinclock.messages import Arm, Start
+from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
+from twinclock.seeds import Purpose
+from twinclock.stages import Context
+from twinclock.stream import UniformStream
+
+COSTS = {
+    "decide_s": 0.5,
+    "connect_s": 2.0,
+    "launch_s": 0.25,
+    "results_s": 0.125,
+    "read": {"setup_s": 1.0, "samples_per_s": 10.0},
+    "training": {"setup_s": 3.0, "samples_per_s": 20.0},
+    "evaluation": {"setup_s": 4.0, "samples_per_s": 50.0},
+    "store": {"latency_s": 1.0, "bytes_per_s": 100.0, "model_bytes": 300},
+    "noise_sigma": 0.0,
+}
+RECIPE = {"trigger": 3, "ranges": [[0, 80]], "num_samples": 80, "seed": 1}
+TRIGGER = {"serial": 3, "first_ts": 0.0, "last_ts": 79.0}
+MODEL = {"trigger": 2, "parent": None, "first_ts": 0.0, "last_ts": 49.0, "num_samples": 1000, "path": "models/00002"}
+NONE: dict = {"total": 0, "items": []}
+
+
+class World:
+    """One pipeline's bodies, on an executor whose clock has come to `now`."""
+
+    def __init__(self, costs=None, quality=None, **config):
+        config = {
+            "trigger": {"kind": "amount", "n": 10},
+            "data": {"kind": "uniform", "num_samples": 100, "every": 1, "chunk": 20},
+            "seed": 5,
+            **config,
+        }
+        sim = SimConfig.model_validate({"costs": {**COSTS, **(costs or {})}, "quality": quality or {}})
+        self.context = Context(load_config(config), UniformStream(100, 1.0))
+        self.bodies = bodies(self.context, sim)
+        self.executor = SimExecutor({"main": self.bodies}, Allocator({}))
+        self.ids = 0
+
+    def now(self, seconds):
+        if seconds > self.executor.now():
+            self.executor.perform(Arm("main", -1, "timeout", seconds - self.executor.now()))
+            self.executor.next()
+        return self
+
+    def do(self, operation, inputs=None, registers=None, path=None):
+        self.ids += 1
+        stage = Stage(kind="work", operation=operation)
+        start = Start("main", self.ids, path, stage, inputs or {}, registers or {}, {}, {}, {})
+        return self.bodies[operation](start, self.executor)
+
+
+@pytest.fixture(autouse=True)
+def _collecting_garbage():
+    import gc
+
+    yield
+    gc.enable()
+
+
+def test_every_stage_of_every_graph_can_be_simulated():
+    operations = {s.operation for variant in VARIANTS for _, s in stages(build_graph(GraphOptions(variant=variant)))}
+    assert operations <= set(World().bodies)
+
+
+def test_a_decision_takes_the_seconds_of_a_decision():
+    assert World().do("INIT") == (0.5, "done", {})
+
+
+def test_the_cluster_is_there_after_its_latency():
+    effect = World(cluster={"devices": 2}).do("INIT_CLUSTER_CONNECTION")
+    assert effect == (2.0, "done", {"cluster": {"devices": ["sim:0", "sim:1"]}})
+
+
+# Data
+
+
+def test_reading_costs_by_the_sample():
+    world = World()
+    effect = world.do("REPLAY_DATA", {"batch_size": 10, "position": 60})
+    assert effect == (3.0, "chunk", {"chunk": {"first": 60, "stop": 80, "watermark": None}, "position": 80})
+    assert world.do("REPLAY_DATA", {"batch_size": 10, "position": 100}) == (0.0, "end", {})
+
+
+@pytest.mark.parametrize(("batch_size", "stop"), [(10, 20), (7, 14), (20, 20), (33, 33), (1000, 100)])
+def test_a_chunk_is_whole_batches_and_at_least_one(batch_size, stop):
+    effect = World().do("REPLAY_DATA", {"batch_size": batch_size, "position": 0})
+    assert effect.values["position"] == stop
+
+
+def test_live_only_what_has_arrived_is_taken():
+    world = World(mode="live").now(12.0)
+    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None})
+    assert (effect.seconds, effect.outcome) == (2.0, "chunk")
+    assert (effect.values["chunk"]["first"], effect.values["chunk"]["stop"]) == (0, 10)
+    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 10}, {"policy": None})
+    assert effect == (0.0, "nothing", {})
+
+
+def test_live_waiting_ends_when_the_batch_is_full():
+    world = World(mode="live").now(12.0)
+    assert world.do("WAIT_FOR_NEW_DATA", {"batch_size": 5, "position": 10}, {"policy": None}) == (2.0, "ready", {})
+
+
+def test_once_asked_to_stop_no_source_takes_more():
+    world = World(mode="live").now(12.0)
+    world.executor.stop()
+    assert world.do("REPLAY_DATA", {"batch_size": 5, "position": 0}) == (0.0, "stop", {})
+    assert world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None}) == (0.0, "nothing", {})
+    assert world.do("WAIT_FOR_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None}) == (0.0, "stop", {})
+
+
+# Trainings
+
+
+def job(world, active=None, now=0.0):
+    start = {"trigger": TRIGGER, "training_set": RECIPE, "checkpoint": None}
+    effect = world.now(now).do(
+        "RUN_TRAINING", start, {"active_model": active}, ((None, "on_device", 0, 2), "RUN", 0, 0)
+    )
+    assert (effect.seconds, effect.outcome) == (0.25, "started")
+    return effect.values["job"]
+
+
+def test_a_job_is_named_after_the_composite_that_holds_the_device():
+    assert job(World(), now=7.0) == {
+        "id": "/on_device#0@2",
+        "trigger": 3,
+        "training_set": RECIPE,
+        "start_from": None,
+        "started_s": 7.0,
+    }
+
+
+def test_a_warm_start_takes_the_active_model_if_there_is_one():
+    warm = World(training={"start_from": "active"})
+    assert job(warm)["start_from"] is None
+    assert job(warm, MODEL)["start_from"] == {"trigger": 2, "path": "models/00002"}
+    assert job(World(), MODEL)["start_from"] is None
+
+
+def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched():
+    world = World(training={"epochs": 3})
+    effect = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=10.0)})
+    assert effect.seconds == 3.0 + 3 * 80 / 20.0
+    fit = {"num_samples": 80, "epochs": 3, "loss": None, "path": "/on_device#0@2", "held_s": 15.0}
+    assert (effect.outcome, effect.values) == ("trained", {"fit": fit})
+    later = world.now(10.25).do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world, now=10.25), "started_s": 10.0}})
+    assert later.values["fit"]["held_s"] == 15.25
+
+
+def test_several_devices_train_faster_but_not_as_many_times():
+    world = World({"scaling_efficiency": 0.5}, training={"devices": 3, "epochs": 1}, cluster={"devices": 3})
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}).seconds == 3.0 + 80 / (20.0 * 2.0)
+
+
+def test_noise_is_keyed_by_the_trigger():
+    world = World({"noise_sigma": 0.3}, training={"epochs": 1})
+    luck = noise(0.3, 5, Purpose.TRAINING_NOISE, 3)
+    waiting = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
+    assert waiting.seconds == 7.0 * luck
+    assert waiting.values["fit"]["held_s"] == 7.0 * luck
+    other = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world), "trigger": 4}})
+    assert other.seconds != waiting.seconds
+
+
+def test_a_model_is_stored_at_the_bandwidth_and_becomes_active():
+    candidate = {key: MODEL[key] for key in ("trigger", "parent", "first_ts", "last_ts", "num_samples")}
+    effect = World().do("STORE_TRAINED_MODEL", {"candidate": {**candidate, "loss": None, "path": "work"}})
+    model = {**candidate, "loss": None, "path": "models/00002", "size_bytes": 300}
+    assert effect == (4.0, "done", {"model": model, "active_model": model, "models": [model]})
+
+
+# Preemption
+
+
+def test_preempting_ends_the_training_that_waits():
+    world = World(training={"epochs": 1})
+    waiting = world.ids + 2
+    world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
+    assert world.now(1.0).do("PREEMPT", {"victim": 3}) == (0.25, "done", {})
+    assert world.executor.next() == ("main", (waiting, "superseded", {}))
+
+
+def test_preempting_a_training_that_is_elsewhere_ends_it_when_it_gets_to_wait():
+    world = World()
+    world.do("PREEMPT", {"victim": 3})
+    assert world.executor.next() is None
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}) == (0.0, "superseded", {})
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world), "trigger": 4}}).outcome == "trained"
+
+
+def test_preempting_a_training_that_has_ended_does_nothing():
+    world = World(training={"epochs": 1})
+    world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
+    world.now(7.0).do("PREEMPT", {"victim": 3})
+    assert world.executor.next() is None
+
+
+# Evaluations
+
+
+def evaluation(*intervals, model=MODEL, metrics=("accuracy",), plan=0):
+    keys = ("start", "end", "first", "stop")
+    return {
+        "evaluation_job": {
+            "trigger": None,
+            "model": model["trigger"],
+            "lineage": model,
+            "plan": plan,
+            "intervals": [dict(zip(keys, each, strict=True)) for each in intervals],
+            "metrics": list(metrics),
+        }
+    }
+
+
+def test_an_evaluation_costs_all_its_samples_and_its_setup_once():
+    effect = World().do("WAIT_FOR_EVALUATION_COMPLETION", evaluation((0.0, 50.0, 0, 50), (50.0, 100.0, 50, 100)))
+    assert effect.seconds == 4.0 + 100 / 50.0
+    assert [(row["start"], row["end"], row["num_samples"]) for row in effect.values["result"]] == [
+        (0.0, 50.0, 50),
+        (50.0, 100.0, 50),
+    ]
+
+
+def test_the_value_is_that_of_the_quality_model():
+    world = World(quality={"peak": 0.9, "floor": 0.1, "half_samples": 1000.0, "half_life_s": 25.0})
+    effect = world.do("WAIT_FOR_EVALUATION_COMPLETION", evaluation((49.0, 99.0, 49, 99)))
+    assert effect.values["result"][0]["value"] == pytest.approx(0.1 + 0.8 * 0.5 * 0.5)
+
+
+def test_where_there_is_nothing_to_score_there_is_no_value():
+    effect = World().do("WAIT_FOR_EVALUATION_COMPLETION", evaluation((200.0, 210.0, 100, 100)))
+    assert effect.values["result"][0]["value"] is None
+    assert effect.values["result"][0]["num_samples"] == 0
+
+
+def test_luck_of_evaluations_is_their_own():
+    world = World({"noise_sigma": 0.3})
+
+    def seconds(start, **more):
+        return world.do("WAIT_FOR_EVALUATION_COMPLETION", evaluation((start, start + 50.0, 0, 50), **more)).seconds
+
+    different = {
+        seconds(0.0),
+        seconds(1.0),
+        seconds(-1.0),
+        seconds(0.0, plan=1),
+        seconds(0.0, model={**MODEL, "trigger": 3}),
+    }
+    assert len(different) == 5
+    assert seconds(0.0) in different
+
+
+def test_results_are_stored_in_their_time():
+    assert World().do("STORE_EVALUATION_RESULTS", {"evaluation_job": {}, "scores": []}) == (0.125, "done", {})
+
+
+def test_an_observation_is_paid_for_like_an_evaluation():
+    request = {"first": 50, "stop": 100, "metric": "accuracy", "serial": 4}
+    effect = World().do("OBSERVE", {"request": request}, {"active_model": MODEL})
+    assert (effect.seconds, effect.outcome) == (5.0, "done")
+    assert effect.values["observation"] == {**request, "value": pytest.approx(0.1 + 0.8 * 0.5, abs=1e-4)}
+
+
+def test_without_a_model_there_is_nothing_to_observe():
+    effect = World().do("OBSERVE", {"request": {"first": 0, "stop": 10}}, {"active_model": None})
+    assert effect.values["observation"]["value"] is None
+
+
+def test_leaving_takes_no_time():
+    assert World().do("EXIT") == (0.0, "done", {})

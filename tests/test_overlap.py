@@ -1,0 +1,275 @@
+"""Triggers that fire while trainings run: what each policy makes of them, on a clock that can be read off.
+
+Forty samples, one a second, and a trigger every ten: they fire at 9, 19, 29 and 39 s. A training takes 21 s.
+"""
+
+from __future__ import annotations
+
+import pytest
+from simulated import breaking, costs, seconds, simulate
+
+from twinclock.policies.overlap import OverlapConfig, admit, claim
+from twinclock.policies.selection import NewDataConfig, initial_state, on_trigger
+from twinclock.stream import UniformStream
+
+TIMES = [float(second) for second in range(40)]
+POLICIES = ("queue", "coalesce", "drop", "preempt")
+STREAM = UniformStream(100, 1.0)
+
+
+def overlapped(on_trigger, *, at_once=1, faults=None, sim=None, training=None, times=TIMES, **more):
+    config = {
+        "variant": "overlapped",
+        "mode": "live",
+        "batching": {"n": 1},
+        "trigger": {"kind": "amount", "n": 10},
+        "selection": {"tail": 0},
+        "training": {"start_from": "active", "retry": {"attempts": 1}, **(training or {})},
+        "overlap": {"on_trigger": on_trigger, "trainings_at_once": at_once},
+        "cluster": {"devices": at_once},
+        "sim": sim or costs(training=seconds(21.0)),
+        **more,
+    }
+    return simulate(config, times, breaking(faults or {}))
+
+
+def trainings(simulated):
+    """(trigger, samples, the model it started from, begin, end, outcome) of each."""
+    found = []
+    for wait in simulated.trace.of("WAIT_FOR_TRAINING_COMPLETION"):
+        job = wait.start.inputs["job"]
+        parent = job["start_from"] and job["start_from"]["trigger"]
+        times = (round(wait.started_s, 6), round(wait.ended_s, 6))
+        found.append((job["trigger"], job["training_set"]["ranges"], parent, *times, wait.outcome))
+    return found
+
+
+def positions(simulated):
+    return simulated.run.triggers["position"].to_list()
+
+
+# One training at a time
+
+
+def test_queue_trains_each_trigger_on_its_own_samples_from_the_model_before_it():
+    simulated = overlapped("queue")
+    assert positions(simulated) == [9, 19, 29, 39]
+    assert trainings(simulated) == [
+        (0, [[0, 10]], None, 9.0, 30.0, "trained"),
+        (1, [[10, 20]], 0, 30.0, 51.0, "trained"),
+        (2, [[20, 30]], 1, 51.0, 72.0, "trained"),
+        (3, [[30, 40]], 2, 72.0, 93.0, "trained"),
+    ]
+
+
+def test_coalesce_makes_one_trigger_of_those_that_wait_at_the_newest_position():
+    simulated = overlapped("coalesce")
+    assert trainings(simulated) == [
+        (0, [[0, 10]], None, 9.0, 30.0, "trained"),
+        (2, [[10, 30]], 0, 30.0, 51.0, "trained"),
+        (3, [[30, 40]], 2, 51.0, 72.0, "trained"),
+    ]
+    assert simulated.run.models.select("model", "first_ts", "last_ts", "num_samples").rows() == [
+        (0, 0.0, 9.0, 10),
+        (2, 10.0, 29.0, 20),
+        (3, 30.0, 39.0, 10),
+    ]
+
+
+def test_drop_leaves_the_samples_to_the_next_trigger():
+    simulated = overlapped("drop")
+    assert positions(simulated) == [9, 39]
+    assert trainings(simulated) == [
+        (0, [[0, 10]], None, 9.0, 30.0, "trained"),
+        (1, [[10, 40]], 0, 39.0, 60.0, "trained"),
+    ]
+    dropped = simulated.run.decisions.filter(verdict="dropped")
+    assert dropped.select("first", "stop", "decided_s").rows() == [(10, 20, 19.0), (10, 30, 29.0)]
+
+
+def test_preempt_stops_the_running_training_and_takes_its_samples():
+    simulated = overlapped("preempt")
+    assert positions(simulated) == [9, 19, 29, 39]
+    assert trainings(simulated) == [
+        (0, [[0, 10]], None, 9.0, 19.0, "superseded"),
+        (1, [[0, 20]], None, 19.0, 29.0, "superseded"),
+        (2, [[0, 30]], None, 29.0, 39.0, "superseded"),
+        (3, [[0, 40]], None, 39.0, 60.0, "trained"),
+    ]
+    assert simulated.run.models["model"].to_list() == [3]
+
+
+def test_the_seconds_of_a_preempted_training_are_charged_and_not_reported():
+    simulated = overlapped("preempt")
+    assert simulated.run.summary["device_s"] == pytest.approx(10 + 10 + 10 + 21)
+    assert [run.values["costs"] for run in simulated.trace.of("TRAINING_COMPLETED")] == [
+        [{"trigger": 3, "num_samples": 40, "seconds": pytest.approx(21.0)}]
+    ]
+
+
+def test_all_data_so_far_are_all_data_so_far_under_any_policy():
+    for policy in POLICIES:
+        simulated = overlapped(policy, selection={"tail": None})
+        for trigger, ranges, *_ in trainings(simulated):
+            position = simulated.run.triggers.filter(trigger=trigger)["position"].item()
+            assert ranges == [[0, position + 1]]
+
+
+def test_ingestion_goes_on_while_a_training_runs():
+    assert overlapped("queue").run.batches["cut_s"].to_list() == pytest.approx(TIMES)
+
+
+def test_trainings_that_end_before_the_next_trigger_are_the_same_under_any_policy():
+    quick = costs(training=seconds(5.0))
+    expected = [
+        (k, [[10 * k, 10 * k + 10]], k - 1 if k else None, 10 * k + 9.0, 10 * k + 14.0, "trained") for k in range(4)
+    ]
+    for policy in POLICIES:
+        assert trainings(overlapped(policy, sim=quick)) == expected
+
+
+# Several at once
+
+
+def test_two_trainings_at_once():
+    assert trainings(overlapped("queue", at_once=2)) == [
+        (0, [[0, 10]], None, 9.0, 30.0, "trained"),
+        (1, [[10, 20]], None, 19.0, 40.0, "trained"),
+        (2, [[20, 30]], 0, 30.0, 51.0, "trained"),
+        (3, [[30, 40]], 1, 40.0, 61.0, "trained"),
+    ]
+
+
+def test_two_trainings_at_once_share_one_device_in_the_order_of_asking():
+    simulated = overlapped("queue", at_once=2, cluster={"devices": 1})
+    assert [row[3:5] for row in trainings(simulated)] == [(9.0, 30.0), (30.0, 51.0), (51.0, 72.0), (72.0, 93.0)]
+
+
+def test_drop_counts_all_trainings_that_may_run():
+    simulated = overlapped("drop", at_once=2)
+    assert [row[:2] for row in trainings(simulated)] == [(0, [[0, 10]]), (1, [[10, 20]]), (2, [[20, 40]])]
+    assert positions(simulated) == [9, 19, 39]
+
+
+def test_preempt_stops_the_training_that_has_run_longest():
+    assert trainings(overlapped("preempt", at_once=2)) == [
+        (0, [[0, 10]], None, 9.0, 29.0, "superseded"),
+        (1, [[10, 20]], None, 19.0, 39.0, "superseded"),
+        (2, [[0, 10], [20, 30]], None, 29.0, 50.0, "trained"),
+        (3, [[10, 20], [30, 40]], None, 39.0, 60.0, "trained"),
+    ]
+
+
+# Trainings that fail, or stand elsewhere than in their middle
+
+
+def test_the_samples_of_a_failed_training_go_to_the_next_trigger_that_fires():
+    """Trigger 0 fails as it begins, at 9 s; trigger 1 fires at 19 s and takes its samples."""
+    assert trainings(overlapped("queue", faults={0: "always"})) == [
+        (0, [[0, 10]], None, 9.0, 9.0, "failed"),
+        (1, [[0, 20]], None, 19.0, 40.0, "trained"),
+        (2, [[20, 30]], 1, 40.0, 61.0, "trained"),
+        (3, [[30, 40]], 2, 61.0, 82.0, "trained"),
+    ]
+
+
+def test_a_failed_training_frees_its_place():
+    simulated = overlapped("drop", faults={0: "always"})
+    assert positions(simulated) == [9, 19]  # at 29 and 39 s the second runs
+    assert trainings(simulated)[1] == (1, [[0, 20]], None, 19.0, 40.0, "trained")
+
+
+def test_coalesced_samples_that_failed_come_back_whole():
+    simulated = overlapped("coalesce", faults={2: "always"})  # 1 and 2 wait for 0, and are one when it ends at 30 s
+    assert trainings(simulated) == [
+        (0, [[0, 10]], None, 9.0, 30.0, "trained"),
+        (2, [[10, 30]], 0, 30.0, 30.0, "failed"),
+        (3, [[10, 40]], 0, 39.0, 60.0, "trained"),
+    ]
+
+
+def test_a_training_is_preempted_while_it_rests_before_its_next_attempt():
+    simulated = overlapped(
+        "preempt", faults={0: "once"}, training={"retry": {"attempts": 3, "backoff": 12.0}}, times=TIMES[:25]
+    )
+    assert trainings(simulated) == [
+        (0, [[0, 10]], None, 9.0, 9.0, "failed"),
+        (0, [[0, 10]], None, 21.0, 21.0, "superseded"),
+        (1, [[0, 20]], None, 21.0, 42.0, "trained"),
+    ]
+
+
+def test_a_training_is_preempted_while_it_waits_for_a_device():
+    """An evaluation holds the only device from 14 to 44 s; trigger 1 claims its slot at 19 s, 2 fires at 29 s."""
+    sim = costs(training=seconds(5.0), evaluation=seconds(30.0))
+    plan = {"kind": "slicing", "every": 5.0, "models": "all"}
+    simulated = overlapped("preempt", sim=sim, evaluation={"plans": [plan]}, times=TIMES[:35])
+    evaluation = simulated.run.devices.filter(simulated.run.devices["holder"].str.contains("EVALUATION")).row(0)
+    assert evaluation[4:] == pytest.approx((14.0, 44.0))
+    assert trainings(simulated) == [
+        (0, [[0, 10]], None, 9.0, 14.0, "trained"),
+        (1, [[10, 20]], 0, 44.0, 44.0, "superseded"),
+        (2, [[10, 30]], 0, 44.0, 49.0, "trained"),
+    ]
+
+
+def test_a_training_that_ended_before_it_could_be_preempted_keeps_its_samples():
+    """Trigger 0 has trained and is being stored, from 18 to 23 s, when trigger 1 fires."""
+    sim = costs(training=seconds(9.0), store={"latency_s": 5.0, "bytes_per_s": 1e300, "model_bytes": 0})
+    simulated = overlapped("preempt", sim=sim, times=TIMES[:20])
+    assert simulated.run.models["model"].to_list() == [0, 1]
+    assert [ranges for _, ranges, *_ in trainings(simulated)] == [[[0, 10]], [[10, 20]]]
+
+
+# The decisions by themselves
+
+
+def entries(*fires):
+    """A trigger with its training set, for each fire."""
+    state, found = initial_state(), []
+    for position in fires:
+        state, trigger, recipe = on_trigger(
+            state, position, {"total": 0, "items": []}, config=NewDataConfig(tail=0), seed=0, stream=STREAM
+        )
+        found.append({"trigger": trigger, "training_set": recipe})
+    return found
+
+
+def admitted(on_trigger, waiting, running, new, *, ended=(), at_once=1):
+    pending = {"waiting": waiting, "running": running} if waiting or running else None
+    config = OverlapConfig(on_trigger=on_trigger, trainings_at_once=at_once)
+    admission = admit(pending, new["trigger"], new["training_set"], ended, config, STREAM)
+    places = {
+        place: [entry["trigger"]["serial"] for entry in admission.pending[place]] for place in ("waiting", "running")
+    }
+    return admission.outcome, places["waiting"], places["running"], admission.victim
+
+
+@pytest.mark.parametrize(
+    ("on_trigger", "idle", "busy", "crowded"),
+    [
+        ("queue", ("start", [2], [], None), ("start", [2], [0], None), ("start", [1, 2], [0], None)),
+        ("coalesce", ("start", [2], [], None), ("start", [2], [0], None), ("pending", [2], [0], None)),
+        ("drop", ("start", [2], [], None), ("dropped", [], [0], None), ("dropped", [1], [0], None)),
+        ("preempt", ("start", [2], [], None), ("preempt", [2], [], 0), ("pending", [2], [0], None)),
+    ],
+)
+def test_what_becomes_of_a_trigger(on_trigger, idle, busy, crowded):
+    old, waits, new = entries(9, 19, 29)
+    assert admitted(on_trigger, [], [], new) == idle
+    assert admitted(on_trigger, [], [old], new) == busy
+    assert admitted(on_trigger, [waits], [old], new) == crowded
+    assert admitted(on_trigger, [], [old], new, ended={0}) == idle
+    assert admitted(on_trigger, [], [old], new, at_once=2) == ("start", [2], [0], None)
+
+
+def test_the_one_that_has_waited_longest_is_claimed():
+    first, second, third = entries(9, 19, 29)
+    entry, pending = claim({"waiting": [second, third], "running": [first]}, (), STREAM)
+    assert entry == second
+    assert pending == {"waiting": [third], "running": [first, second]}
+
+
+def test_there_may_be_nothing_to_claim():
+    pending = {"waiting": [], "running": entries(9)}
+    assert claim(pending, (), STREAM) == (None, pending)

@@ -1,0 +1,522 @@
+"""Random pipelines, simulated: every run keeps the rules, whatever its costs, its failures and its luck.
+
+Each rule is a function of what happened in a run. A rule that says what should have been is written from the
+definitions alone: sets of positions, and the order of events.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from acceptor import accepts, segments
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated import Simulated, StageRun, breaking, configs, faults, positions_in, simulate
+
+from twinclock.graph import Flow, ForEach, Scope, walk
+from twinclock.launch import graph_options
+from twinclock.messages import path_text
+from twinclock.pipeline import VARIANTS, build_graph
+from twinclock.policies.evaluation import active, intervals, trained
+from twinclock.records import KEYS
+from twinclock.stages import Context, decide
+from twinclock.stream import RecordedStream
+
+NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "250"))
+pipelines = settings(max_examples=NUM_PIPELINES, derandomize=True, deadline=None)
+
+
+@pipelines
+@given(configs(), faults())
+def test_every_run_keeps_the_rules(config, broken):
+    simulated = simulate(config, wrap=breaking(broken))
+    for rule in RULES:
+        rule(simulated)
+
+
+@pipelines
+@given(configs(["overlapped"]), faults())
+def test_every_overlapped_run_keeps_the_rules(config, broken):
+    simulated = simulate(config, wrap=breaking(broken))
+    for rule in (*RULES, *OVERLAPPED):
+        rule(simulated)
+
+
+@settings(pipelines, max_examples=NUM_PIPELINES // 5)
+@given(configs(), st.integers(0, 12))
+def test_a_run_that_is_asked_to_stop_finishes_what_it_has(config, num_chunks):
+    """It takes no more data, joins all that it has begun, and evaluates what it has seen."""
+
+    def wrap(bodies):
+        def handle(start, executor):
+            if start.path[0][2] >= num_chunks:
+                executor.stop()
+            return bodies["HANDLE_NEW_DATA"](start, executor)
+
+        return {**bodies, "HANDLE_NEW_DATA": handle}
+
+    simulated = simulate(config, wrap=wrap)
+    taken = simulated.run.batches["stop"].max() or 0
+    chunks = simulated.trace.of("HANDLE_NEW_DATA")
+    assert len(chunks) <= num_chunks + 1
+    for rule in RULES:
+        rule(simulated._replace(stream=RecordedStream(simulated.stream.timestamps(0, taken))))
+
+
+@pytest.mark.parametrize("trigger", [{"kind": "amount", "n": 7}, {"kind": "time", "every": 9.0}])
+def test_triggers_do_not_depend_on_batches_chunks_or_the_variant(trigger):
+    """As tables, but for the clock; a chunk is a whole number of batches."""
+    found = []
+    for variant in VARIANTS:
+        for batch_size, chunk in [(1, 1), (3, 10), (7, 7), (7, 1000), (50, 50), (1000, 3)]:
+            config = {
+                "variant": variant,
+                "data": {"kind": "poisson", "num_samples": 50, "every": 2.0, "chunk": chunk},
+                "batching": {"n": batch_size},
+                "selection": {"tail": 2, "limit": 20, "keep": "uniform"},
+                "trigger": trigger,
+            }
+            found.append(simulate(config).run.triggers.drop("fired_s"))
+    assert found[0].height >= 7
+    assert all(each.equals(found[0]) for each in found)
+
+
+# Stage runs
+
+
+def the_run_ends_and_leaves_nothing_open(simulated: Simulated) -> None:
+    run, trace, _ = simulated
+    assert (run.state, run.outcome) == ("finished", "done")
+    assert all(stage_run.ended for stage_run in trace.runs)
+    assert run.stage_runs.height == len(trace.runs)
+    *others, done, exit_ = trace.runs
+    assert (done.operation, exit_.operation) == ("DONE", "EXIT")
+    assert all(each.finished < done.began for each in others), "something was not joined before DONE"
+
+
+def the_clock_never_goes_back(simulated: Simulated) -> None:
+    run, trace, _ = simulated
+    assert all(earlier <= later for (earlier, *_), (later, *_) in pairwise(trace.happened))
+    for name, table in run.tables.items():
+        times = [column for column in ORDERED_TIMES if column in table.columns]
+        for row in table.select(times).iter_rows():
+            known = [time for time in row if time is not None]
+            assert known == sorted(known), (name, dict(zip(times, row, strict=True)))
+
+
+ORDERED_TIMES = ("requested_s", "queued_s", "granted_s", "started_s", "ended_s", "released_s")
+
+
+def stage_runs_have_their_place_in_the_graph(simulated: Simulated) -> None:
+    run = simulated.run
+    nodes = dict(walk(build_graph(graph_options(run.config))))
+    assert run.stage_runs["id"].is_unique().all()
+    for id_, stage, parent in run.stage_runs.select("id", "stage", "parent").iter_rows():
+        assert nodes[in_graph(id_)].operation == stage
+        assert isinstance(nodes[in_graph(parent)], Flow | ForEach | Scope)
+        *around, own = segments(id_)
+        assert parent == ("".join(around[:-1] if own.startswith("@") else around) or "/")
+
+
+def in_graph(id_: str) -> str:
+    return re.sub(r"#\d+|@\d+", "", re.sub(r"\[\d+\]", "[]", id_)) or "/"
+
+
+def the_graph_accepts_what_happened(simulated: Simulated) -> None:
+    run, trace, _ = simulated
+    if len(trace.runs) <= 150:  # the acceptor is slow
+        happened = [(each.path, each.outcome) for each in trace.runs]
+        assert accepts(build_graph(graph_options(run.config)), happened, "done")
+
+
+def a_stage_sees_the_registers_as_they_stand(simulated: Simulated) -> None:
+    """What it reads is what had been written when it started; each version is written once."""
+    written: dict[str, list[tuple[int, object]]] = {}
+    for each in simulated.trace.ended(*{run.operation for run in simulated.trace.runs}):
+        for name in each.start.stage.writes_registers:
+            if name in each.values:
+                written.setdefault(name, []).append((each.finished, each.values[name]))
+    for each in simulated.trace.runs:
+        for name, version in each.start.versions.items():
+            before = [value for finished, value in written.get(name, ()) if finished < each.began]
+            assert version == len(before)
+            value = each.start.registers[name]
+            if name in ("costs", "models", "skipped", "planned"):
+                items = [item for written_by_one in before for item in written_by_one]
+                assert value == {"total": len(items), "items": items}
+            elif name == "active_model":
+                assert value == max(before, key=lambda model: model["trigger"], default=None)
+            else:
+                assert value == (before[-1] if before else None)
+
+
+def decisions_are_json_and_come_out_the_same_when_made_again(simulated: Simulated) -> None:
+    """That is what makes a journal of outcomes enough to go on from."""
+    for each in simulated.trace.runs:
+        assert json.loads(json.dumps(each.values, allow_nan=False)) == each.values
+    context = Context(simulated.run.config, simulated.stream)
+    for each in simulated.trace.runs:
+        if each.start.stage.kind == "decide":
+            assert decide(context, each.start) == (each.outcome, each.values)
+
+
+# Devices
+
+
+def no_unit_is_held_twice_at_once(simulated: Simulated) -> None:
+    held = simulated.run.devices.select("resource", "unit", "granted_s", "released_s").sort(pl.all())
+    for (*unit, _, released_s), (*next_unit, granted_s, _) in pairwise(held.iter_rows()):
+        assert unit != next_unit or released_s <= granted_s
+
+
+def whoever_computes_holds_its_devices(simulated: Simulated) -> None:
+    config = simulated.run.config
+    units = {f"sim:{index}" for index in range(config.cluster.devices)}
+    for each in simulated.trace.of("RUN_TRAINING", "WAIT_FOR_TRAINING_COMPLETION", "TRAINING_COMPLETED"):
+        assert len(set(each.start.placement["device"]) & units) == config.training.devices
+    for each in simulated.trace.of("WAIT_FOR_EVALUATION_COMPLETION"):
+        assert len(set(each.start.placement["device"]) & units) == 1
+
+
+def no_more_trainings_at_once_than_may_run(simulated: Simulated) -> None:
+    config, trace = simulated.run.config, simulated.trace
+    most = 1 if config.overlap is None else config.overlap.trainings_at_once
+    changes = []
+    for runs in by_trigger(trace.of(*TRAINING)).values():
+        changes += [(min(each.began for each in runs), 1), (max(each.finished for each in runs), -1)]
+    running = np.cumsum([change for _, change in sorted(changes)], dtype=int)
+    assert all(running <= most)
+
+
+TRAINING = (
+    "RUN_TRAINING", "WAIT_FOR_TRAINING_COMPLETION", "TRAINING_COMPLETED", "STORE_TRAINED_MODEL", "TRAINING_SKIPPED",
+)  # fmt: skip
+
+
+def by_trigger(runs: Iterable[StageRun]) -> dict[int, list[StageRun]]:
+    found: dict[int, list[StageRun]] = {}
+    for each in runs:
+        assert each.trigger is not None
+        found.setdefault(each.trigger["serial"], []).append(each)
+    return found
+
+
+def no_evaluation_starves(simulated: Simulated) -> None:
+    """Nothing passes it that asks later than its patience lasts, and meanwhile no device that it could use idles."""
+    config = simulated.run.config
+    patience_s = config.cluster.patience.evaluation
+    devices = simulated.run.devices.filter(pl.col("resource") == "device")
+    held = devices.select("holder", "requested_s", "granted_s", "released_s").rows()
+    longest_s = max((released_s - granted_s for _, _, granted_s, released_s in held), default=0.0)
+    requests = {(holder, requested_s): spans for holder, requested_s, *spans in held}
+    for (holder, requested_s), (granted_s, _) in requests.items():
+        if "EVALUATION" not in holder:
+            continue
+        until_s = requested_s + patience_s
+        assert not any(asked > until_s and got < granted_s for (_, asked), (got, _) in requests.items())
+        ahead = sum(
+            asked + (patience_s if "EVALUATION" in other else 0.0) <= until_s < released_s
+            for (other, asked), (_, released_s) in requests.items()
+        )
+        assert granted_s <= until_s + longest_s * ahead * (1 + 1e-9)
+        if config.training.devices == 1 and granted_s > requested_s:
+            spans = [(max(got, requested_s), min(released_s, granted_s)) for _, _, got, released_s in held]
+            busy_s = sum(end - begin for begin, end in spans if end > begin)
+            assert busy_s == pytest.approx(config.cluster.devices * (granted_s - requested_s))
+
+
+# Samples
+
+
+def batches_hold_each_sample_once(simulated: Simulated) -> None:
+    batches = simulated.run.batches
+    assert batches["batch"].to_list() == list(range(batches.height))
+    edges = [0, *batches["stop"]]
+    assert batches["first"].to_list() == edges[:-1]
+    assert edges[-1] == simulated.stream.num_samples
+
+
+def triggers_are_where_the_policy_fires(simulated: Simulated) -> None:
+    """At the same positions for batches and chunks of any size, in every variant, replayed or live."""
+    run, _, stream = simulated
+    triggers = run.triggers.sort("trigger")
+    dropped = run.decisions.filter(pl.col("verdict") == "dropped")
+    fires = sorted([*triggers["position"], *(dropped["stop"] - 1)])
+    assert fires == list(fires_by_definition(run.config.trigger, stream.timestamps(0, stream.num_samples).tolist()))
+    assert triggers["trigger"].to_list() == list(range(triggers.height))
+    assert triggers["first"].to_list() == [0, *triggers["stop"]][:-1]
+    assert triggers["stop"].to_list() == (triggers["position"] + 1).to_list()
+
+
+def fires_by_definition(trigger, times: list[float]) -> Iterator[int]:
+    if trigger.kind == "amount":
+        yield from (i for i in range(len(times)) if (i + 1) % trigger.n == 0)
+        return
+    boundary = (times[0] if trigger.start is None else trigger.start) + trigger.every
+    for i, ts in enumerate(times):
+        while ts >= boundary:
+            yield i - 1
+            boundary += trigger.every
+
+
+def each_sample_counts_for_one_training_or_waits(simulated: Simulated) -> None:
+    """Also those of trainings that were dropped, put together, stopped, or that failed for good."""
+    _, trace, stream = simulated
+    counted = np.zeros(stream.num_samples, int)
+    for ended in trace.ended("STORE_TRAINED_MODEL"):
+        if ended.outcome == "done":
+            counted[list(own_samples(ended.trigger))] += 1
+    selector = last_written(simulated, "selector")
+    waiting = [[selector["first"], selector["informed"]], *selector["owed"]]
+    given_back = [entry for run in trace.ended("TRAINING_SKIPPED") for entry in run.values["skipped"]]
+    for entry in given_back[selector["returned"] :]:
+        waiting += entry["ranges"]
+    for first, stop in waiting:
+        counted[first:stop] += 1
+    more = sorted({position for victim in outran_by_its_victim(simulated) for position in own_samples(victim)})
+    assert (counted >= 1).all()
+    assert (np.delete(counted, more) == 1).all()
+
+
+def own_samples(trigger) -> set[int]:
+    return {*positions_in(trigger["returned"]), *range(trigger["first"], trigger["stop"])}
+
+
+def last_written(simulated: Simulated, register: str):
+    writers = [run for run in simulated.trace.runs if register in run.values]
+    return max(writers, key=lambda run: run.finished).values[register]
+
+
+def outran_by_its_victim(simulated: Simulated) -> list[dict]:
+    """Triggers whose trainings were to stop for a newer one, and had ended already: their samples count again."""
+    victims = {each.start.inputs["victim"] for each in simulated.trace.of("PREEMPT")}
+    ends = [each for each in simulated.trace.ended("STORE_TRAINED_MODEL", "TRAINING_SKIPPED") if each.outcome == "done"]
+    return [each.trigger for each in ends if each.trigger["serial"] in victims]
+
+
+def training_sets_follow_their_recipe(simulated: Simulated) -> None:
+    config, trace, stream = simulated.run.config, simulated.trace, simulated.stream
+    method = config.selection
+    counting: dict[int, set[int]] = {}
+    owed: set[int] = set()
+    sets: dict[int, set[int]] = {}
+    num_given_back = 0
+    for each in trace.ended("INFORM_SELECTOR_AND_TRIGGER", "ADMIT_TRIGGER"):
+        if each.operation == "ADMIT_TRIGGER":
+            serial = each.start.inputs["trigger"]["serial"]
+            if each.outcome == "dropped":
+                owed |= set(positions_in(each.start.inputs["trigger"]["returned"]))
+                del counting[serial]
+            elif each.outcome != "start":
+                pending = each.start.registers["pending"]
+                older = each.values.get("victim")
+                sets[serial] |= sets[pending["waiting"][-1]["trigger"]["serial"] if older is None else older]
+            continue
+        given_back = each.start.registers["skipped"]["items"]
+        owed |= {p for entry in given_back[num_given_back:] for p in positions_in(entry["ranges"])}
+        num_given_back = len(given_back)
+        counting = {serial: own for serial, own in counting.items() if not own <= owed}
+        trigger = each.values["trigger"]
+        if each.outcome == "empty":
+            continue
+        serial, own = trigger["serial"], own_samples(trigger)
+        assert own == owed | set(range(trigger["first"], trigger["stop"]))
+        owed = set()
+        tail = list(counting.values())[-method.tail :] if method.tail else []
+        sets[serial] = set(range(trigger["stop"])) if method.tail is None else own.union(*tail)
+        counting[serial] = own
+    for each in trace.of("RUN_TRAINING"):
+        recipe = each.start.inputs["training_set"]
+        meant = sets[recipe["trigger"]]
+        assert recipe["trigger"] == each.trigger["serial"]
+        found = set(positions_in(recipe["ranges"]))
+        if method.tail and num_given_back and config.overlap is not None:
+            # the selector remembers few of the triggers before: of many that fail while others wait, or are dropped,
+            # it may find fewer than `tail` that count
+            assert own_samples(each.trigger) <= found <= meant
+            meant = found
+        assert found == meant
+        assert recipe["num_samples"] == min(len(meant), method.limit or len(meant))
+        kept = sorted(meant)[-recipe["num_samples"] :] if method.keep == "last" else sorted(meant)
+        assert (recipe["first_ts"], recipe["last_ts"]) == (stream.timestamp(kept[0]), stream.timestamp(kept[-1]))
+
+
+# Models
+
+
+def no_model_is_used_before_it_is_stored(simulated: Simulated) -> None:
+    trace, warm = simulated.trace, simulated.run.config.training.start_from == "active"
+    stored = {e.trigger["serial"]: e.finished for e in trace.ended("STORE_TRAINED_MODEL") if e.outcome == "done"}
+    for each in trace.runs:
+        registers = each.start.registers
+        used = [model["trigger"] for model in (registers.get("models") or {"items": []})["items"]]
+        used += [registers["active_model"]["trigger"]] if registers.get("active_model") else []
+        used += [each.start.inputs["evaluation_job"]["model"]] if "evaluation_job" in each.start.inputs else []
+        assert all(stored[model] < each.began for model in used)
+    for each in trace.of("WAIT_FOR_TRAINING_COMPLETION"):
+        run = next(r for r in reversed(trace.of("RUN_TRAINING")) if r.began < each.began and r.trigger == each.trigger)
+        before = [serial for serial, finished in stored.items() if finished < run.began]
+        parent = each.start.inputs["job"]["start_from"]
+        assert (parent and parent["trigger"]) == (max(before) if warm and before else None)
+
+
+def the_active_model_never_gets_older(simulated: Simulated) -> None:
+    seen = [
+        each.start.registers["active_model"] for each in simulated.trace.runs if "active_model" in each.start.registers
+    ]
+    serials = [-1 if model is None else model["trigger"] for model in seen]
+    assert serials == sorted(serials)
+
+
+def tables_tell_of_every_training(simulated: Simulated) -> None:
+    run, trace, _ = simulated
+    waits = trace.ended("WAIT_FOR_TRAINING_COMPLETION")
+    assert run.trainings.height == len(waits)
+    assert run.trainings["outcome"].to_list() == [each.outcome for each in waits]
+    assert run.trainings["id"].is_unique().all()
+    stored = [each for each in trace.ended("STORE_TRAINED_MODEL") if each.outcome == "done"]
+    assert run.models["model"].to_list() == [each.trigger["serial"] for each in stored]
+    assert run.models["stored_s"].to_list() == [each.ended_s for each in stored]
+    assert run.models["model"].is_unique().all()
+
+
+def all_that_failed_is_among_the_faults(simulated: Simulated) -> None:
+    run, trace, _ = simulated
+    failed = [each.path for each in trace.ended(*TRAINING) if each.outcome == "failed"]
+    assert run.faults.filter(pl.col("outcome") == "failed")["id"].to_list() == failed
+    cut_off = [path_text(each.start.path[0]) for each in trace.ended(*TRAINING) if each.outcome == "cancelled"]
+    assert run.faults.filter(pl.col("outcome") == "timeout")["id"].to_list() == cut_off
+
+
+# Evaluations
+
+
+def every_pair_is_evaluated_once_and_none_is_missing(simulated: Simulated) -> None:
+    run, _, stream = simulated
+    evaluations, config = run.evaluations, run.config
+    models = [
+        {"trigger": serial, "first_ts": first_ts, "last_ts": last_ts}
+        for serial, first_ts, last_ts in run.models.select("model", "first_ts", "last_ts").sort("model").iter_rows()
+    ]
+    assert evaluations.select(KEYS["evaluations"]).is_unique().all() or outran_by_its_victim(simulated)
+    for number, plan in enumerate(config.evaluation.plans):
+        asked, allowed = set(), set()
+        for each in intervals(plan, stream, stream.num_samples, models):
+            bounds = (each["start"], each["end"])
+            in_use = {"all": models, "active": [active(models, bounds[0])], "trained": [trained(models, bounds[0])]}
+            asked |= {(model["trigger"], *bounds) for model in in_use[plan.models] if model is not None}
+            allowed |= {(model["trigger"], *bounds) for model in models}
+        rows = evaluations.filter(pl.col("plan") == number)
+        found = set(rows.select("model", "start_ts", "end_ts").iter_rows())
+        assert asked <= found <= allowed
+        if in_turn(run.models["model"].to_list()):  # what is in use can change later only if a model comes late
+            assert found == asked
+        times = stream.timestamps(0, stream.num_samples)
+        for start, end, num_samples, value in rows.select("start_ts", "end_ts", "num_samples", "value").iter_rows():
+            assert num_samples == ((times >= start) & (times < end)).sum()
+            assert (value is None) == (num_samples == 0)
+
+
+def in_turn(serials: list[int]) -> bool:
+    return serials == sorted(serials)
+
+
+# What only the variant `overlapped` has
+
+
+def admissions_are_made_one_at_a_time(simulated: Simulated) -> None:
+    admissions = simulated.trace.of("ADMIT_TRIGGER", "CLAIM_TRIGGERS")
+    assert all(earlier.finished < later.began for earlier, later in pairwise(admissions))
+    for each in admissions:
+        serials = [
+            entry["trigger"]["serial"] for place in ("waiting", "running") for entry in each.values["pending"][place]
+        ]
+        assert max(Counter(serials).values(), default=0) <= 1, "a trigger is pending twice"
+    if admissions:
+        assert last_written(simulated, "pending")["waiting"] == [], "a trigger was never claimed"
+
+
+def triggers_are_admitted_as_the_policy_says(simulated: Simulated) -> None:
+    config, trace = simulated.run.config.overlap, simulated.trace
+    waiting: list[int] = []
+    running: list[int] = []
+    changes = [
+        (each.finished, each) for each in trace.ended("CLAIM_TRIGGERS", "STORE_TRAINED_MODEL", "TRAINING_SKIPPED")
+    ]
+    changes += [(each.began, each) for each in trace.of("ADMIT_TRIGGER")]
+    for _, each in sorted(changes, key=lambda change: change[0]):
+        if each.operation == "CLAIM_TRIGGERS":
+            assert each.outcome == "claimed"
+            assert each.values["trigger"]["serial"] == waiting[0], "not the one that has waited longest"
+            running.append(waiting.pop(0))
+        elif each.operation == "ADMIT_TRIGGER":
+            serial = each.start.inputs["trigger"]["serial"]
+            full = len(waiting) + len(running) >= config.trainings_at_once
+            if config.on_trigger == "drop" and full:
+                meant = "dropped"
+            elif config.on_trigger in ("coalesce", "preempt") and waiting:
+                meant, waiting[-1] = "pending", serial
+            elif config.on_trigger == "preempt" and full:
+                meant = "preempt"
+                assert each.values["victim"] == running.pop(0), "not the one that has run longest"
+                waiting.append(serial)
+            else:
+                meant = "start"
+                waiting.append(serial)
+            assert each.outcome == meant
+        elif each.outcome == "done" and each.trigger["serial"] in running:
+            running.remove(each.trigger["serial"])
+
+
+def what_is_preempted_stops(simulated: Simulated) -> None:
+    for preempt in simulated.trace.of("PREEMPT"):
+        victim = preempt.start.inputs["victim"]
+        for each in simulated.trace.of("WAIT_FOR_TRAINING_COMPLETION"):
+            if each.trigger["serial"] == victim and each.ended_s > preempt.started_s:
+                assert each.outcome == "superseded"
+
+
+def ingestion_never_waits_for_a_training(simulated: Simulated) -> None:
+    """Of the stages that ingest, one begins at the moment at which another ends; only admission is waited for."""
+    ingesting = [each for each in simulated.trace.runs if "train_and_eval" not in each.path and "#0/" in each.path]
+    ingesting = [each for each in ingesting if each.path.startswith("/pipeline#0/")]
+    for earlier, later in pairwise(ingesting):
+        if later.operation != "ADMIT_TRIGGER":
+            assert later.started_s == earlier.ended_s
+
+
+RULES = (
+    the_run_ends_and_leaves_nothing_open,
+    the_clock_never_goes_back,
+    stage_runs_have_their_place_in_the_graph,
+    the_graph_accepts_what_happened,
+    a_stage_sees_the_registers_as_they_stand,
+    decisions_are_json_and_come_out_the_same_when_made_again,
+    no_unit_is_held_twice_at_once,
+    whoever_computes_holds_its_devices,
+    no_more_trainings_at_once_than_may_run,
+    no_evaluation_starves,
+    batches_hold_each_sample_once,
+    triggers_are_where_the_policy_fires,
+    each_sample_counts_for_one_training_or_waits,
+    training_sets_follow_their_recipe,
+    no_model_is_used_before_it_is_stored,
+    the_active_model_never_gets_older,
+    tables_tell_of_every_training,
+    all_that_failed_is_among_the_faults,
+    every_pair_is_evaluated_once_and_none_is_missing,
+)
+OVERLAPPED = (
+    admissions_are_made_one_at_a_time,
+    triggers_are_admitted_as_the_policy_says,
+    what_is_preempted_stops,
+    ingestion_never_waits_for_a_training,
+)
