@@ -1,0 +1,90 @@
+"""What users build on, held fast: a change here breaks somebody's script, so it is made on purpose or not at all."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import typer
+
+import twinclock
+from twinclock.cli import app
+from twinclock.config import Config
+from twinclock.records import SCHEMAS
+from twinclock.result import Run
+
+PUBLIC = ["Config", "Run", "check_executor", "check_trigger", "load_config", "resume", "run"]
+
+COMMANDS = {
+    "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--quiet", "--debug"],
+    "resume": ["RUN_DIR", "--quiet", "--debug"],
+    "show": ["RUN_DIR", "--debug"],
+    "compare": ["RUN_DIR RUN_DIR…", "--debug"],
+    "graph": ["--variant", "--format", "-o", "--out", "--debug"],
+    "check": ["CONFIG", "--debug"],
+}
+"""Command → its arguments and options, in the order in which its help shows them."""
+
+TABLES = {
+    "stage_runs": (
+        "id stage parent trigger batch attempt queued_s started_s ended_s data_ts device outcome error registers"
+    ),
+    "batches": "batch first stop last_ts cut_s",
+    "decisions": "batch first stop observation threshold verdict reason decided_s",
+    "triggers": "trigger position first stop num_samples first_ts last_ts training_samples fired_s",
+    "trainings": "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error",
+    "models": "model parent first_ts last_ts num_samples size_bytes loss path stored_s",
+    "evaluations": "plan model start_ts end_ts metric value num_samples evaluated_s",
+    "faults": "id stage attempt outcome type message at_s",
+    "devices": "resource unit holder requested_s granted_s released_s",
+}
+
+SECTIONS = "name seed variant mode data live batching trigger selection training evaluation cluster overlap sim real"
+
+
+def test_the_names_of_the_package():
+    assert twinclock.__all__ == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there_and_says_what_it_is(name):
+    assert inspect.getdoc(getattr(twinclock, name))
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'twinclock' has no attribute 'fly'"):
+        _ = twinclock.fly
+
+
+def test_the_command_line():
+    group = typer.main.get_command(app)
+    found = {
+        name: [text for parameter in command.params for text in shown(parameter)]
+        for name, command in group.commands.items()
+    }
+    assert found == COMMANDS
+
+
+def shown(parameter) -> list[str]:
+    if parameter.param_type_name == "argument":
+        return [parameter.metavar or parameter.name or ""]
+    return [*parameter.opts, *parameter.secondary_opts]
+
+
+def test_every_command_and_option_is_explained():
+    group = typer.main.get_command(app)
+    for name, command in group.commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            explained = getattr(parameter, "help", None) or getattr(parameter, "metavar", None)
+            assert explained, f"{name} {parameter.name}"
+
+
+def test_the_tables_and_their_columns():
+    assert {name: " ".join(columns) for name, columns in SCHEMAS.items()} == TABLES
+    for name in TABLES:
+        assert inspect.getdoc(getattr(Run, name)), name
+
+
+def test_the_sections_of_a_configuration():
+    assert " ".join(Config.model_fields) == SECTIONS
