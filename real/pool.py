@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -57,11 +59,7 @@ class WorkerPool:
         """Start the worker of a device unless it is there."""
         if device in self._workers:
             return
-        resource_tracker.ensure_running()  # its own start would undo the mask below
-        # Ctrl-C goes to the whole group, but ending is the parent's business. A worker inherits the mask: it could not
-        # ignore the signal by itself before its imports are done.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _signals_put_off():
             ours, theirs = self._context.Pipe()
             process = self._context.Process(
                 target=self._target, args=(theirs, device, *self._arguments), name=f"twinclock {device}", daemon=True
@@ -70,8 +68,6 @@ class WorkerPool:
             theirs.close()
             self._workers[device] = _Worker(process, ours)
             self._starting.add(device)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def send(self, device: str, message: Mapping[str, Any]) -> None:
         """Send a message to the worker of a device, starting it if need be. A dead worker loses it: see `take`."""
@@ -140,3 +136,26 @@ def _exit_code(process: SpawnProcess) -> int:
         process.join()
     assert process.exitcode is not None  # it was joined
     return process.exitcode
+
+
+@contextmanager
+def _signals_put_off() -> Iterator[None]:
+    """While a worker is started: an interrupt waits until the worker is known, and never reaches the worker itself.
+
+    Ctrl-C goes to the whole group, but ending is the parent's business. A worker inherits the mask, for it
+    could not ignore the signal by itself before its imports are done.
+    """
+    came: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()  # the only one that a handler interrupts
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    resource_tracker.ensure_running()  # its own start would undo the mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for late in came:
+            signal.raise_signal(late)

@@ -154,8 +154,8 @@ def main() -> None:
     except Exception as error:
         if debug or not hasattr(error, "exit_code"):
             raise
-        error.show()  # type: ignore[attr-defined]
-        sys.exit(error.exit_code)
+        told = error.format_message() if hasattr(error, "format_message") else str(error)
+        sys.exit(_say(f"error: {told} (twinclock --help shows the usage)", error.exit_code))
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from twinclock.progress import watching_in_python
 from twinclock.records import Recorder
 from twinclock.replay import replayed
 from twinclock.result import Run
-from twinclock.run_folder import RunFolder, read_header, wall_clock_date
+from twinclock.run_folder import HEADER, RunFolder, read_header, wall_clock_date
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
@@ -59,8 +59,8 @@ def run(
     plan = plan_run(loaded, on)
     if out is None and not plan.plugin.is_resumable:
         return _run_in_memory(plan, watcher)
-    began = wall_clock_date()
-    with RunFolder.create(_free_folder(loaded.name) if out is None else Path(out)) as folder:
+    path, began = _free_folder(loaded.name) if out is None else Path(out), wall_clock_date()
+    with _interruptible(path, plan.plugin), RunFolder.create(path) as folder:
         folder.write_text("config.yaml", dump_yaml(loaded))
         folder.write_text("graph.json", json.dumps(to_json(plan.graph), indent=1))
         with _journal(Journal.create, plan, folder, began) as journal:
@@ -79,9 +79,10 @@ def resume(folder: str | Path, *, watcher: Watcher | None = None) -> Run:
             return resume(folder, watcher=watcher)
     path = Path(folder)
     executor = read_header(path)["executor"]
-    if not plugins.find(executor).is_resumable:
+    plugin = plugins.find(executor)
+    if not plugin.is_resumable:
         raise RunError(f"{path}: a run on {executor!r} keeps no journal; run it again instead")
-    with RunFolder.reopen(path) as held:
+    with _interruptible(path, plugin), RunFolder.reopen(path) as held:
         plan = plan_run(load_config(path / "config.yaml"), executor)
         with _journal(Journal.open, plan, held, wall_clock_date()) as journal:
             return _run_in_folder(plan, held, journal, watcher)
@@ -136,6 +137,20 @@ def graph_options(config: Config) -> GraphOptions:
     )
 
 
+@contextmanager
+def _interruptible(path: Path, plugin: plugins.ExecutorPlugin) -> Iterator[None]:
+    """An interrupt says how to go on with the run in `path`, if it has come so far that there is one."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        is_run = (path / HEADER).exists()
+        raise Interrupted(f"interrupted; {_how_on(path, plugin)}" if is_run else "interrupted") from None
+
+
+def _how_on(path: Path, plugin: plugins.ExecutorPlugin) -> str:
+    return f"go on with: twinclock resume {path}" if plugin.is_resumable else f"{path} is unfinished"
+
+
 def _journal(
     get: Callable[[Path, Mapping[str, str], str], Journal], plan: RunPlan, folder: RunFolder, started: str
 ) -> AbstractContextManager[Journal | None]:
@@ -160,7 +175,6 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
         for now, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
             observer.recorder.record(now, event, commands)
             watcher.event(now, event, commands)
-    how_on = f"go on with: twinclock resume {folder.path}" if journal else f"{folder.path} is unfinished"
     try:
         folder.drop_tables()
         folder.update_header(state="running", error=None)
@@ -170,11 +184,11 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
         raise  # the folder is another process's now
     except KeyboardInterrupt:
         _abandon(folder, observer, "suspended" if journal else "interrupted", None)
-        raise Interrupted(f"interrupted; {how_on}") from None
+        raise
     except Exception as error:
         _abandon(folder, observer, "crashed", f"{type(error).__name__}: {error}")
         if isinstance(error, (UserError, OSError, DeadlockError, LivelockError)):
-            raise RunError(f"{error}; {how_on}") from error
+            raise RunError(f"{error}; {_how_on(folder.path, plan.plugin)}") from error
         raise
     folder.update_header(finished=wall_clock_date(), **_ending(finish, makespan_s))
     return Run.load(folder.path)

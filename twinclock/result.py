@@ -41,7 +41,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`finished`, or what a run that did not finish is: `running` (or crashed), `suspended`."""
+        """`finished`; or `running`, `suspended`, `interrupted` or `crashed`. A killed run still says `running`."""
         return str(self.header["state"])
 
     @property

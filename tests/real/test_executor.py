@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,32 @@ def test_a_worker_can_not_be_interrupted_even_before_it_can_say_so(workshop):
     assert int(blocked, 16) & 1 << (signal.SIGINT - 1)
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     workshop.worker("start")  # else the fixture closes before there is a worker to speak of
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_a_worker_is_started_waits_until_the_worker_is_known(workshop, monkeypatch, number):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    spawned = SpawnProcess.start
+
+    def start_and_interrupt(process):
+        signal.raise_signal(number)
+        spawned(process)
+
+    before = {each: signal.signal(each, interrupted) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(SpawnProcess, "start", start_and_interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                workshop.pool.start("cpu:0")
+        assert signal.getsignal(number) is interrupted
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    workshop.start(1, "JOB", "echo")
+    assert workshop.next() == Ended(1, "done", {"said": 1})
+    assert workshop.noted().count("start") == 1
 
 
 @pytest.mark.parametrize("workshop", [(1, "hang")], indirect=True)
