@@ -51,11 +51,15 @@ def devices(config: Config) -> tuple[str, ...]:
 
 
 def notes(config: Config) -> Mapping[str, Any]:
-    """Whether the costs and the quality model are the uncalibrated defaults."""
+    """Which of the figures that matter most are the uncalibrated defaults."""
     sim = parse_section(SimConfig, config.sim, config.name, under="sim")
     defaults = SimConfig()
-    uncalibrated = [name for name in ("costs", "quality") if getattr(sim, name) == getattr(defaults, name)]
-    return {"uncalibrated": uncalibrated}
+    figures = {
+        "training costs": (sim.costs.training, defaults.costs.training),
+        "evaluation costs": (sim.costs.evaluation, defaults.costs.evaluation),
+        "quality": (sim.quality, defaults.quality),
+    }
+    return {"uncalibrated": [name for name, (ours, default) in figures.items() if ours == default]}
 
 
 def open(

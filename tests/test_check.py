@@ -695,3 +695,15 @@ def test_problems_have_a_place_in_the_graph(graph):
 if __name__ == "__main__":
     counts, wrong = tally(int(sys.argv[1]), *map(int, sys.argv[2:3]))
     print(*wrong, *(f"{count:8} {what}" for what, count in sorted(counts.items())), sep="\n")
+
+
+def test_a_growing_slot_is_written_on_every_cycle_also_on_those_that_work():
+    """The interpreter asks it of every loop, so a loop that works without growing would end in a LivelockError."""
+
+    def loop(**outcomes: tuple[str, ...]) -> Flow:
+        work = Stage(kind="work", operation="WORK", outcomes={"again": (), "done": ()} | outcomes)
+        edges = {"work": {"again": "work", "done": leave("done")}}
+        return Flow(start="work", steps={"work": work}, edges=edges, initial={"turn": 0}, growing="turn")
+
+    assert [(problem.rule, problem.path) for problem in check(loop())] == [("growing", "/work")]
+    assert check(loop(again=("turn",))) == []

@@ -154,7 +154,7 @@ def test_what_took_too_long_is_a_fault_of_the_node_that_has_the_timeout():
     run = story({0: "hang"}, training={"timeout": 8.0, "retry": {"attempts": 2, "backoff": 1.0}}).run
     assert run.faults.drop("id").rows() == [("on_device", 1, "timeout", "timeout", "took longer than 8.0 s", 17.0)]
     assert run.faults["id"].to_list() == run.trainings["id"].to_list()[:1]
-    assert run.trainings["outcome"].to_list() == ["cancelled", "trained", "trained"]
+    assert run.trainings["outcome"].to_list() == ["timeout", "trained", "trained"]
 
 
 def test_an_evaluation_that_took_too_long_is_a_fault():

@@ -320,16 +320,20 @@ def _soundness(node: Flow, path: str, visit: _Visit) -> Iterator[Problem]:
     if not visit.summaries[id(node)].results:
         yield Problem("no-success", here, "every exit is a failure")
 
-    if node.growing is not None:
-        start_value = node.initial.get(node.growing)
-        if isinstance(start_value, bool) or not isinstance(start_value, int | float):
-            yield Problem("growing", here, f"growing slot {node.growing!r} must have a number as its initial value")
-    bounded = {
-        step: frozenset(o for o in summary.idle if node.growing not in summary.writes.get(o, ()))
+    start_value = node.initial.get(node.growing) if node.growing is not None else None
+    grows = isinstance(start_value, int | float) and not isinstance(start_value, bool)
+    if node.growing is not None and not grows:
+        yield Problem("growing", here, f"growing slot {node.growing!r} must have a number as its initial value")
+    unwritten = {
+        step: frozenset(o for o in summary.outcomes if node.growing not in summary.writes.get(o, ()))
         for step, summary in inside.items()
     }
-    idle_onward, _ = moves(node, bounded)
+    idle_onward, _ = moves(node, {step: summary.idle & unwritten[step] for step, summary in inside.items()})
+    onward_unwritten, _ = moves(node, unwritten)
     for step in node.steps:
         if step in reached and step in closure(idle_onward[step], idle_onward):
             message = "is on a cycle that neither works nor waits, and no growing slot bounds it"
             yield Problem("idle-cycle", f"{path}/{step}", message)
+        elif grows and step in closure(onward_unwritten[step], onward_unwritten):
+            message = f"is on a cycle that does not write the growing slot {node.growing!r}"
+            yield Problem("growing", f"{path}/{step}", message)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 
-from twinclock.graph import BUILT_IN_OUTCOMES, ERROR_SLOT, TIMEOUT, Json
+from twinclock.graph import BUILT_IN_OUTCOMES, CANCELLED, ERROR_SLOT, TIMEOUT, Json
 from twinclock.messages import (
     Acquire,
     Arm,
@@ -155,6 +155,7 @@ class Recorder:
         self._held: dict[int, _Held] = {}
         self._held_at: dict[Path, _Held] = {}
         self._timeout_s: dict[int, float] = {}
+        self._timed_out: set[Path] = set()
         self._batch_ts: dict[int, float] = {}
         self._stage_runs: Rows = []
         self._rows: dict[str, Rows] = {name: [] for name in SCHEMAS if name != "stage_runs"}
@@ -248,6 +249,7 @@ class Recorder:
     def _note_timeout(self, now: ClockTime, id_: int) -> None:
         path = self._held[id_].path if id_ in self._held else self._open[id_][0].path if id_ in self._open else None
         _, name, _, attempt = path or (None, None, 0, 0)
+        self._timed_out.add(path)
         message = f"took longer than {self._timeout_s[id_]} s"
         self._rows["faults"].append((path, name, attempt or 1, TIMEOUT, TIMEOUT, message, now))
 
@@ -299,13 +301,15 @@ class Recorder:
     def _note_training(self, now: ClockTime, started_s: ClockTime, start: Start, event: Ended) -> None:
         job, fit = start.inputs["job"], event.values.get("fit") or {}
         error = event.values.get(ERROR_SLOT) or {}
-        held = self._held_at.get(start.path[0] if start.path else None)
+        holder = start.path[0] if start.path else None
+        held = self._held_at.get(holder)
+        outcome = TIMEOUT if event.outcome == CANCELLED and holder in self._timed_out else event.outcome
         parent = None if job["start_from"] is None else job["start_from"]["trigger"]
         device = ",".join(start.placement.get("device", ()))
         queued_s = None if held is None else held.requested_s
         granted_s = None if held is None else held.granted_s
         self._rows["trainings"].append(
-            (job["id"], job["trigger"], event.outcome, job["training_set"]["num_samples"], parent, device,
+            (job["id"], job["trigger"], outcome, job["training_set"]["num_samples"], parent, device,
              queued_s, granted_s, started_s, now, fit.get("loss"), error.get("message"))
         )  # fmt: skip
 
