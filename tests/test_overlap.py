@@ -221,6 +221,32 @@ def test_a_training_that_ended_before_it_could_be_preempted_keeps_its_samples():
     assert [ranges for _, ranges, *_ in trainings(simulated)] == [[[0, 10]], [[10, 20]]]
 
 
+@pytest.mark.xfail(
+    strict=True, reason="CLAIM_TRIGGERS does not see that the victim's samples were given back: `skipped`"
+)
+def test_a_training_that_failed_before_it_could_be_preempted_gives_its_samples_back_once():
+    """Trigger 0 fails for good, and trigger 1 is told to stop it, within the same second of deciding."""
+    sim = costs(training=seconds(1.5), decide_s=1.0)
+    simulated = overlapped("preempt", sim=sim, mode="replay", batching={"n": 20}, times=TIMES[:20], faults={0: "late"})
+    given_back = [entry["ranges"] for run in simulated.trace.of("TRAINING_SKIPPED") for entry in run.values["skipped"]]
+    assert given_back == [[[0, 10]]]
+    assert [row[:2] for row in trainings(simulated)] == [(0, [[0, 10]]), (1, [[10, 20]])]
+
+
+@pytest.mark.xfail(
+    strict=True, reason="CLAIM_TRIGGERS does not see that the victim has trained: its model is stored later"
+)
+def test_a_training_that_is_being_stored_while_another_frees_its_place_keeps_its_samples():
+    """Trigger 0 is being stored from 14 to 39 s; trigger 2 is to take its place at 29 s, and gets that of 1 at 30 s."""
+    sim = costs(training=seconds(5.0), store={"latency_s": 25.0, "bytes_per_s": 1e300, "model_bytes": 0})
+    retry = {"attempts": 2, "backoff": 11.0}
+    simulated = overlapped(
+        "preempt", at_once=2, sim=sim, faults={1: "always"}, training={"retry": retry}, times=TIMES[:30]
+    )
+    assert simulated.run.models["model"].to_list() == [0, 2]
+    assert trainings(simulated)[-1] == (2, [[20, 30]], None, 30.0, 35.0, "trained")
+
+
 # The decisions by themselves
 
 

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import polars as pl
@@ -21,16 +22,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import Simulated, StageRun, breaking, configs, faults, positions_in, simulate
 
+from sim.config import DecayQuality
+from sim.quality import accuracy
+from twinclock import stages
 from twinclock.graph import Flow, ForEach, Scope, walk
 from twinclock.launch import graph_options
 from twinclock.messages import path_text
 from twinclock.pipeline import VARIANTS, build_graph
 from twinclock.policies.evaluation import active, intervals, trained
+from twinclock.policies.triggers import Decision, Fire, Observe, Quiet
 from twinclock.records import KEYS
 from twinclock.stages import Context, decide
 from twinclock.stream import RecordedStream
 
-NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "250"))
+NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "150"))
 pipelines = settings(max_examples=NUM_PIPELINES, derandomize=True, deadline=None)
 
 
@@ -87,6 +92,108 @@ def test_triggers_do_not_depend_on_batches_chunks_or_the_variant(trigger):
             found.append(simulate(config).run.triggers.drop("fired_s"))
     assert found[0].height >= 7
     assert all(each.equals(found[0]) for each in found)
+
+
+def test_an_evaluation_that_fails_for_good_stops_nothing():
+    def wrap(bodies):
+        def evaluate(start, executor):
+            if start.inputs["evaluation_job"]["model"] == 1:
+                raise RuntimeError("device lost")
+            return bodies["WAIT_FOR_EVALUATION_COMPLETION"](start, executor)
+
+        return {**bodies, "WAIT_FOR_EVALUATION_COMPLETION": evaluate}
+
+    for variant in VARIANTS:
+        run, trace, _ = simulate(
+            {
+                "variant": variant,
+                "data": {"kind": "uniform", "num_samples": 40, "every": 1.0},
+                "evaluation": {"plans": [{"kind": "slicing", "every": 10.0, "models": "all"}]},
+            },
+            wrap=wrap,
+        )
+        assert run.outcome == "done"
+        assert run.models["model"].sort().to_list() == [0, 1, 2, 3]
+        assert run.evaluations["model"].value_counts().sort("model").rows() == [(0, 4), (2, 4), (3, 4)]
+        jobs = [each for each in trace.of("WAIT_FOR_EVALUATION_COMPLETION") if each.outcome == "failed"]
+        assert run.faults["id"].to_list() == [each.path for each in jobs]
+        assert len(jobs) == 2 * len({each.path.rsplit("@")[0] for each in jobs}), "each job is tried twice"
+
+
+class Watchful:
+    """Scores the active model on every ten samples, and fires if it is not good enough, or could not be scored."""
+
+    depends_on = "scores"
+
+    def __init__(self, config):
+        self.state = {"reached": 0, "judged": 0}
+
+    def advance(self, samples, observation):
+        reached, judged = self.state["reached"], self.state["judged"]
+        if observation is not None or judged < reached:
+            value = observation and observation["value"]
+            self.state["judged"] = reached
+            verdict = "none" if value is not None and value >= 0.5 else "fired"
+            decision = Decision(first=judged, stop=reached, verdict=verdict, reason="score", observation=value)
+            if verdict == "fired":
+                return Fire(position=reached - 1, reason="score", decisions=(decision,))
+        if reached + 10 > samples.stop:
+            return Quiet()
+        self.state["reached"] = reached + 10
+        return Observe(request={"first": reached, "stop": reached + 10, "metric": "accuracy"})
+
+    def on_fire(self, position):
+        pass
+
+    def on_training_cost(self, num_samples, seconds):
+        pass
+
+    def on_new_model(self, model):
+        pass
+
+    def next_deadline(self):
+        return None
+
+    def state_dict(self):
+        return dict(self.state)
+
+    def load_state_dict(self, state):
+        self.state = dict(state)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_policy_that_asks_for_scores_gets_those_of_the_active_model(variant):
+    config = {
+        "variant": variant,
+        "data": {"kind": "uniform", "num_samples": 60, "every": 1.0},
+        "batching": {"n": 15},
+        "sim": {"quality": {"peak": 0.9, "floor": 0.1, "half_samples": 1.0, "half_life_s": 10.0}},
+    }
+
+    def wrap(bodies):
+        def observe(start, executor):
+            if start.inputs["request"]["first"] == 30:
+                raise RuntimeError("device lost")
+            return bodies["OBSERVE"](start, executor)
+
+        return {**bodies, "OBSERVE": observe}
+
+    with patch.object(stages, "build_trigger", Watchful):
+        simulated = simulate(config, wrap=wrap)
+    assert [each.start.inputs["request"]["first"] for each in simulated.trace.of("OBSERVE")] == [0, 10, 20, 30, 40, 50]
+    for each in simulated.trace.of("OBSERVE"):
+        model, request = each.start.registers["active_model"], each.start.inputs["request"]
+        if each.outcome == "done" and model is not None:
+            quality = DecayQuality(**config["sim"]["quality"])
+            scored = accuracy(quality, model, request["first"], request["stop"] - 1)
+            assert each.values["observation"]["value"] == scored
+    decisions = simulated.run.decisions.filter(pl.col("first") == 30)
+    assert decisions.select("stop", "observation", "verdict").rows() == [(40, None, "fired")]
+    fired = simulated.run.decisions.filter(verdict="fired")
+    assert simulated.run.triggers["stop"].to_list() == fired["stop"].to_list()
+    if variant != "overlapped":
+        # half of what a model knows is lost after 10 s: it is good enough for one interval, not for two
+        assert simulated.run.triggers["position"].to_list() == [9, 29, 39, 59]
 
 
 # Stage runs
@@ -296,10 +403,25 @@ def last_written(simulated: Simulated, register: str):
 
 
 def outran_by_its_victim(simulated: Simulated) -> list[dict]:
-    """Triggers whose trainings were to stop for a newer one, and had ended already: their samples count again."""
-    victims = {each.start.inputs["victim"] for each in simulated.trace.of("PREEMPT")}
-    ends = [each for each in simulated.trace.ended("STORE_TRAINED_MODEL", "TRAINING_SKIPPED") if each.outcome == "done"]
-    return [each.trigger for each in ends if each.trigger["serial"] in victims]
+    """Triggers whose samples a newer one took over, because they were to stop for it, and that ended all the same.
+
+    What ended before it could be stopped, and was not yet stored when the newer one was claimed.
+    """
+    trace = simulated.trace
+    by_itself = {
+        each.trigger["serial"]: each
+        for each in trace.ended("STORE_TRAINED_MODEL", "TRAINING_SKIPPED")
+        if each.outcome == "done"
+    }
+    claims = [each for each in trace.ended("CLAIM_TRIGGERS") if each.outcome == "claimed"]
+    outran = []
+    for preempt in trace.of("PREEMPT"):
+        ended = by_itself.get(preempt.start.inputs["victim"])
+        claim = next(each for each in claims if each.finished > preempt.began)
+        if ended is not None and own_samples(ended.trigger) <= own_samples(claim.values["trigger"]):
+            assert ended.operation == "TRAINING_SKIPPED" or ended.finished > claim.began, "its model was there"
+            outran.append(ended.trigger)
+    return outran
 
 
 def training_sets_follow_their_recipe(simulated: Simulated) -> None:
@@ -309,16 +431,26 @@ def training_sets_follow_their_recipe(simulated: Simulated) -> None:
     owed: set[int] = set()
     sets: dict[int, set[int]] = {}
     num_given_back = 0
-    for each in trace.ended("INFORM_SELECTOR_AND_TRIGGER", "ADMIT_TRIGGER"):
+    victims: dict[int, int] = {}
+    for each in trace.ended("INFORM_SELECTOR_AND_TRIGGER", "ADMIT_TRIGGER", "CLAIM_TRIGGERS"):
+        if each.operation == "CLAIM_TRIGGERS":
+            serial = each.values["trigger"]["serial"]
+            stored = {model["trigger"] for model in each.start.registers["models"]["items"]}
+            if serial in victims and victims[serial] not in stored:
+                sets[serial] |= sets[victims[serial]]
+            continue
         if each.operation == "ADMIT_TRIGGER":
             serial = each.start.inputs["trigger"]["serial"]
             if each.outcome == "dropped":
                 owed |= set(positions_in(each.start.inputs["trigger"]["returned"]))
                 del counting[serial]
-            elif each.outcome != "start":
-                pending = each.start.registers["pending"]
-                older = each.values.get("victim")
-                sets[serial] |= sets[pending["waiting"][-1]["trigger"]["serial"] if older is None else older]
+            elif each.outcome == "preempt":
+                victims[serial] = each.values["victim"]
+            elif each.outcome == "pending":
+                older = each.start.registers["pending"]["waiting"][-1]["trigger"]["serial"]
+                sets[serial] |= sets[older]
+                if older in victims:
+                    victims[serial] = victims[older]
             continue
         given_back = each.start.registers["skipped"]["items"]
         owed |= {p for entry in given_back[num_given_back:] for p in positions_in(entry["ranges"])}
