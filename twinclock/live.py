@@ -43,7 +43,7 @@ class Wake(NamedTuple):
 def arrived(stream: Stream, position: int, now: DataTime) -> int:
     """The first position from `position` on that has not arrived by data time `now`."""
     after = position
-    step = 1
+    step = 1024
     # Galloping, so that a stream made lazily is not asked for its far end.
     while after < stream.num_samples and stream.timestamp(after) <= now:
         position, after = after + 1, after + step

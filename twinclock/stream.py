@@ -7,6 +7,7 @@ only when asked, so whoever merely counts samples pays nothing for them.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from typing import NewType, Protocol
 
@@ -92,9 +93,16 @@ class UniformStream:
     def first_at_or_after(self, ts: float, first: int, stop: int) -> int:
         """The first position in [first, stop) whose timestamp is >= ts, else `stop`.
 
-        By bisection, not by division: the answer must agree with `timestamp` to the last bit.
+        Division says where to look, bisection where it is: the answer must agree with `timestamp` to the last bit.
         """
-        return first + bisect_left(range(first, stop), ts, key=self.timestamp)
+        low, high = first, stop
+        where = (ts - self._start_s) / self._interval_s if self._interval_s > 0 else math.inf
+        if math.isfinite(where):
+            guess = int(where)
+            near, far = max(first, min(guess - 2, stop)), max(first, min(guess + 2, stop))
+            low = near if near == first or self.timestamp(near - 1) < ts else first
+            high = far if far == stop or self.timestamp(far) >= ts else stop
+        return low + bisect_left(range(low, high), ts, key=self.timestamp)
 
 
 def first_decrease(timestamps: NDArray[np.float64]) -> int | None:
