@@ -114,6 +114,7 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
         "epochs": epochs,
         "loss": None,
         "path": job["id"],
+        "seconds": seconds,
         "held_s": executor.now() - job["started_s"] + seconds,
     }
     return Effect(seconds, "trained", {"fit": fit})

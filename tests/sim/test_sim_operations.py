@@ -156,7 +156,7 @@ def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched(
     world = World(training={"epochs": 3})
     effect = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=10.0)})
     assert effect.seconds == 3.0 + 3 * 80 / 20.0
-    fit = {"num_samples": 80, "epochs": 3, "loss": None, "path": "/on_device#0@2", "held_s": 15.0}
+    fit = {"num_samples": 80, "epochs": 3, "loss": None, "path": "/on_device#0@2", "seconds": 15.0, "held_s": 15.0}
     assert (effect.outcome, effect.values) == ("trained", {"fit": fit})
     later = world.now(10.25).do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world, now=10.25), "started_s": 10.0}})
     assert later.values["fit"]["held_s"] == 15.25
