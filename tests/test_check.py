@@ -215,7 +215,14 @@ def test_brute_force_finds_no_fault_in_the_pipelines(variant):
 
 
 @given(sound_graphs())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    # a random loop is seldom sound as drawn; what is drawn and mended is checked anyway
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
 def test_sound_graphs_are_sound(graph):
     assert check(graph) == []
     verdict = judge(graph, max_states=MAX_STATES)

@@ -221,9 +221,6 @@ def test_a_training_that_ended_before_it_could_be_preempted_keeps_its_samples():
     assert [ranges for _, ranges, *_ in trainings(simulated)] == [[[0, 10]], [[10, 20]]]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="CLAIM_TRIGGERS does not see that the victim's samples were given back: `skipped`"
-)
 def test_a_training_that_failed_before_it_could_be_preempted_gives_its_samples_back_once():
     """Trigger 0 fails for good, and trigger 1 is told to stop it, within the same second of deciding."""
     sim = costs(training=seconds(1.5), decide_s=1.0)

@@ -327,7 +327,7 @@ def _claim_and_train(options: GraphOptions, evaluation_jobs: Node) -> Flow:
             "CLAIM_TRIGGERS": _decide(
                 operation="CLAIM_TRIGGERS",
                 outcomes={"claimed": ("trigger", "training_set"), "nothing": ()},
-                reads_registers=("pending", "models"),
+                reads_registers=("pending", "models", "skipped"),
                 writes_registers=("pending",),
                 needs={"admission": 1},
             ),

@@ -17,6 +17,7 @@ from twinclock.messages import (
     Acquire,
     Arm,
     Command,
+    Disarm,
     Ended,
     Event,
     Fired,
@@ -202,6 +203,8 @@ class Recorder:
                 self._note_released(now, self._held.pop(command.id))  # type: ignore[union-attr]
             elif kind is Arm and command.timer == TIMEOUT:  # type: ignore[union-attr]
                 self._timeout_s[command.id] = command.delay_s  # type: ignore[union-attr]
+            elif kind is Disarm:
+                self._timeout_s.pop(command.id, None)  # type: ignore[union-attr]
 
     def take(self) -> dict[str, pl.DataFrame]:
         """The rows gathered since the last call, as tables; the recorder keeps only what is still open."""
@@ -250,7 +253,7 @@ class Recorder:
         path = self._held[id_].path if id_ in self._held else self._open[id_][0].path if id_ in self._open else None
         _, name, _, attempt = path or (None, None, 0, 0)
         self._timed_out.add(path)
-        message = f"took longer than {self._timeout_s[id_]} s"
+        message = f"took longer than {self._timeout_s.pop(id_)} s"
         self._rows["faults"].append((path, name, attempt or 1, TIMEOUT, TIMEOUT, message, now))
 
     def _note_fault(self, now: ClockTime, start: Start, outcome: str, error: Mapping[str, Json]) -> None:
@@ -260,6 +263,7 @@ class Recorder:
 
     def _note_released(self, now: ClockTime, held: _Held) -> None:
         self._held_at.pop(held.path, None)
+        self._timed_out.discard(held.path)
         if held.granted_s is not None:
             self._rows["devices"].extend(
                 (resource, unit, held.path, held.requested_s, held.granted_s, now)

@@ -133,9 +133,13 @@ def _admit_trigger(context: Context, inputs: Values, registers: Values) -> Decis
     config = context.config.overlap
     if config is None:
         raise ValueError("only the variant `overlapped` admits triggers, and it always has a section `overlap`")
-    ended = {item["trigger"] for name in ("models", "skipped") for item in registers[name]["items"]}
     admission = overlap.admit(
-        registers["pending"], inputs["trigger"], inputs["training_set"], ended, config, context.stream
+        registers["pending"],
+        inputs["trigger"],
+        inputs["training_set"],
+        _ended_trainings(registers),
+        config,
+        context.stream,
     )
     values: dict[str, Json] = {"pending": admission.pending}
     if admission.outcome == "dropped":
@@ -145,9 +149,13 @@ def _admit_trigger(context: Context, inputs: Values, registers: Values) -> Decis
     return admission.outcome, values
 
 
+def _ended_trainings(registers: Values) -> set[int]:
+    """Serials of the triggers whose training came to its own end, a stored model or a failure for good."""
+    return {item["trigger"] for name in ("models", "skipped") for item in registers[name]["items"]}
+
+
 def _claim_triggers(context: Context, _inputs: Values, registers: Values) -> Decision:
-    stored = {model["trigger"] for model in registers["models"]["items"]}
-    claimed, pending = overlap.claim(registers["pending"], stored, context.stream)
+    claimed, pending = overlap.claim(registers["pending"], _ended_trainings(registers), context.stream)
     if claimed is None:
         return "nothing", {"pending": pending}
     return "claimed", {"trigger": claimed["trigger"], "training_set": claimed["training_set"], "pending": pending}

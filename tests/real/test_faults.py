@@ -164,7 +164,11 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_can_go_on(tmp_path, inline
 @pytest.mark.parametrize(
     ("raised", "expected", "told"),
     [
-        (None, RunError, r"nothing is left to happen, but: .* runs.*; go on with: twinclock resume .*/run"),
+        (
+            None,
+            RunError,
+            r"nothing is left to happen, but: .* (runs|waits for device).*; go on with: twinclock resume .*/run",
+        ),
         (OSError(28, "No space left on device"), RunError, r"No space left on device; go on with: twinclock resume .*"),
         (ArithmeticError("a bug"), ArithmeticError, "a bug"),
     ],

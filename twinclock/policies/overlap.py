@@ -62,18 +62,19 @@ def admit(
     return Admission("start", {"waiting": [*waiting, entry], "running": running})
 
 
-def claim(pending: Json, stored: Collection[int], stream: Stream) -> tuple[Json | None, Json]:
+def claim(pending: Json, ended: Collection[int], stream: Stream) -> tuple[Json | None, Json]:
     """The entry that is to be trained now, the one that has waited longest, and what is pending after that.
 
-    `stored`: serials of the triggers whose models are stored. A victim that is among them had ended
-    before it could be stopped, and keeps its samples; those of any other victim go to the entry.
+    `ended`: serials of the triggers whose trainings have ended. A victim that is among them had ended
+    before it could be stopped: its samples are trained on, or given back already. Those of any other
+    victim go to the entry.
     """
     if not pending["waiting"]:
         return None, pending
     first, *waiting = pending["waiting"]
     victim = first.get("victim")
     entry = {"trigger": first["trigger"], "training_set": first["training_set"]}
-    if victim is not None and victim["trigger"]["serial"] not in stored:
+    if victim is not None and victim["trigger"]["serial"] not in ended:
         trigger, training_set = coalesced(_pair(victim), _pair(entry), stream)
         entry = {"trigger": trigger, "training_set": training_set}
     return entry, {"waiting": waiting, "running": [*pending["running"], entry]}
