@@ -35,7 +35,7 @@ from twinclock.records import KEYS
 from twinclock.stages import Context, decide
 from twinclock.stream import RecordedStream
 
-NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "150"))
+NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "250"))
 pipelines = settings(max_examples=NUM_PIPELINES, derandomize=True, deadline=None)
 
 
