@@ -69,6 +69,8 @@ def _replay_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
 
 
 def _fetch_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
+    if executor.stopping:
+        return Ending("nothing", {})  # and WAIT_FOR_NEW_DATA ends with `stop`
     return Ending(*work.live_chunk(run.context, start.inputs, start.registers, executor.now()))
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +112,7 @@ def plan_run(config: Config, on: str) -> RunPlan:
     plugin = plugins.find(on)
     if problems := plugin.unsupported(config):
         raise ConfigError(f"{config.name}: can't run on {on}: " + "; ".join(problems))
-    graph = build_graph(graph_options(config))
-    ensure_sound(graph)
+    graph = _sound_graph(graph_options(config))
     at_once = 1 if config.overlap is None else config.overlap.trainings_at_once
     slots = tuple(f"slot:{index}" for index in range(at_once))
     units = {"training_slot": slots, "admission": ("admission",), "device": plugin.devices(config)}
@@ -123,6 +122,14 @@ def plan_run(config: Config, on: str) -> RunPlan:
     if stream.num_samples == 0:
         raise ConfigError(f"{config.name}: data: the stream has no samples")
     return RunPlan(config, on, plugin, graph, stream, units)
+
+
+@cache
+def _sound_graph(options: GraphOptions) -> Node:
+    """Built and checked once for all the runs of a sweep that share it."""
+    graph = build_graph(options)
+    ensure_sound(graph)
+    return graph
 
 
 def graph_options(config: Config) -> GraphOptions:
