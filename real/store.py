@@ -29,6 +29,7 @@ from real.encoding import Encoding
 from twinclock.config import ModelConfig
 from twinclock.errors import RunError
 from twinclock.graph import Json
+from twinclock.run_folder import sync
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -163,14 +164,14 @@ def new_folder(final: Path) -> Iterator[Path]:
     try:
         yield unfinished
         for file in unfinished.iterdir():
-            _fsync(file)
-        _fsync(unfinished)
+            sync(file)
+        sync(unfinished)
         try:
             unfinished.rename(final)
         except OSError:
             if not final.exists():
                 raise
-        _fsync(final.parent)
+        sync(final.parent)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -197,11 +198,3 @@ def _write_json(file: Path, value: Json) -> None:
 def _sha256(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -67,7 +67,6 @@ class Ledger:
         """What the executor was last asked to do, for a message about one that hangs."""
         self._executor = executor
         self._script = script
-        self._units = units
         self._allocator = Allocator(units)
         self._now_s: float | None = None
         self._num_events = 0

@@ -7,6 +7,7 @@ user's package can add another.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,8 +66,9 @@ def names() -> list[str]:
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
+@cache
 def find(name: str) -> ExecutorPlugin:
-    """The executor of that name. ConfigError if there is none."""
+    """The executor of that name, looked up once a process: a sweep asks for each of its runs. ConfigError if none."""
     for point in entry_points(group=GROUP, name=name):
         plugin: ExecutorPlugin = point.load()
         return plugin

@@ -153,15 +153,16 @@ def replace_durably(file: Path) -> Iterator[Path]:
     unfinished = file.with_name(file.name + ".tmp")
     try:
         yield unfinished
-        _sync(unfinished)
+        sync(unfinished)
         os.replace(unfinished, file)
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    _sync(file.parent)
+    sync(file.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Return once what was written to a file, or the names in a folder, would survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -54,7 +54,10 @@ def admit(
     if config.on_trigger == "drop" and full:
         return Admission("dropped", {"waiting": waiting, "running": running})
     if config.on_trigger in ("coalesce", "preempt") and waiting:
-        return Admission("pending", {"waiting": [_merged(waiting[-1], entry, stream)], "running": running})
+        return Admission(
+            "pending",
+            {"waiting": [{**waiting[-1], **_with_samples_of(waiting[-1], entry, stream)}], "running": running},
+        )
     if config.on_trigger == "preempt" and full:
         victim, *others = running
         pending = {"waiting": [{**entry, "victim": victim}], "running": others}
@@ -75,15 +78,11 @@ def claim(pending: Json, ended: Collection[int], stream: Stream) -> tuple[Json |
     victim = first.get("victim")
     entry = {"trigger": first["trigger"], "training_set": first["training_set"]}
     if victim is not None and victim["trigger"]["serial"] not in ended:
-        trigger, training_set = coalesced(_pair(victim), _pair(entry), stream)
-        entry = {"trigger": trigger, "training_set": training_set}
+        entry = _with_samples_of(victim, entry, stream)
     return entry, {"waiting": waiting, "running": [*pending["running"], entry]}
 
 
-def _merged(older: Json, newer: Json, stream: Stream) -> Json:
-    trigger, training_set = coalesced(_pair(older), _pair(newer), stream)
-    return {"trigger": trigger, "training_set": training_set, "victim": older.get("victim")}
-
-
-def _pair(entry: Json) -> tuple[Json, Json]:
-    return entry["trigger"], entry["training_set"]
+def _with_samples_of(older: Json, newer: Json, stream: Stream) -> Json:
+    old, new = ((entry["trigger"], entry["training_set"]) for entry in (older, newer))
+    trigger, training_set = coalesced(old, new, stream)
+    return {"trigger": trigger, "training_set": training_set}
