@@ -40,6 +40,8 @@ class UniformDataConfig(Section):
     """Data time of the first sample."""
     chunk: int = Field(default=10_000, gt=0)
     """Samples ingested at a time."""
+    label_delay: Delay = 0.0
+    """Data time from a sample to the moment at which its label is known."""
 
 
 class PoissonDataConfig(Section):
@@ -53,6 +55,8 @@ class PoissonDataConfig(Section):
     """Data time before the first sample."""
     chunk: int = Field(default=10_000, gt=0)
     """Samples ingested at a time."""
+    label_delay: Delay = 0.0
+    """Data time from a sample to the moment at which its label is known."""
 
 
 DataConfig: TypeAlias = Annotated[TableConfig | UniformDataConfig | PoissonDataConfig, Field(discriminator="kind")]

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from twinclock.durations import Delay
 from twinclock.errors import DataError
 from twinclock.section import ListOf, Section, nearest
 from twinclock.stream import RecordedStream, first_decrease
@@ -59,6 +60,8 @@ class TableConfig(Section):
     """Take only the first rows; None: all."""
     chunk: int = Field(default=10_000, gt=0)
     """Samples ingested at a time."""
+    label_delay: Delay = 0.0
+    """Data time from a sample to the moment at which its label is known."""
 
     @model_validator(mode="after")
     def _complete(self) -> TableConfig:

@@ -1,0 +1,54 @@
+"""The metrics that models are scored by: what each is called, which way it is better, and what it needs.
+
+The table is shared by evaluation plans, by the triggers that look at scores, and by whoever computes the
+scores, so that a name means one thing everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Task: TypeAlias = Literal["classification", "regression"]
+Direction: TypeAlias = Literal["lower", "higher"]
+"""Which side of a threshold is bad: accuracy is bad when it is `lower`, a loss when it is `higher`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """What is known of a metric besides its values."""
+
+    bad: Direction
+    task: Task
+
+
+_METRICS = {
+    "accuracy": Metric(bad="lower", task="classification"),
+    "f1_macro": Metric(bad="lower", task="classification"),
+    "f1_micro": Metric(bad="lower", task="classification"),
+    "f1_weighted": Metric(bad="lower", task="classification"),
+    "f1_binary": Metric(bad="lower", task="classification"),
+    "roc_auc": Metric(bad="lower", task="classification"),
+    "log_loss": Metric(bad="higher", task="classification"),
+    "mae": Metric(bad="higher", task="regression"),
+    "rmse": Metric(bad="higher", task="regression"),
+    "r2": Metric(bad="lower", task="regression"),
+}
+_TOP_N = re.compile(r"top_([1-9][0-9]{0,8})_accuracy")
+
+METRIC_NAMES = (*_METRICS, "top_<n>_accuracy")
+"""Every metric, as a user writes it."""
+
+
+def find_metric(name: str) -> Metric | None:
+    """The metric of that name; None if there is none."""
+    return _METRICS["accuracy"] if _TOP_N.fullmatch(name) else _METRICS.get(name)
+
+
+def top_n(name: str) -> int | None:
+    """How many of the most likely classes count as right: 3 for `top_3_accuracy`, 1 for `accuracy`, else None."""
+    if name == "accuracy":
+        return 1
+    match = _TOP_N.fullmatch(name)
+    return None if match is None else int(match[1])
