@@ -6,11 +6,11 @@ that uses them says so in its summary.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from twinclock.section import Section
+from twinclock.section import Section, kind_if_unsaid
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,6 +51,8 @@ class Costs(Section):
     training: LinearCost = LinearCost(setup_s=0.05, samples_per_s=40_000.0)
     evaluation: LinearCost = LinearCost(setup_s=0.02, samples_per_s=500_000.0)
     """Each interval of a job counts its samples; the setup counts once a job."""
+    drift: LinearCost = LinearCost(setup_s=0.005, samples_per_s=1e6)
+    """Distances between windows and detectors; each metric counts the samples that it looks at."""
     store: StoreCost = StoreCost()
     noise_sigma: Seconds = 0.09
     """Log-normal sigma of training and evaluation times around the model; 0 switches the noise off."""
@@ -75,8 +77,21 @@ class DecayQuality(Section):
     """Seconds of data time in which half of what was gained is lost."""
 
 
+class MeasuredQuality(Section):
+    """The scores that a real run has measured, for a simulated run of the same policy on the same data."""
+
+    kind: Literal["measured"] = "measured"
+    run: str
+    """Folder of the real run."""
+
+
+QualityConfig: TypeAlias = Annotated[
+    DecayQuality | MeasuredQuality, Field(discriminator="kind"), kind_if_unsaid("decay")
+]
+
+
 class SimConfig(Section):
     """Everything the simulated run needs beyond what both runs share."""
 
     costs: Costs = Costs()
-    quality: DecayQuality = DecayQuality()
+    quality: QualityConfig = DecayQuality()

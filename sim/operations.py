@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sim.config import SimConfig
 from sim.costs import linear_s, noise, store_s, training_s
 from sim.executor import Body, Effect, SimExecutor
-from sim.quality import accuracy
+from sim.quality import Quality, drawn_errors, make_quality
 from twinclock import work
 from twinclock.allocator import Key
 from twinclock.graph import Json
 from twinclock.messages import Start
+from twinclock.observing import DetectorMemory, distances, num_samples_read
+from twinclock.policies.observations import observation
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, decide
 
@@ -23,6 +28,8 @@ class SimRun:
 
     context: Context
     sim: SimConfig
+    quality: Quality
+    detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, tuple[Key, float]] = field(default_factory=dict)
     """Serial of the trigger → the stage run that waits for its training, and when that ends."""
     superseded: set[int] = field(default_factory=set)
@@ -31,7 +38,7 @@ class SimRun:
 
 def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
     """Operation → what doing it comes to, for one pipeline."""
-    run = SimRun(context, sim)
+    run = SimRun(context, sim, make_quality(sim.quality))
     modelled: Mapping[str, Callable[[SimRun, Start, SimExecutor], Effect]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
         "REPLAY_DATA": _replay_data,
@@ -89,11 +96,30 @@ def _read_s(run: SimRun, values: Mapping[str, Json]) -> float:
 
 def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     request, model = start.inputs["request"], start.registers["active_model"]
-    stream = run.context.stream
-    begin, end = stream.timestamp(request["first"]), stream.timestamp(request["stop"] - 1)
-    value = None if model is None else accuracy(run.sim.quality, model, begin, end)
-    seconds = linear_s(run.sim.costs.evaluation, request["stop"] - request["first"])
-    return Effect(seconds, "done", {"observation": {**request, "value": value}})
+    if request["kind"] == "distance":
+        seconds = linear_s(run.sim.costs.drift, num_samples_read(request))
+        return Effect(seconds, "done", {"observation": observation(request, _distances(run, request))})
+    interval = work.observed_interval(run.context, request)
+    models = work.models_to_score(request, model)
+    values = {
+        name: None if each is None else run.quality.score(each, interval, metric) for name, metric, each in models
+    }
+    num_models = len({None if each is None else each["trigger"] for _, _, each in models})
+    seconds = linear_s(run.sim.costs.evaluation, num_models * (request["stop"] - request["first"]))
+    return Effect(seconds, "done", {"observation": observation(request, values)})
+
+
+def _distances(run: SimRun, request: Json) -> dict[str, float | None]:
+    """Computed from the real features; errors of models, which are not there, are drawn."""
+    context = run.context
+    known = run.quality.observed(request) if request["scored_by"] or request["of"] == "embeddings" else None
+    if known is not None:
+        return known
+
+    def errors(model: Mapping[str, Json], first: int, stop: int) -> NDArray[np.float64]:
+        return drawn_errors(run.quality, model, context.stream, first, stop, context.config.seed)
+
+    return distances(request, work.feature_sources(context, request, errors), run.detectors)
 
 
 def _run_training(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
@@ -142,9 +168,7 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
             "start": each["start"],
             "end": each["end"],
             "metric": metric,
-            "value": accuracy(run.sim.quality, job["lineage"], each["start"], each["end"])
-            if each["stop"] > each["first"]
-            else None,
+            "value": run.quality.score(job["lineage"], each, metric),
             "num_samples": each["stop"] - each["first"],
         }
         for each in job["intervals"]

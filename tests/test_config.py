@@ -215,7 +215,7 @@ def test_a_list_is_overridden_by_index():
         ({"training": {"model": {"kind": "mlp", "hidden": 64}}}, "training.model.hidden: got 64, expected a list"),
         ({"training": {"model": {"kind": "mlp", "hidden": [1, "a"]}}}, 'training.model.hidden.1: got "a"'),
         ({"training": {"devices": 3}}, "training.devices: got 3, expected at most cluster.devices, which is 1"),
-        ({"trigger": {"kind": "amont", "n": 3}}, 'trigger.kind: got "amont", expected one of amount, time'),
+        ({"trigger": {"kind": "amont", "n": 3}}, 'trigger.kind: got "amont", expected one of always, amount,'),
         ({"trigger": {"n": 3}}, "trigger.kind: missing"),
         ({"trigger": {"kind": "amount"}}, "trigger.n: missing"),
         (

@@ -30,6 +30,7 @@ from twinclock.launch import graph_options
 from twinclock.messages import path_text
 from twinclock.pipeline import VARIANTS, build_graph
 from twinclock.policies.evaluation import active, intervals, trained
+from twinclock.policies.observations import score_request
 from twinclock.policies.triggers import Decision, Fire, Observe, Quiet
 from twinclock.records import KEYS
 from twinclock.result import Run
@@ -134,7 +135,7 @@ class Watchful:
     def advance(self, samples, observation):
         reached, judged = self.state["reached"], self.state["judged"]
         if observation is not None or judged < reached:
-            value = observation and observation["value"]
+            value = observation and observation["values"]["accuracy"]
             self.state["judged"] = reached
             verdict = "none" if value is not None and value >= 0.5 else "fired"
             decision = Decision(first=judged, stop=reached, verdict=verdict, reason="score", observation=value)
@@ -143,7 +144,8 @@ class Watchful:
         if reached + 10 > samples.stop:
             return Quiet()
         self.state["reached"] = reached + 10
-        return Observe(request={"first": reached, "stop": reached + 10, "metric": "accuracy"})
+        request = score_request(decision=reached // 10, first=reached, stop=reached + 10, metrics=["accuracy"])
+        return Observe(request=request, position=reached + 9)
 
     def on_fire(self, position):
         pass
@@ -170,6 +172,7 @@ def test_a_policy_that_asks_for_scores_gets_those_of_the_active_model(variant):
         "variant": variant,
         "data": {"kind": "uniform", "num_samples": 60, "every": 1.0},
         "batching": {"n": 15},
+        "observation": {"retry": {"attempts": 1}},
         "sim": {"quality": {"peak": 0.9, "floor": 0.1, "half_samples": 1.0, "half_life_s": 10.0}},
     }
 
@@ -181,7 +184,7 @@ def test_a_policy_that_asks_for_scores_gets_those_of_the_active_model(variant):
 
         return {**bodies, "OBSERVE": observe}
 
-    with patch.object(stages, "build_trigger", Watchful):
+    with patch.object(stages, "build_trigger", lambda config, **_: Watchful(config)):
         simulated = simulate(config, wrap=wrap)
     assert [each.start.inputs["request"]["first"] for each in simulated.trace.of("OBSERVE")] == [0, 10, 20, 30, 40, 50]
     for each in simulated.trace.of("OBSERVE"):
@@ -189,7 +192,7 @@ def test_a_policy_that_asks_for_scores_gets_those_of_the_active_model(variant):
         if each.outcome == "done" and model is not None:
             quality = DecayQuality(**config["sim"]["quality"])
             scored = accuracy(quality, model, request["first"], request["stop"] - 1)
-            assert each.values["observation"]["value"] == scored
+            assert each.values["observation"]["values"]["accuracy"] == scored
     decisions = simulated.run.decisions.filter(pl.col("first") == 30)
     assert decisions.select("stop", "observation", "verdict").rows() == [(40, None, "fired")]
     fired = simulated.run.decisions.filter(verdict="fired")

@@ -13,7 +13,7 @@ from twinclock.config import Config
 from twinclock.records import SCHEMAS
 from twinclock.result import Run
 
-PUBLIC = ["Config", "Run", "check_executor", "check_trigger", "load_config", "resume", "run"]
+PUBLIC = ["Config", "Run", "check_executor", "check_trigger", "fires", "load_config", "resume", "run"]
 
 COMMANDS = {
     "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--quiet", "--debug"],
@@ -31,6 +31,7 @@ TABLES = {
     ),
     "batches": "batch first stop last_ts cut_s",
     "decisions": "batch first stop observation threshold verdict reason decided_s",
+    "observations": "batch decision kind first stop model name value observed_s",
     "triggers": "trigger position first stop num_samples first_ts last_ts training_samples fired_s",
     "trainings": "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error",
     "models": "model parent first_ts last_ts num_samples size_bytes loss path stored_s",
@@ -39,7 +40,7 @@ TABLES = {
     "devices": "resource unit holder requested_s granted_s released_s",
 }
 
-SECTIONS = "name seed variant mode data live batching trigger selection training evaluation cluster overlap sim real"
+SECTIONS = "name seed variant mode data live batching trigger selection training evaluation observation cluster overlap sim real"
 
 
 def test_the_names_of_the_package():

@@ -130,10 +130,10 @@ def test_stage_runs_tell_where_they_belong():
 def test_stage_runs_tell_which_version_of_a_register_they_read():
     asked = story().run.stage_runs.filter(stage="HANDLE_TRIGGERS_WITHIN_BATCH")
     assert asked["registers"].to_list() == [
-        "active_model@0 costs@0 selector@0 policy@0",
-        "active_model@1 costs@1 selector@1 policy@1",
-        "active_model@1 costs@1 selector@2 policy@2",
-        "active_model@2 costs@2 selector@3 policy@3",
+        "active_model@0 costs@0 selector@0 skipped@0 policy@0",
+        "active_model@1 costs@1 selector@1 skipped@0 policy@1",
+        "active_model@1 costs@1 selector@2 skipped@0 policy@2",
+        "active_model@2 costs@2 selector@3 skipped@0 policy@3",
     ]
 
 

@@ -28,7 +28,7 @@ class Spy:
     def advance(self, samples, observation):
         self.told.append(("samples", samples.first, samples.stop, samples.watermark))
         if observation is not None:
-            self.told.append(("observation", observation["value"]))
+            self.told.append(("observation", observation["values"]["accuracy"]))
         return self.answers.pop(0) if self.answers else Quiet()
 
     def on_fire(self, position):
@@ -72,7 +72,7 @@ class Batch:
     def __init__(self, context):
         self.context = context
         self.inputs = {"batch": BATCH, "observation": None, "answers": 0}
-        self.registers = {"active_model": None, "costs": NONE, "selector": None, "policy": None}
+        self.registers = {"active_model": None, "costs": NONE, "selector": None, "skipped": NONE, "policy": None}
 
     def ask(self):
         outcome, values = DECISIONS["HANDLE_TRIGGERS_WITHIN_BATCH"](self.context, self.inputs, self.registers)
@@ -177,7 +177,7 @@ def test_an_observation_is_told_to_the_request_that_asked_for_it_and_to_no_other
     batch = Batch(context(spy))
     outcome, values = batch.ask()
     assert (outcome, values["request"]) == ("observe", {**request, "serial": 1})
-    batch.inputs["observation"] = {**values["request"], "value": 0.75}
+    batch.inputs["observation"] = {**values["request"], "values": {"accuracy": 0.75}}
     spy.news()
     batch.ask()
     assert spy.news() == [("samples", 0, 10, None), ("observation", 0.75)]
@@ -189,7 +189,7 @@ def test_an_observation_that_failed_is_no_observation():
     spy = Spy(Observe(request={}), Observe(request={}), Quiet())
     batch = Batch(context(spy))
     _, values = batch.ask()
-    batch.inputs["observation"] = {**values["request"], "value": 0.75}
+    batch.inputs["observation"] = {**values["request"], "values": {"accuracy": 0.75}}
     _, values = batch.ask()
     assert values["request"]["serial"] == 2
     spy.news()

@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from twinclock.config import Config, load_config
     from twinclock.conformance import check_executor
     from twinclock.launch import resume, run
+    from twinclock.policies.fires import fires
     from twinclock.policies.triggers import check_trigger
     from twinclock.result import Run
 
-__all__ = ["Config", "Run", "check_executor", "check_trigger", "load_config", "resume", "run"]
+__all__ = ["Config", "Run", "check_executor", "check_trigger", "fires", "load_config", "resume", "run"]
 
 _HOMES = {
     "Config": "twinclock.config",
     "Run": "twinclock.result",
     "check_executor": "twinclock.conformance",
     "check_trigger": "twinclock.policies.triggers",
+    "fires": "twinclock.policies.fires",
     "load_config": "twinclock.config",
     "resume": "twinclock.launch",
     "run": "twinclock.launch",

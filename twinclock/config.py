@@ -155,6 +155,16 @@ class EvaluationConfig(Section):
         return self
 
 
+class ObservationConfig(Section):
+    """How the scores and distances that a trigger asks for are come by."""
+
+    on_device: bool | None = None
+    """Do they queue for a device and hold it? None: if a model has to look at samples."""
+    timeout: Duration | None = None
+    """Clock seconds from the start, or the grant of the device; None: no limit."""
+    retry: RetryConfig = RetryConfig(attempts=2)
+
+
 class PatienceConfig(Section):
     """How long the queues that rank behind training wait before they go first."""
 
@@ -185,6 +195,7 @@ class Config(Section):
     selection: NewDataConfig = NewDataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    observation: ObservationConfig = ObservationConfig()
     cluster: ClusterConfig = ClusterConfig()
     overlap: OverlapConfig | None = None
     """Set in the variant `overlapped`, and only there."""

@@ -153,6 +153,11 @@ class Table:
         """Features and label of the half-open ranges, in the order given."""
         return pl.concat([self.frame.clear(), *(self.frame.slice(first, stop - first) for first, stop in ranges)])
 
+    def matrix(self, columns: Sequence[str], first: int, stop: int) -> NDArray[np.float64]:
+        """Numeric columns of the positions [first, stop), shape (samples, columns); null is NaN."""
+        rows = self.frame.slice(first, stop - first)
+        return rows.select(pl.col(name).cast(pl.Float64) for name in columns).to_numpy().reshape(-1, len(columns))
+
     def take(self, positions: NDArray[np.int64]) -> pl.DataFrame:
         """Features and label of single positions, in the order given."""
         return self.frame[positions]

@@ -24,6 +24,7 @@ from twinclock.journal import Journal, SupersededError
 from twinclock.machine import Machine
 from twinclock.messages import Command, Event, Finish
 from twinclock.pipeline import GraphOptions, build_graph
+from twinclock.policies.needs import looks_at_models
 from twinclock.progress import watching_in_python
 from twinclock.records import Recorder
 from twinclock.replay import replayed
@@ -135,6 +136,7 @@ def _sound_graph(options: GraphOptions) -> Node:
 def graph_options(config: Config) -> GraphOptions:
     """The options of the stage graph that a configuration asks for."""
     training, evaluation = config.training, config.evaluation
+    on_device, observing = config.observation.on_device, config.observation.retry
     return GraphOptions(
         variant=config.variant,
         devices_per_training=training.devices,
@@ -143,6 +145,9 @@ def graph_options(config: Config) -> GraphOptions:
         evaluation_timeout_s=evaluation.timeout,
         evaluation_retry=Retry(max_attempts=evaluation.retry.attempts, backoff_s=evaluation.retry.backoff),
         evaluations_at_once=evaluation.at_once,
+        observation_on_device=looks_at_models(config.trigger) if on_device is None else on_device,
+        observation_timeout_s=config.observation.timeout,
+        observation_retry=Retry(max_attempts=observing.attempts, backoff_s=observing.backoff),
     )
 
 

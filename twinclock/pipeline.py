@@ -65,6 +65,10 @@ class GraphOptions:
     training_retry: Retry = ONCE
     evaluation_timeout_s: float | None = None
     evaluation_retry: Retry = ONCE
+    observation_on_device: bool = False
+    """Does OBSERVE hold a device?"""
+    observation_timeout_s: float | None = None
+    observation_retry: Retry = ONCE
     evaluations_at_once: int | None = None
     """Evaluation jobs of one plan that may run at once; None: as many as there are devices."""
 
@@ -229,7 +233,14 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
                 "none": ("answers", "decisions"),
             },
             reads=("batch", "observation", "answers"),
-            reads_registers=("active_model", "costs", "selector", "policy", *(["pending"] if overlapped else [])),
+            reads_registers=(
+                "active_model",
+                "costs",
+                "selector",
+                "skipped",
+                "policy",
+                *(["pending", "models"] if overlapped else []),
+            ),
             writes_registers=("policy",),
         ),
         "OBSERVE": _work(
@@ -237,6 +248,10 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
             outcomes={"done": ("observation",)},
             reads=("request",),
             reads_registers=("active_model",),
+            needs={"device": 1} if options.observation_on_device else {},
+            queue="observation",
+            timeout_s=options.observation_timeout_s,
+            retry=options.observation_retry,
         ),
         "INFORM_SELECTOR_AND_TRIGGER": _decide(
             operation="INFORM_SELECTOR_AND_TRIGGER",
@@ -258,7 +273,7 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
             "observe": "OBSERVE",
             "none": "INFORM_SELECTOR_REMAINING_DATA",
         },
-        "OBSERVE": {"done": ask, "failed": ask},
+        "OBSERVE": {"done": ask, "failed": ask} | ({} if options.observation_timeout_s is None else {"timeout": ask}),
         "INFORM_SELECTOR_REMAINING_DATA": {"done": leave("done")},
     }
     if overlapped:

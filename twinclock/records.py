@@ -60,6 +60,17 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "reason": pl.String,
         "decided_s": pl.Float64,
     },
+    "observations": {
+        "batch": pl.Int64,
+        "decision": pl.Int64,
+        "kind": pl.String,
+        "first": pl.Int64,
+        "stop": pl.Int64,
+        "model": pl.Int64,
+        "name": pl.String,
+        "value": pl.Float64,
+        "observed_s": pl.Float64,
+    },
     "triggers": {
         "trigger": pl.Int64,
         "position": pl.Int64,
@@ -285,6 +296,22 @@ class Recorder:
                  each["threshold"], each["verdict"], each["reason"], now)
             )  # fmt: skip
 
+    def _note_observation(self, now: ClockTime, _started_s: ClockTime, start: Start, event: Ended) -> None:
+        """One row for each value; `model` is the one scored, null for a distance."""
+        observation = event.values.get("observation")
+        if observation is None:
+            return
+        batch = start.labels["batch"]["serial"]
+        active = start.registers["active_model"]
+        scores_active = observation["kind"] == "score" and observation["models"] is None
+        for name, value in observation["values"].items():
+            metric, _, serial = name.partition("@")
+            model = int(serial) if serial else active["trigger"] if scores_active and active is not None else None
+            self._rows["observations"].append(
+                (batch, observation["decision"], observation["kind"], observation["first"], observation["stop"],
+                 model, metric, value, now)
+            )  # fmt: skip
+
     def _note_trigger(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
         trigger = event.values.get("trigger")
         if trigger is not None:
@@ -337,6 +364,7 @@ _Note: TypeAlias = Callable[[Recorder, ClockTime, ClockTime, Start, Ended], None
 _NOTES: Mapping[str, _Note] = {
     "HANDLE_NEW_DATA": Recorder._note_batches,
     "HANDLE_TRIGGERS_WITHIN_BATCH": Recorder._note_decisions,
+    "OBSERVE": Recorder._note_observation,
     "INFORM_SELECTOR_AND_TRIGGER": Recorder._note_trigger,
     "ADMIT_TRIGGER": Recorder._note_admission,
     "WAIT_FOR_TRAINING_COMPLETION": Recorder._note_training,

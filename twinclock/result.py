@@ -71,6 +71,11 @@ class Run:
         return self.tables["decisions"]
 
     @property
+    def observations(self) -> pl.DataFrame:
+        """Scores and distances that the trigger policy asked for."""
+        return self.tables["observations"]
+
+    @property
     def triggers(self) -> pl.DataFrame:
         """One row for each trigger, empty ones included."""
         return self.tables["triggers"]

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 
 from twinclock.errors import ConfigError
 
@@ -25,6 +25,15 @@ class Section(BaseModel):
     """A part of the configuration: nothing coerced, nothing unknown, nothing changed afterwards."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+
+def kind_if_unsaid(kind: str) -> BeforeValidator:
+    """For a union by `kind`: which one is meant by a mapping that does not say."""
+
+    def said(value: object) -> object:
+        return {"kind": kind, **value} if isinstance(value, Mapping) and "kind" not in value else value
+
+    return BeforeValidator(said)
 
 
 class WrongKeyError(ValueError):
@@ -50,6 +59,8 @@ def parse_section(model_type: type[M], mapping: Mapping[str, Any], where: str, *
 def problems(error: ValidationError, model_type: type[BaseModel], under: str = "") -> Iterator[tuple[str, str]]:
     """Each problem of a failed validation: the path of its key, and the line about it without the place."""
     for each in error.errors(include_url=False):
+        if each["type"] == "too_short" and len(each["input"]) >= each["ctx"]["min_length"]:
+            continue  # pydantic counts only the items that are right, and each of the others has its own line
         keys, owner = _locate(model_type, each["loc"])
         if each["type"] in ("union_tag_invalid", "union_tag_not_found"):
             keys.append("kind")
@@ -132,17 +143,23 @@ def _locate(model_type: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[li
     keys: list[str] = []
     options: list[type[BaseModel]] = [model_type]
     owner: type[BaseModel] | None = model_type
+    is_name = False
+    """Is the next key one that the user made up, in a mapping?"""
     for part in loc:
-        if len(options) > 1 and (chosen := [o for o in options if part in _kinds(o)]):
+        if not is_name and len(options) > 1 and (chosen := [o for o in options if part in _kinds(o)]):
             options = chosen  # the tag of a union: no key of the user's
             owner = chosen[0]
             continue
         keys.append(str(part))
+        if isinstance(part, int) or is_name:
+            is_name = False
+            continue  # an index or a name: the options are those of the items already
         owner = options[0] if options else None
-        if isinstance(part, int) or owner is None:
-            continue  # an index: the options are those of the list's items already
+        if owner is None:
+            continue
         field = next((f for name, f in owner.model_fields.items() if part in (name, f.alias)), None)
         options = list(_models(field.annotation)) if field else []
+        is_name = field is not None and get_origin(field.annotation) is dict
     return keys, owner
 
 
@@ -155,6 +172,6 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models somewhere inside a type: through optional, union, list and annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) in (Union, UnionType, Annotated, tuple, list):
+    elif get_origin(annotation) in (Union, UnionType, Annotated, tuple, list, dict):
         for each in get_args(annotation):
             yield from _models(each)

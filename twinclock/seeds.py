@@ -18,6 +18,9 @@ class Purpose(IntEnum):
     ARRIVALS = 2
     TRAINING_NOISE = 3
     EVALUATION_NOISE = 4
+    DRIFT = 20
+    DETECTOR = 21
+    ERRORS = 22
 
 
 def derived_seed(seed: int, purpose: int, *key: int) -> int:

@@ -13,6 +13,8 @@ from functools import cached_property
 from typing import TypeAlias
 
 from twinclock.config import Config
+from twinclock.dataset import Table, TableConfig, load_table
+from twinclock.errors import DataError
 from twinclock.graph import Json
 from twinclock.messages import Start
 from twinclock.policies import evaluation, overlap, selection
@@ -35,12 +37,28 @@ class Context:
     @cached_property
     def trigger(self) -> Trigger:
         """The trigger policy; its state is loaded from the register before every use."""
-        return build_trigger(self.config.trigger)
+        return self.fresh_trigger()
 
     @cached_property
     def untouched(self) -> Json:
         """The state of a trigger policy that has seen nothing yet."""
-        return build_trigger(self.config.trigger).state_dict()
+        return self.fresh_trigger().state_dict()
+
+    def fresh_trigger(self) -> Trigger:
+        """A trigger policy at the start of the stream."""
+        return build_trigger(self.config.trigger, seed=self.config.seed, num_devices=self.config.training.devices)
+
+    @cached_property
+    def table(self) -> Table:
+        """The samples themselves, loaded when first asked for. DataError if they are only modelled."""
+        if not isinstance(self.config.data, TableConfig):
+            raise DataError(f"data.kind: got {self.config.data.kind}, whose samples have no features; expected table")
+        return load_table(self.config.data)
+
+    @property
+    def has_table(self) -> bool:
+        """Are there samples, or only their timestamps?"""
+        return isinstance(self.config.data, TableConfig)
 
 
 def decide(context: Context, start: Start) -> Decision:
@@ -88,6 +106,10 @@ def _handle_triggers_within_batch(context: Context, inputs: Values, registers: V
         first=batch["first"],
         stop=batch["stop"],
         watermark=None if watermark is None else DataTime(watermark),
+        label_delay_s=context.config.data.label_delay,
+        training_under_way=_is_training_under_way(registers),
+        preview=_preview(context, registers),
+        table=(lambda: context.table) if context.has_table else None,
     )
     observed = inputs["observation"]
     fresh = observed is not None and observed["serial"] == answers
@@ -108,6 +130,29 @@ def _handle_triggers_within_batch(context: Context, inputs: Values, registers: V
     if isinstance(answer, Observe):
         return "observe", values | {"request": {**answer.request, "serial": answers + 1}}
     return "none", values
+
+
+def _preview(context: Context, registers: Values) -> Callable[[int], int]:
+    """How many samples a training fired now at a position would get."""
+    state, skipped = registers["selector"] or selection.initial_state(), registers["skipped"]
+
+    def num_samples(position: int) -> int:
+        config = context.config
+        _, _, recipe = selection.on_trigger(
+            state, position, skipped, config=config.selection, seed=config.seed, stream=context.stream
+        )
+        return 0 if recipe is None else recipe["num_samples"]
+
+    return num_samples
+
+
+def _is_training_under_way(registers: Values) -> bool:
+    """Does a training run beside ingestion, or wait to?"""
+    pending = registers.get("pending")
+    if pending is None:
+        return False
+    ended = _ended_trainings(registers)
+    return bool(pending["waiting"]) or any(each["trigger"]["serial"] not in ended for each in pending["running"])
 
 
 def _inform_selector_and_trigger(context: Context, inputs: Values, registers: Values) -> Decision:

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twinclock.config import Config
 from twinclock.graph import Json
 from twinclock.live import Pace, arrived, wake
 from twinclock.messages import Start, path_text
+from twinclock.observing import Errors, Sources
+from twinclock.policies.observations import value_name
 from twinclock.policies.triggers import Samples
 from twinclock.stages import Context, Decision
 from twinclock.stream import ClockTime, DataTime
@@ -72,6 +77,33 @@ def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[Cloc
 def pace(context: Context) -> Pace:
     """How data time goes with the clock in this run. The stream must not be empty."""
     return Pace(DataTime(context.stream.timestamp(0)), context.config.live.speed_up)
+
+
+def observed_interval(context: Context, request: Mapping[str, Json]) -> Json:
+    """OBSERVE: the samples of a `score` request as an interval, like those of evaluations."""
+    first, stop = request["first"], request["stop"]
+    begin, end = context.stream.timestamp(first), context.stream.timestamp(stop - 1)
+    return {"start": begin, "end": end, "first": first, "stop": stop}
+
+
+def models_to_score(request: Mapping[str, Json], active: Json | None) -> list[tuple[str, str, Json | None]]:
+    """OBSERVE: each value that a `score` request asks for: its name, the metric, the model (None if there is none)."""
+    if request["models"] is None:
+        return [(metric, metric, active) for metric in request["metrics"]]
+    return [(value_name(metric, model), metric, model) for metric in request["metrics"] for model in request["models"]]
+
+
+def feature_sources(context: Context, request: Mapping[str, Json], errors: Errors) -> Sources:
+    """OBSERVE: the numbers of a `distance` request from the run's table; `errors` of models are the executor's."""
+
+    def window(first: int, stop: int) -> NDArray[np.float64]:
+        chosen = request["features"]
+        return context.table.matrix(context.table.columns.features.numeric if chosen is None else chosen, first, stop)
+
+    def column(name: str, first: int, stop: int) -> NDArray[np.float64]:
+        return context.table.matrix([name], first, stop)[:, 0]
+
+    return Sources(window=window, column=column, errors=errors)
 
 
 def training_job(config: Config, start: Start, now: ClockTime) -> Json:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from twinclock.errors import ConfigError, DataError
 from twinclock.policies import Answer, Fire, Observe, Quiet, Samples, Trigger, build_trigger, check_trigger
+from twinclock.policies.observations import score_request
 from twinclock.policies.triggers import AmountTriggerConfig, TimeTriggerConfig
 from twinclock.stream import DataTime, RecordedStream, Stream, UniformStream
 
@@ -277,11 +278,12 @@ class Asking:
 
     def advance(self, samples, observation):
         if observation is not None:
-            self.reached = observation["position"] + 1
-            if observation["value"] < 0.5:
-                return Fire(position=observation["position"], reason="low")
+            self.reached = observation["stop"]
+            if observation["values"]["accuracy"] < 0.5:
+                return Fire(position=observation["stop"] - 1, reason="low")
         position = self.reached + 4 - self.reached % 5
-        return Observe(request={"position": position}) if position < samples.stop else Quiet()
+        request = score_request(decision=0, first=self.reached, stop=position + 1, metrics=["accuracy"])
+        return Observe(request=request, position=position) if position < samples.stop else Quiet()
 
     def on_fire(self, position): ...
     def on_training_cost(self, num_samples, seconds): ...

@@ -24,7 +24,14 @@ CONFIG = {
     "live": {"speed_up": 20.0},
     "data": {"kind": "poisson", "num_samples": 2000, "every": 1.0},
     "batching": {"n": 40},
-    "trigger": {"kind": "time", "every": 100.0},
+    "trigger": {
+        "kind": "ensemble",
+        "of": {
+            "a": {"kind": "time", "every": 100.0},
+            "b": {"kind": "performance", "interval": 150, "rules": [{"kind": "static", "threshold": 0.5}]},
+        },
+        "rule": "any",
+    },
     "selection": {"tail": 2, "limit": 150, "keep": "uniform"},
     "training": {"start_from": "active"},
     "overlap": {"on_trigger": "coalesce", "trainings_at_once": 2},

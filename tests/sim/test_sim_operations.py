@@ -13,6 +13,7 @@ from twinclock.config import load_config
 from twinclock.graph import Stage, stages
 from twinclock.messages import Arm, Start
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
+from twinclock.policies.observations import score_request
 from twinclock.seeds import Purpose
 from twinclock.stages import Context
 from twinclock.stream import UniformStream
@@ -270,15 +271,19 @@ def test_results_are_stored_in_their_time():
 
 
 def test_an_observation_is_paid_for_like_an_evaluation():
-    request = {"first": 50, "stop": 100, "metric": "accuracy", "serial": 4}
+    request = {**score_request(decision=1, first=50, stop=100, metrics=["accuracy"]), "serial": 4}
     effect = World().do("OBSERVE", {"request": request}, {"active_model": MODEL})
     assert (effect.seconds, effect.outcome) == (5.0, "done")
-    assert effect.values["observation"] == {**request, "value": pytest.approx(0.1 + 0.8 * 0.5, abs=1e-4)}
+    assert effect.values["observation"] == {
+        **request,
+        "values": {"accuracy": pytest.approx(0.1 + 0.8 * 0.5, abs=1e-4)},
+    }
 
 
 def test_without_a_model_there_is_nothing_to_observe():
-    effect = World().do("OBSERVE", {"request": {"first": 0, "stop": 10}}, {"active_model": None})
-    assert effect.values["observation"]["value"] is None
+    request = score_request(decision=0, first=0, stop=10, metrics=["accuracy"])
+    effect = World().do("OBSERVE", {"request": request}, {"active_model": None})
+    assert effect.values["observation"]["values"] == {"accuracy": None}
 
 
 def test_leaving_takes_no_time():

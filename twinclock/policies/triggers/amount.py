@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,10 +14,28 @@ from twinclock.stream import DataTime
 
 
 class AmountTriggerConfig(Section):
-    """Fires at position i iff i + 1 is a multiple of n."""
+    """Fires after every n samples.
+
+    At position i iff (i + 1) mod n = 0.
+    """
+
+    source: ClassVar[str] = ""
 
     kind: Literal["amount"] = "amount"
     n: int = Field(gt=0)
+    """Samples from one trigger to the next."""
+
+
+class AlwaysTriggerConfig(Section):
+    """Fires after every n samples, by default after each; another name for `amount`.
+
+    The most that any policy can do; what others are measured against.
+    """
+
+    source: ClassVar[str] = ""
+
+    kind: Literal["always"] = "always"
+    n: int = Field(default=1, gt=0)
     """Samples from one trigger to the next."""
 
 
@@ -26,7 +44,7 @@ class AmountTrigger:
 
     depends_on: DependsOn = "data"
 
-    def __init__(self, config: AmountTriggerConfig) -> None:
+    def __init__(self, config: AmountTriggerConfig | AlwaysTriggerConfig) -> None:
         self._n = config.n
         self._reached = 0
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from twinclock.errors import ConfigError
-from twinclock.policies.triggers.protocol import Fire, Observation, Observe, Quiet, Samples, Trigger
+from twinclock.graph import Json
+from twinclock.policies.observations import value_names
+from twinclock.policies.triggers.dry_run import dry_run
+from twinclock.policies.triggers.protocol import Fire, Observe, Quiet, Trigger
 from twinclock.stream import RecordedStream, Stream, UniformStream
 
 MakeTrigger = Callable[[], Trigger]
@@ -52,40 +55,33 @@ def _streams() -> Iterator[tuple[str, Stream]]:
 def _fires(name: str, label: str, make_trigger: MakeTrigger, stream: Stream, size: int) -> Iterator[int]:
     """The fires over the stream in batches of `size`, each answer by a new object with the old one's state."""
     where = f"trigger {name}, {label}, batches of {size}"
-    state = None
-    latest = -1
-    for first in range(0, stream.num_samples, size):
-        samples = Samples(stream=stream, first=first, stop=min(first + size, stream.num_samples))
-        observation: Observation | None = None
-        for _ in range(_MAX_ANSWERS):
-            trigger = make_trigger()
-            if state is not None:
-                trigger.load_state_dict(json.loads(state))
-                if _state(where, trigger) != state:
-                    raise ConfigError(f"{where}: state_dict after load_state_dict differs from what was loaded")
-            answer = trigger.advance(samples, observation)
-            observation = None
-            if isinstance(answer, Fire):
-                if not max(latest, first - 1) <= answer.position < samples.stop:
-                    raise ConfigError(
-                        f"{where}: fires at {answer.position} in samples {first} to {samples.stop - 1}, "
-                        f"after a fire at {latest}"
-                    )
-                latest = answer.position
-                trigger.on_fire(latest)
-                trigger.on_training_cost(latest + 1, 1.0)
-                trigger.on_new_model({"trigger": 0, "parent": None, "last_ts": stream.timestamp(max(latest, 0))})
-                yield latest
-            elif isinstance(answer, Observe):
-                observation = {**answer.request, "value": _made_up(answer)}
-            elif not isinstance(answer, Quiet):
-                raise ConfigError(f"{where}: answers {answer!r}, expected Fire, Observe or Quiet")
-            trigger.next_deadline()
-            state = _state(where, trigger)
-            if isinstance(answer, Quiet):
-                break
-        else:
+    latest, answers = -1, 0
+
+    def renewed(trigger: Trigger) -> Trigger:
+        trigger.next_deadline()
+        state = _state(where, trigger)
+        fresh = make_trigger()
+        fresh.load_state_dict(json.loads(state))
+        if _state(where, fresh) != state:
+            raise ConfigError(f"{where}: state_dict after load_state_dict differs from what was loaded")
+        return fresh
+
+    for samples, answer in dry_run(
+        make_trigger(), stream, size, observe=_made_up, train_seconds=lambda num_samples: 1.0, renew=renewed
+    ):
+        answers = 0 if isinstance(answer, Quiet) else answers + 1
+        if answers == _MAX_ANSWERS:
             raise ConfigError(f"{where}: no Quiet after {_MAX_ANSWERS} answers")
+        if not isinstance(answer, Fire | Observe | Quiet):
+            raise ConfigError(f"{where}: answers {answer!r}, expected Fire, Observe or Quiet")
+        if isinstance(answer, Fire):
+            if not max(latest, samples.first - 1) <= answer.position < samples.stop:
+                raise ConfigError(
+                    f"{where}: fires at {answer.position} in samples {samples.first} to {samples.stop - 1}, "
+                    f"after a fire at {latest}"
+                )
+            latest = answer.position
+            yield latest
 
 
 def _state(where: str, trigger: Trigger) -> str:
@@ -95,10 +91,11 @@ def _state(where: str, trigger: Trigger) -> str:
         raise ConfigError(f"{where}: state_dict is not JSON ({error})") from None
 
 
-def _made_up(answer: Observe) -> float:
-    """A number in [0, 1) that depends on nothing but the request."""
-    text = json.dumps(answer.request, sort_keys=True)
-    return float(np.random.default_rng(list(text.encode())).random())
+def _made_up(request: Mapping[str, Json]) -> dict[str, float]:
+    """For each value a number in [0, 1) that depends on nothing but the request."""
+    text = json.dumps(request, sort_keys=True)
+    rng = np.random.default_rng(list(text.encode()))
+    return {name: float(rng.random()) for name in value_names(request)}
 
 
 def _short(positions: list[int]) -> str:

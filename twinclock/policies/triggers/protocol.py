@@ -9,19 +9,25 @@ may be thrown away and made anew.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinclock.errors import DataError
 from twinclock.graph import Json
 from twinclock.stream import DataTime, Stream
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from twinclock.dataset import Table
+
 DependsOn: TypeAlias = Literal["data", "scores", "clock"]
 """What decides a trigger's answers: the samples alone, also scores of models, or also clock time."""
-Verdict: TypeAlias = Literal["fired", "none", "suppressed", "dropped"]
+Verdict: TypeAlias = Literal["fired", "none", "suppressed", "dropped", "coalesced"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +39,43 @@ class Samples:
     stop: int
     watermark: DataTime | None = None
     """Live: data time known to have passed once these samples are read; no later sample is earlier."""
+    label_delay_s: float = 0.0
+    """Data time from a sample to the moment at which its label is known."""
+    training_under_way: bool = False
+    """Does a training run, or wait to? Only where trainings do not stop ingestion."""
+    preview: Callable[[int], int] | None = None
+    """How many samples a training fired now at a position would get; None: those since the last fire."""
+    table: Callable[[], Table] | None = None
+    """The samples themselves, loaded when first asked for; None: the stream has timestamps only."""
 
     def timestamps(self) -> NDArray[np.float64]:
         """Data times of the samples, made only now."""
         return self.stream.timestamps(self.first, self.stop)
+
+    def features(self) -> pl.DataFrame:
+        """The feature columns of the samples, a row each. DataError if the stream has none."""
+        return self._rows().drop(self._table().columns.label)
+
+    def labels(self) -> pl.Series:
+        """The labels of the samples, null where a label is not known yet. DataError if the stream has none."""
+        label = self._rows()[self._table().columns.label]
+        if self.label_delay_s == 0.0 or self.first == self.stop:
+            return label
+        now = self.watermark if self.watermark is not None else self.stream.timestamp(self.stop - 1)
+        known = int(np.searchsorted(self.timestamps() + self.label_delay_s, now, side="right"))
+        return label.head(known).append(label.clear(len(label) - known))
+
+    def until(self, stop: int) -> Samples:
+        """The same view, ended before position `stop`, at which no time is known to have passed."""
+        return self if stop >= self.stop else replace(self, stop=stop, first=min(self.first, stop), watermark=None)
+
+    def _rows(self) -> pl.DataFrame:
+        return self._table().rows([[self.first, self.stop]])
+
+    def _table(self) -> Table:
+        if self.table is None:
+            raise DataError("trigger: these samples have timestamps only, no features and labels; expected a data set")
+        return self.table()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +88,8 @@ class Decision:
     reason: str
     observation: float | None = None
     threshold: float | None = None
+    signal: float | None = None
+    """How much speaks for a fire, to rank decisions by; comparable within one trigger only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +103,14 @@ class Fire:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observe:
-    """A score or distance is needed before the decision; the next call brings it as `observation`."""
+    """A score or distance is needed before the decision; the next call brings it as `observation`.
+
+    `twinclock.policies.observations` makes the requests that the executors understand.
+    """
 
     request: Mapping[str, Json]
+    position: int
+    """Where the decision would fire."""
     decisions: tuple[Decision, ...] = ()
 
 
@@ -77,7 +123,7 @@ class Quiet:
 
 Answer: TypeAlias = Fire | Observe | Quiet
 Observation: TypeAlias = Mapping[str, Json]
-"""What a request brought: the request's own keys and a `value`, None if it could not be had."""
+"""What a request brought: the request's own keys and `values`, by name, None for what could not be had."""
 
 
 @runtime_checkable
@@ -91,7 +137,8 @@ class Trigger(Protocol):
     def advance(self, samples: Samples, observation: Observation | None) -> Answer:
         """Read on from the position reached, up to the first thing to say; `Quiet` at the end of `samples`.
 
-        Called again with the same samples until `Quiet`; `observation` answers the last `Observe`.
+        Called again with the same samples until `Quiet`; `observation` answers the last `Observe`, and is
+        None if that failed.
         """
 
     def on_fire(self, position: int) -> None:
@@ -111,3 +158,8 @@ class Trigger(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Json]) -> None:
         """Go on from a `state_dict` of a trigger of the same configuration."""
+
+
+def strongest(*dependencies: DependsOn) -> DependsOn:
+    """What a trigger made of others depends on: clock over scores over data."""
+    return max(dependencies, key=get_args(DependsOn).index, default="data")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from twinclock.durations import Duration
 from twinclock.errors import DataError
@@ -14,13 +14,22 @@ from twinclock.stream import DataTime
 
 
 class TimeTriggerConfig(Section):
-    """Fires whenever a period of data time is over, one fire for each, samples or not."""
+    """Fires whenever a period of data time is over.
+
+    The first period ends at b = start + every, the next at b + every, and so on. A sample with ts ≥ b shows that a
+    period is over; the fire is at the sample before it. Live, the clock shows it too. One fire for each period: one
+    without samples gives an empty trigger, which trains nothing.
+    """
+
+    source: ClassVar[str] = ""
 
     kind: Literal["time"] = "time"
     every: Duration
     """The period, in seconds of data time."""
     start: float | None = None
     """Data time at which the first period begins; None: at the first sample."""
+    final: bool = False
+    """One fire more at the end of the stream, for the samples that no period has closed."""
 
 
 class TimeTrigger:
@@ -34,6 +43,8 @@ class TimeTrigger:
 
     def __init__(self, config: TimeTriggerConfig) -> None:
         self._every_s = config.every
+        self._final = config.final
+        self._last_fire = -1
         self._reached = 0
         self._period_first = 0
         self._boundary = None if config.start is None else config.start + config.every
@@ -50,7 +61,7 @@ class TimeTrigger:
         self._reached = position
         passed = samples.watermark is not None and samples.watermark >= boundary
         if position >= samples.stop and not passed:
-            return Quiet()
+            return self._at_the_end(samples) if self._final else Quiet()
         self._boundary = boundary + self._every_s
         if self._boundary == boundary:
             raise DataError(f"trigger.every: {self._every_s} s is finer than data time {boundary} s can tell apart")
@@ -59,8 +70,19 @@ class TimeTrigger:
         self._period_first = position
         return Fire(position=position - 1, reason=reason, decisions=(decision,))
 
+    def _at_the_end(self, samples: Samples) -> Answer:
+        """The fire for the rest of the stream, once the last sample is read and if there is a rest."""
+        last = samples.stream.num_samples - 1
+        if samples.stop <= last or self._last_fire >= last or self._period_first > last:
+            return Quiet()
+        reason = "the stream is over"
+        decision = Decision(first=self._period_first, stop=last + 1, verdict="fired", reason=reason)
+        self._period_first = last + 1
+        return Fire(position=last, reason=reason, decisions=(decision,))
+
     def on_fire(self, position: int) -> None:
-        """Nothing to learn: periods follow one another, whatever became of this fire."""
+        """Periods follow one another, whatever became of this fire; only the final one asks whether a rest is left."""
+        self._last_fire = position
 
     def on_training_cost(self, num_samples: int, seconds: float) -> None:
         """Nothing to learn."""
@@ -74,10 +96,16 @@ class TimeTrigger:
 
     def state_dict(self) -> dict[str, Json]:
         """`reached`: the first position not yet read; `first`, `boundary`: where the current period begins and ends."""
-        return {"reached": self._reached, "first": self._period_first, "boundary": self._boundary}
+        return {
+            "reached": self._reached,
+            "first": self._period_first,
+            "boundary": self._boundary,
+            "last_fire": self._last_fire,
+        }
 
     def load_state_dict(self, state: Mapping[str, Json]) -> None:
         """Go on from a `state_dict`."""
         self._reached = state["reached"]
         self._period_first = state["first"]
         self._boundary = state["boundary"]
+        self._last_fire = state["last_fire"]

@@ -1,0 +1,60 @@
+"""A trigger on a bare stream: no graph, no executor, trainings that are over at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from twinclock.graph import Json
+from twinclock.policies.observations import observation
+from twinclock.policies.triggers.protocol import Answer, Fire, Observation, Observe, Quiet, Samples, Trigger
+from twinclock.stream import Stream
+
+Observed: TypeAlias = Callable[[Mapping[str, Json]], Mapping[str, float | None]]
+"""From a request to its values by name."""
+
+
+def dry_run(
+    trigger: Trigger,
+    stream: Stream,
+    batch_size: int,
+    *,
+    observe: Observed,
+    train_seconds: Callable[[int], float] | None = None,
+    renew: Callable[[Trigger], Trigger] = lambda trigger: trigger,
+) -> Iterator[tuple[Samples, Answer]]:
+    """Each answer of a trigger, with the batch in view. Every fire becomes a trigger and, if it has samples, a model.
+
+    `train_seconds`: from the number of samples to the seconds reported for a training; None: none is
+    reported. `renew` is given the trigger after every answer, and gives the one to go on with.
+    """
+    trained_to, serial = 0, 0
+    for first in range(0, stream.num_samples, batch_size):
+        samples = Samples(stream=stream, first=first, stop=min(first + batch_size, stream.num_samples))
+        seen: Observation | None = None
+        while True:
+            answer = trigger.advance(samples, seen)
+            seen = None
+            yield samples, answer
+            if isinstance(answer, Fire):
+                trigger.on_fire(answer.position)
+                num_samples = answer.position + 1 - trained_to
+                if num_samples > 0:
+                    if train_seconds is not None:
+                        trigger.on_training_cost(num_samples, train_seconds(num_samples))
+                    trigger.on_new_model(
+                        {
+                            "trigger": serial,
+                            "parent": None,
+                            "first_ts": stream.timestamp(trained_to),
+                            "last_ts": stream.timestamp(answer.position),
+                            "num_samples": num_samples,
+                        }
+                    )
+                    trained_to = answer.position + 1
+                serial += 1
+            elif isinstance(answer, Observe):
+                seen = observation(answer.request, observe(answer.request))
+            trigger = renew(trigger)
+            if isinstance(answer, Quiet):
+                break
