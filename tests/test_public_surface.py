@@ -40,7 +40,10 @@ TABLES = {
     "devices": "resource unit holder requested_s granted_s released_s",
 }
 
-SECTIONS = "name seed variant mode data live batching trigger selection training evaluation observation cluster overlap sim real"
+SECTIONS = (
+    *("name", "seed", "variant", "mode", "data", "live", "batching", "trigger", "selection", "training", "evaluation"),
+    *("observation", "cluster", "overlap", "sim", "real"),
+)
 
 
 def test_the_names_of_the_package():
