@@ -91,4 +91,4 @@ def test_the_tables_and_their_columns():
 
 
 def test_the_sections_of_a_configuration():
-    assert " ".join(Config.model_fields) == SECTIONS
+    assert tuple(Config.model_fields) == SECTIONS
