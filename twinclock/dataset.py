@@ -191,6 +191,12 @@ def load_table(config: TableConfig) -> Table:
     )
 
 
+def numeric_columns(config: TableConfig) -> tuple[str, ...]:
+    """The feature columns that hold numbers, in their order. DataError if the file can't be read."""
+    schema = _schema(config.file)
+    return tuple(name for name in config.columns.features.numeric if name in schema)
+
+
 def _schema(file: Path) -> pl.Schema:
     if not file.exists():
         raise DataError(f"{file}: no such file, expected a Parquet file")

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from twinclock import plugins
+from twinclock import plugins, preflight
 from twinclock.allocator import Allocator
 from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
@@ -122,6 +122,8 @@ def plan_run(config: Config, on: str) -> RunPlan:
     stream = plugin.open_stream(config)
     if stream.num_samples == 0:
         raise ConfigError(f"{config.name}: data: the stream has no samples")
+    if unfit := preflight.problems(config, stream):
+        raise ConfigError(f"{config.name}: " + "; ".join(unfit))
     return RunPlan(config, on, plugin, graph, stream, units)
 
 
