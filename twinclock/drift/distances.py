@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from twinclock.drift import bins, kernel, ranks
-from twinclock.drift.classifier import NUM_FOLDS, c2st, standardised
+from twinclock.drift.classifier import NUM_FOLDS, c2st
 from twinclock.drift.windows import Floats, checked, completed
 
 BY_RANK: Mapping[str, Callable[[ranks.Split], Floats]] = {
@@ -66,8 +66,7 @@ def distance(name: str, x: ArrayLike, y: ArrayLike) -> float | None:
         return kernel.mmd(reference, current)
     if min(len(reference), len(current)) < NUM_FOLDS:
         return None
-    is_reference = np.arange(len(reference) + len(current)) < len(reference)
-    return c2st(standardised(reference, current), is_reference)
+    return c2st(reference, current)
 
 
 def feature_distances(name: str, x: Floats, y: Floats) -> Floats:
