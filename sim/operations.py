@@ -106,7 +106,7 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     if job["trigger"] in run.superseded:
         return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
-    seconds = training_s(run.sim.costs, num_samples, epochs, config.training.devices)
+    seconds = training_s(run.sim.costs, num_samples, epochs, config.training.batch_size, config.training.devices)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
     fit = {

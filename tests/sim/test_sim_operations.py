@@ -167,6 +167,12 @@ def test_several_devices_train_faster_but_not_as_many_times():
     assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}).seconds == 3.0 + 80 / (20.0 * 2.0)
 
 
+def test_a_training_costs_its_gradient_steps():
+    training = {"setup_s": 3.0, "samples_per_s": 20.0, "step_s": 0.5}
+    world = World({"training": training}, training={"epochs": 2, "batch_size": 32})
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}).seconds == 3.0 + 2 * (80 / 20.0 + 3 * 0.5)
+
+
 def test_noise_is_keyed_by_the_trigger():
     world = World({"noise_sigma": 0.3}, training={"epochs": 1})
     luck = noise(0.3, 5, Purpose.TRAINING_NOISE, 3)
