@@ -64,14 +64,12 @@ def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor)
 
 
 def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    outcome, values = work.replay_chunk(run.context, start.inputs, executor.stopping)
+    outcome, values = work.replay_chunk(run.context, start.inputs, executor.now(), executor.stopping)
     return Effect(_read_s(run, values), outcome, values)
 
 
 def _fetch_new_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    if executor.stopping:
-        return Effect(0.0, "nothing", {})  # and WAIT_FOR_NEW_DATA ends with `stop`
-    outcome, values = work.live_chunk(run.context, start.inputs, start.registers, executor.now())
+    outcome, values = work.live_chunk(run.context, start.inputs, start.registers, executor.now(), executor.stopping)
     return Effect(_read_s(run, values), outcome, values)
 
 

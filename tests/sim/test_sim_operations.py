@@ -32,6 +32,8 @@ RECIPE = {"trigger": 3, "ranges": [[0, 80]], "num_samples": 80, "seed": 1}
 TRIGGER = {"serial": 3, "first_ts": 0.0, "last_ts": 79.0}
 MODEL = {"trigger": 2, "parent": None, "first_ts": 0.0, "last_ts": 49.0, "num_samples": 1000, "path": "models/00002"}
 NONE: dict = {"total": 0, "items": []}
+NEVER_TAKEN: dict = {"taken_s": None}
+"""No chunk has been taken before."""
 
 
 class World:
@@ -90,24 +92,25 @@ def test_the_cluster_is_there_after_its_latency():
 
 def test_reading_costs_by_the_sample():
     world = World()
-    effect = world.do("REPLAY_DATA", {"batch_size": 10, "position": 60})
-    assert effect == (3.0, "chunk", {"chunk": {"first": 60, "stop": 80, "watermark": None}, "position": 80})
-    assert world.do("REPLAY_DATA", {"batch_size": 10, "position": 100}) == (0.0, "end", {})
+    effect = world.do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": 10, "position": 60})
+    chunk = {"first": 60, "stop": 80, "watermark": None}
+    assert effect == (3.0, "chunk", {"chunk": chunk, "position": 80, "batch_size": 10, "taken_s": 0.0})
+    assert world.do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": 10, "position": 100}) == (0.0, "end", {})
 
 
 @pytest.mark.parametrize(("batch_size", "stop"), [(10, 20), (7, 14), (20, 20), (33, 33), (1000, 100)])
 def test_a_chunk_is_whole_batches_and_at_least_one(batch_size, stop):
-    effect = World().do("REPLAY_DATA", {"batch_size": batch_size, "position": 0})
+    effect = World().do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": batch_size, "position": 0})
     assert effect.values["position"] == stop
 
 
 def test_live_only_what_has_arrived_is_taken():
     world = World(mode="live").now(12.0)
-    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None})
+    effect = world.do("FETCH_NEW_DATA", {**NEVER_TAKEN, "batch_size": 5, "position": 0}, {"policy": None})
     assert (effect.seconds, effect.outcome) == (2.0, "chunk")
     assert (effect.values["chunk"]["first"], effect.values["chunk"]["stop"]) == (0, 10)
-    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 10}, {"policy": None})
-    assert effect == (0.0, "nothing", {})
+    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 10, "taken_s": 12.0}, {"policy": None})
+    assert effect == (0.0, "nothing", {"batch_size": 5, "taken_s": None})
 
 
 def test_live_waiting_ends_when_the_batch_is_full():
@@ -118,9 +121,11 @@ def test_live_waiting_ends_when_the_batch_is_full():
 def test_once_asked_to_stop_no_source_takes_more():
     world = World(mode="live").now(12.0)
     world.executor.stop()
-    assert world.do("REPLAY_DATA", {"batch_size": 5, "position": 0}) == (0.0, "stop", {})
-    assert world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None}) == (0.0, "nothing", {})
-    assert world.do("WAIT_FOR_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None}) == (0.0, "stop", {})
+    inputs = {**NEVER_TAKEN, "batch_size": 5, "position": 0}
+    nothing = (0.0, "nothing", {"batch_size": 5, "taken_s": None})
+    assert world.do("REPLAY_DATA", inputs) == (0.0, "stop", {})
+    assert world.do("FETCH_NEW_DATA", inputs, {"policy": None}) == nothing
+    assert world.do("WAIT_FOR_NEW_DATA", inputs, {"policy": None}) == (0.0, "stop", {})
 
 
 # Trainings
