@@ -65,13 +65,11 @@ def _init_cluster_connection(_run: RealRun, start: Start, executor: RealExecutor
 
 
 def _replay_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
-    return Ending(*work.replay_chunk(run.context, start.inputs, executor.stopping))
+    return Ending(*work.replay_chunk(run.context, start.inputs, executor.now(), executor.stopping))
 
 
 def _fetch_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
-    if executor.stopping:
-        return Ending("nothing", {})  # and WAIT_FOR_NEW_DATA ends with `stop`
-    return Ending(*work.live_chunk(run.context, start.inputs, start.registers, executor.now()))
+    return Ending(*work.live_chunk(run.context, start.inputs, start.registers, executor.now(), executor.stopping))
 
 
 def _wait_for_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:

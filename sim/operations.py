@@ -71,14 +71,12 @@ def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor)
 
 
 def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    outcome, values = work.replay_chunk(run.context, start.inputs, executor.stopping)
+    outcome, values = work.replay_chunk(run.context, start.inputs, executor.now(), executor.stopping)
     return Effect(_read_s(run, values), outcome, values)
 
 
 def _fetch_new_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    if executor.stopping:
-        return Effect(0.0, "nothing", {})  # and WAIT_FOR_NEW_DATA ends with `stop`
-    outcome, values = work.live_chunk(run.context, start.inputs, start.registers, executor.now())
+    outcome, values = work.live_chunk(run.context, start.inputs, start.registers, executor.now(), executor.stopping)
     return Effect(_read_s(run, values), outcome, values)
 
 
@@ -132,7 +130,7 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     if job["trigger"] in run.superseded:
         return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
-    seconds = training_s(run.sim.costs, num_samples, epochs, config.training.devices)
+    seconds = training_s(run.sim.costs, num_samples, epochs, config.training.batch_size, config.training.devices)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
     fit = {

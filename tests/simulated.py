@@ -232,6 +232,21 @@ def plans(draw: st.DrawFn) -> Config:
     return {"kind": "slicing", "every": draw(st.sampled_from([2.5, 7.0, 20.0])), **bounds, **shared}
 
 
+def batchings(mode: str) -> st.SearchStrategy[Config]:
+    """How ingest batches are cut; mostly by a fixed size."""
+    sizes, waits = st.sampled_from([7, 3, 1, 1000]), st.sampled_from([2.0, 0.3, 60.0])
+    fixed = st.fixed_dictionaries({"n": sizes})
+    either = st.fixed_dictionaries({"kind": st.just("size_or_timeout"), "n": sizes, "seconds": waits})
+    adaptive = st.builds(
+        lambda min_, more, target: {"kind": "adaptive", "min": min_, "max": min_ + more, "step": 2, "target": target},
+        st.sampled_from([1, 5]),
+        st.sampled_from([4, 100, 0]),
+        waits,
+    )
+    timed = [st.fixed_dictionaries({"kind": st.just("time"), "seconds": waits})] if mode == "live" else []
+    return st.one_of(fixed, fixed, either, adaptive, *timed)
+
+
 @st.composite
 def configs(draw: st.DrawFn, variants: Sequence[str] = ("seed", "sequential", "overlapped")) -> Config:
     """A configuration of any variant and mode, with everything that is likely to matter drawn."""
@@ -240,7 +255,7 @@ def configs(draw: st.DrawFn, variants: Sequence[str] = ("seed", "sequential", "o
     config = {
         "seed": draw(st.sampled_from([0, 1, 2])),
         "variant": variant,
-        "mode": draw(st.sampled_from(["replay", "live"])),
+        "mode": (mode := draw(st.sampled_from(["replay", "live"]))),
         "live": {"speed_up": draw(st.sampled_from([0.3, 1.0, 9.0]))},
         "data": {
             "kind": draw(st.sampled_from(["uniform", "poisson"])),
@@ -249,7 +264,7 @@ def configs(draw: st.DrawFn, variants: Sequence[str] = ("seed", "sequential", "o
             "start": draw(st.sampled_from([0.0, 5.0])),
             "chunk": draw(st.sampled_from([10, 1000, 1])),
         },
-        "batching": {"n": draw(st.sampled_from([7, 3, 1, 1000]))},
+        "batching": draw(batchings(mode)),
         "trigger": draw(
             st.one_of(
                 st.fixed_dictionaries({"kind": st.just("amount"), "n": st.sampled_from([3, 5, 2, 12])}),

@@ -37,6 +37,7 @@ from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_
 from twinclock.dataset import TableConfig
 from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
+from twinclock.policies.batching import BatchingConfig
 from twinclock.policies.evaluation import BetweenTriggersPlan, SlicingPlan
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.triggers import TriggerConfig
@@ -420,6 +421,16 @@ def test_kinds_and_keys_of_triggers_and_plans() -> None:
     for kind, model in (plans | triggers).items():
         keys = {declared.alias or name for name, declared in model.model_fields.items()} - {"kind"}
         assert listed[kind] == keys - (common if kind in plans else set()), kind
+
+
+def test_kinds_and_keys_of_batching() -> None:
+    union = get_args(get_args(BatchingConfig)[0])
+    declared = {each.model_fields["kind"].default: set(each.model_fields) - {"kind"} for each in union}
+    listed = {
+        plain(kind): set(re.findall(r"`(\w+)`", keys))
+        for kind, keys, _ in rows("docs/configuration.md", "kind of batching")
+    }
+    assert listed == declared
 
 
 # Records and command

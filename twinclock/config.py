@@ -18,7 +18,7 @@ from twinclock.dataset import TableConfig
 from twinclock.durations import Delay, Duration
 from twinclock.errors import ConfigError
 from twinclock.pipeline import Variant
-from twinclock.policies.batching import FixedBatchingConfig
+from twinclock.policies.batching import BatchingConfig, FixedBatchingConfig
 from twinclock.policies.evaluation import METRICS, EvaluationPlan
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.selection import NewDataConfig
@@ -190,7 +190,7 @@ class Config(Section):
     """Data as fast as they are taken, or when their time comes."""
     data: DataConfig = TableConfig(dataset="portal_rodents")
     live: LiveConfig = LiveConfig()
-    batching: FixedBatchingConfig = FixedBatchingConfig()
+    batching: BatchingConfig = FixedBatchingConfig()
     trigger: TriggerConfig
     selection: NewDataConfig = NewDataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -210,6 +210,13 @@ class Config(Section):
         if isinstance(values, Mapping) and values.get("variant") == "overlapped" and values.get("overlap") is None:
             return {**values, "overlap": OverlapConfig()}
         return values
+
+    @model_validator(mode="after")
+    def _batches_can_be_cut(self) -> Config:
+        if self.batching.kind == "time" and self.mode == "replay":
+            expected = "expected fixed, size_or_timeout or adaptive in mode replay, where samples don't arrive in time"
+            raise WrongKeyError("batching.kind", f"got time, {expected}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -15,6 +15,7 @@ Slots, in the order in which they come up:
 | cluster | the devices found |
 | batch_size | samples in an ingest batch |
 | chunk, position | the samples just taken; the first position not yet taken |
+| taken_s | clock time at which taking in the last chunk began; None once batch_size is that of the time after it |
 | batches, next_batch | the chunk cut into ingest batches; the serial of the next batch |
 | batch | one of them |
 | answers, decisions | how often the trigger policy has answered in this batch; what it decided |
@@ -137,12 +138,12 @@ def _ingest(new_data: Node) -> Flow:
     handled = {"done": "REPLAY_DATA"}
     replay_data = Flow(
         start="REPLAY_DATA",
-        initial={"position": 0, "next_batch": 0},
+        initial={"position": 0, "next_batch": 0, "taken_s": None},
         steps={
             "REPLAY_DATA": _work(
                 operation="REPLAY_DATA",
-                outcomes={"chunk": ("chunk", "position"), "end": (), "stop": ()},
-                reads=("batch_size", "position"),
+                outcomes={"chunk": ("chunk", "position", "batch_size", "taken_s"), "end": (), "stop": ()},
+                reads=("batch_size", "position", "taken_s"),
             ),
             "new_data": new_data,
             "REPLAY_DATA_DONE": _decide(operation="REPLAY_DATA_DONE"),
@@ -155,12 +156,16 @@ def _ingest(new_data: Node) -> Flow:
     )
     wait_for_new_data = Flow(
         start="FETCH_NEW_DATA",
-        initial={"position": 0, "next_batch": 0},
+        initial={"position": 0, "next_batch": 0, "taken_s": None},
         steps={
             "FETCH_NEW_DATA": _work(
                 operation="FETCH_NEW_DATA",
-                outcomes={"chunk": ("chunk", "position"), "nothing": (), "end": ()},
-                reads=("batch_size", "position"),
+                outcomes={
+                    "chunk": ("chunk", "position", "batch_size", "taken_s"),
+                    "nothing": ("batch_size", "taken_s"),
+                    "end": (),
+                },
+                reads=("batch_size", "position", "taken_s"),
                 reads_registers=("policy",),
             ),
             "WAIT_FOR_NEW_DATA": _wait(

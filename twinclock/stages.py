@@ -71,7 +71,8 @@ def _done(_context: Context, _inputs: Values, _registers: Values) -> Decision:
 
 
 def _get_selector_batch_size(context: Context, _inputs: Values, _registers: Values) -> Decision:
-    return context.config.mode, {"batch_size": first_batch_size(context.config.batching)}
+    config = context.config
+    return config.mode, {"batch_size": first_batch_size(config.batching, config.data.chunk)}
 
 
 def _handle_new_data(_context: Context, inputs: Values, _registers: Values) -> Decision:

@@ -16,6 +16,7 @@ from twinclock.graph import Json
 from twinclock.live import Pace, arrived, wake
 from twinclock.messages import Start, path_text
 from twinclock.observing import Errors, Sources
+from twinclock.policies.batching import chunk_size, max_wait_s, next_batch_size
 from twinclock.policies.observations import value_name
 from twinclock.policies.triggers import Samples
 from twinclock.stages import Context, Decision
@@ -29,44 +30,51 @@ def device_names(kind: str, number: int) -> tuple[str, ...]:
     return tuple(f"{kind}:{index}" for index in range(number))
 
 
-def replay_chunk(context: Context, inputs: Values, stopping: bool) -> Decision:
+def replay_chunk(context: Context, inputs: Values, now: ClockTime, stopping: bool) -> Decision:
     """REPLAY_DATA: the next samples in data-time order, whole ingest batches as far as they go."""
     first, num_samples = inputs["position"], context.stream.num_samples
     if stopping:
         return "stop", {}
     if first >= num_samples:
         return "end", {}
-    stop = min(first + _chunk_size(context.config, inputs["batch_size"]), num_samples)
-    return "chunk", {"chunk": {"first": first, "stop": stop, "watermark": None}, "position": stop}
+    batch_size = _batch_size(context, inputs, now)
+    stop = min(first + _chunk_size(context.config, batch_size), num_samples)
+    return _taken({"first": first, "stop": stop, "watermark": None}, batch_size, now)
 
 
-def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTime) -> Decision:
+def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTime, stopping: bool) -> Decision:
     """FETCH_NEW_DATA: what has arrived and was not taken yet, in whole ingest batches, a chunk at most.
 
-    A batch that is not full is taken only at the end of the stream, or when the trigger's deadline has
-    passed. The chunk that takes the last arrived sample says how far data time has come (`watermark`),
-    but for the end of the stream, after which it does not matter.
+    A batch that is not full is taken only at the end of the stream, when the trigger's deadline has
+    passed, or when its first sample has waited as long as it may. The chunk that takes the last arrived
+    sample says how far data time has come (`watermark`), but for the end of the stream, after which it
+    does not matter. Whoever is stopping gets nothing, and WAIT_FOR_NEW_DATA ends with `stop`.
     """
-    first, num_samples = inputs["position"], context.stream.num_samples
-    if first >= num_samples:
+    stream, first = context.stream, inputs["position"]
+    batch_size = _batch_size(context, inputs, now)
+    nothing = "nothing", {"batch_size": batch_size, "taken_s": None}
+    if stopping:
+        return nothing
+    if first >= stream.num_samples:
         return "end", {}
-    batch_size = inputs["batch_size"]
     data_now = pace(context).data_time(now)
-    there = arrived(context.stream, first, data_now)
-    stop = there
-    if there < num_samples and not _is_past(_deadline(context, registers), data_now):
-        stop = first + (there - first) // batch_size * batch_size
+    stop = there = arrived(stream, first, data_now)
+    if there < stream.num_samples and not _is_past(_deadline(context, registers), data_now):
+        full = first + (there - first) // batch_size * batch_size
+        if full == there or stream.timestamp(full) + _max_wait_s(context.config) > data_now:
+            stop = full
     stop = min(stop, first + _chunk_size(context.config, batch_size))
     if stop == first:
-        return "nothing", {}
-    watermark = data_now if stop == there < num_samples else None
-    return "chunk", {"chunk": {"first": first, "stop": stop, "watermark": watermark}, "position": stop}
+        return nothing
+    watermark = data_now if stop == there < stream.num_samples else None
+    return _taken({"first": first, "stop": stop, "watermark": watermark}, batch_size, now)
 
 
 def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[ClockTime, str, Values]:
     """WAIT_FOR_NEW_DATA: when it ends on the clock, its outcome, its values."""
     position = inputs["position"]
-    woken = wake(context.stream, position, inputs["batch_size"], _deadline(context, registers))
+    deadline, max_wait_s = _deadline(context, registers), _max_wait_s(context.config)
+    woken = wake(context.stream, position, inputs["batch_size"], deadline, max_wait_s)
     at = pace(context).clock_time(woken.at)
     if woken.outcome == "deadline":
         chunk = {"first": position, "stop": position, "watermark": woken.at}
@@ -138,5 +146,20 @@ def _is_past(deadline: DataTime | None, now: DataTime) -> bool:
     return deadline is not None and deadline <= now
 
 
+def _taken(chunk: Json, batch_size: int, now: ClockTime) -> Decision:
+    return "chunk", {"chunk": chunk, "position": chunk["stop"], "batch_size": batch_size, "taken_s": now}
+
+
+def _batch_size(context: Context, inputs: Values, now: ClockTime) -> int:
+    """Samples in the next ingest batch, now that the pipeline comes for it: the last chunk, if any, is handled."""
+    batch_size, taken_s = inputs["batch_size"], inputs["taken_s"]
+    return batch_size if taken_s is None else next_batch_size(context.config.batching, batch_size, now - taken_s)
+
+
 def _chunk_size(config: Config, batch_size: int) -> int:
-    return max(1, config.data.chunk // batch_size) * batch_size
+    return chunk_size(config.batching, batch_size, config.data.chunk)
+
+
+def _max_wait_s(config: Config) -> float:
+    """Seconds of data time that a sample waits at most for its batch to be full."""
+    return max_wait_s(config.batching) * config.live.speed_up

@@ -33,6 +33,8 @@ RECIPE = {"trigger": 3, "ranges": [[0, 80]], "num_samples": 80, "seed": 1}
 TRIGGER = {"serial": 3, "first_ts": 0.0, "last_ts": 79.0}
 MODEL = {"trigger": 2, "parent": None, "first_ts": 0.0, "last_ts": 49.0, "num_samples": 1000, "path": "models/00002"}
 NONE: dict = {"total": 0, "items": []}
+NEVER_TAKEN: dict = {"taken_s": None}
+"""No chunk has been taken before."""
 
 
 class World:
@@ -91,24 +93,25 @@ def test_the_cluster_is_there_after_its_latency():
 
 def test_reading_costs_by_the_sample():
     world = World()
-    effect = world.do("REPLAY_DATA", {"batch_size": 10, "position": 60})
-    assert effect == (3.0, "chunk", {"chunk": {"first": 60, "stop": 80, "watermark": None}, "position": 80})
-    assert world.do("REPLAY_DATA", {"batch_size": 10, "position": 100}) == (0.0, "end", {})
+    effect = world.do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": 10, "position": 60})
+    chunk = {"first": 60, "stop": 80, "watermark": None}
+    assert effect == (3.0, "chunk", {"chunk": chunk, "position": 80, "batch_size": 10, "taken_s": 0.0})
+    assert world.do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": 10, "position": 100}) == (0.0, "end", {})
 
 
 @pytest.mark.parametrize(("batch_size", "stop"), [(10, 20), (7, 14), (20, 20), (33, 33), (1000, 100)])
 def test_a_chunk_is_whole_batches_and_at_least_one(batch_size, stop):
-    effect = World().do("REPLAY_DATA", {"batch_size": batch_size, "position": 0})
+    effect = World().do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": batch_size, "position": 0})
     assert effect.values["position"] == stop
 
 
 def test_live_only_what_has_arrived_is_taken():
     world = World(mode="live").now(12.0)
-    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None})
+    effect = world.do("FETCH_NEW_DATA", {**NEVER_TAKEN, "batch_size": 5, "position": 0}, {"policy": None})
     assert (effect.seconds, effect.outcome) == (2.0, "chunk")
     assert (effect.values["chunk"]["first"], effect.values["chunk"]["stop"]) == (0, 10)
-    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 10}, {"policy": None})
-    assert effect == (0.0, "nothing", {})
+    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 10, "taken_s": 12.0}, {"policy": None})
+    assert effect == (0.0, "nothing", {"batch_size": 5, "taken_s": None})
 
 
 def test_live_waiting_ends_when_the_batch_is_full():
@@ -119,9 +122,11 @@ def test_live_waiting_ends_when_the_batch_is_full():
 def test_once_asked_to_stop_no_source_takes_more():
     world = World(mode="live").now(12.0)
     world.executor.stop()
-    assert world.do("REPLAY_DATA", {"batch_size": 5, "position": 0}) == (0.0, "stop", {})
-    assert world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None}) == (0.0, "nothing", {})
-    assert world.do("WAIT_FOR_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None}) == (0.0, "stop", {})
+    inputs = {**NEVER_TAKEN, "batch_size": 5, "position": 0}
+    nothing = (0.0, "nothing", {"batch_size": 5, "taken_s": None})
+    assert world.do("REPLAY_DATA", inputs) == (0.0, "stop", {})
+    assert world.do("FETCH_NEW_DATA", inputs, {"policy": None}) == nothing
+    assert world.do("WAIT_FOR_NEW_DATA", inputs, {"policy": None}) == (0.0, "stop", {})
 
 
 # Trainings
@@ -166,6 +171,12 @@ def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched(
 def test_several_devices_train_faster_but_not_as_many_times():
     world = World({"scaling_efficiency": 0.5}, training={"devices": 3, "epochs": 1}, cluster={"devices": 3})
     assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}).seconds == 3.0 + 80 / (20.0 * 2.0)
+
+
+def test_a_training_costs_its_gradient_steps():
+    training = {"setup_s": 3.0, "samples_per_s": 20.0, "step_s": 0.5}
+    world = World({"training": training}, training={"epochs": 2, "batch_size": 32})
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}).seconds == 3.0 + 2 * (80 / 20.0 + 3 * 0.5)
 
 
 def test_noise_is_keyed_by_the_trigger():
