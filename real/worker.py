@@ -45,6 +45,7 @@ from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
 from twinclock.graph import ERROR_SLOT, Json
+from twinclock.policies.downsampling import num_kept
 from twinclock.policies.selection import positions
 from twinclock.section import parse_section
 
@@ -217,6 +218,7 @@ class _Worker:
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
         result = {
             "num_samples": recipe["num_samples"],
+            "num_kept": num_kept(config.downsample, recipe["num_samples"], config.batch_size),
             "epochs": config.epochs,
             "steps": fitted.num_steps,
             "loss": fitted.loss,

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sim.config import SimConfig
-from sim.costs import linear_s, noise, store_s, training_s
+from sim.costs import linear_s, noise, scoring_s, store_s, training_s
 from sim.executor import Body, Effect, SimExecutor
 from sim.quality import accuracy
 from twinclock import work
 from twinclock.allocator import Key
 from twinclock.graph import Json
 from twinclock.messages import Start
+from twinclock.policies.downsampling import effort
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, decide
 
@@ -106,11 +107,15 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     if job["trigger"] in run.superseded:
         return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
-    seconds = training_s(run.sim.costs, num_samples, epochs, config.training.devices)
+    downsample, batch_size, devices = config.training.downsample, config.training.batch_size, config.training.devices
+    todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
+    seconds = training_s(run.sim.costs, todo.num_kept, epochs, devices)
+    seconds += scoring_s(run.sim.costs, todo.num_scored, devices)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
     fit = {
         "num_samples": num_samples,
+        "num_kept": todo.num_kept,
         "epochs": epochs,
         "loss": None,
         "path": job["id"],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sim.arrivals import PoissonStream
 from sim.config import Costs, DecayQuality, LinearCost, SimConfig, StoreCost
-from sim.costs import linear_s, noise, store_s, training_s
+from sim.costs import linear_s, noise, scoring_s, store_s, training_s
 from sim.quality import accuracy
 from twinclock.errors import ConfigError
 from twinclock.section import parse_section
@@ -32,6 +32,13 @@ def test_a_training_costs_its_setup_once_and_its_samples_every_epoch():
     assert training_s(costs, 100, 5) == 13.0
     assert training_s(costs, 100, 5, 2) == pytest.approx(3.0 + 10.0 / 1.8)
     assert training_s(costs, 0, 5, 2) == 3.0
+
+
+def test_scoring_a_sample_costs_the_share_of_a_step_that_goes_forward():
+    costs = Costs(training=LinearCost(setup_s=3.0, samples_per_s=50.0), scaling_efficiency=0.8, forward_share=0.25)
+    assert scoring_s(costs, 0) == 0.0
+    assert scoring_s(costs, 400) == 2.0
+    assert scoring_s(costs, 400, 2) == pytest.approx(2.0 / 1.8)
 
 
 def test_storing_costs_latency_and_bytes():
