@@ -23,13 +23,14 @@ mae, rmse, r2
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinclock.errors import ConfigError
-from twinclock.policies.metrics import top_n
+from twinclock.policies.metrics import find_metric, top_n
 
 LEAST_PROBABILITY = 1e-15
 """What the log loss takes for a smaller probability, and for that of a label never seen in training."""
@@ -65,6 +66,12 @@ class Classified:
             log_loss=self.log_loss[each],
             log_probabilities=self.log_probabilities[each],
         )
+
+
+def load_what_is_needed(metrics: Iterable[str]) -> None:
+    """Import now what takes a second to import at the first use of some of these metrics."""
+    if any(find_metric(metric) is not None and top_n(metric) is None and metric != "log_loss" for metric in metrics):
+        import sklearn.metrics  # noqa: F401
 
 
 def needs_probabilities(metric: str) -> bool:

@@ -145,6 +145,7 @@ class _Worker:
         import torch
 
         from real.evaluator import TorchEvaluator
+        from real.metrics import load_what_is_needed
         from real.models import create, import_object, torch_device
         from real.trainer import TorchTrainer
 
@@ -164,6 +165,7 @@ class _Worker:
             trainer=TorchTrainer() if trainer is None else create(trainer, "training.trainer"),
             evaluator=TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator"),
         )
+        load_what_is_needed(config.evaluation.metrics)
         # the first optimizer of a process takes a second of imports, the first use of a GPU longer: not in a training
         weight = torch.ones(1, device=torch_device(device), requires_grad=True)
         optimizer = torch.optim.SGD([weight], lr=0.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -170,6 +172,21 @@ def test_intervals_share_what_was_predicted(three):
     assert [row["value"] for row in scored] == pytest.approx(
         [value for first, stop in spans for value in values(model, rows[first:stop], *metrics).values()]
     )
+
+
+@pytest.mark.parametrize(
+    ("metrics", "loaded"),
+    [
+        (["accuracy", "top_3_accuracy", "log_loss", "of_my_own"], False),
+        (["accuracy", "f1_macro"], True),
+        (["r2"], True),
+    ],
+)
+def test_scikit_learn_is_loaded_for_what_needs_it(metrics, loaded):
+    code = f"import sys; from real.metrics import load_what_is_needed as load; load({metrics}); "
+    code += "print('sklearn.metrics' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(loaded)
 
 
 # Regression
