@@ -1,7 +1,9 @@
-"""Models: the built-in ones, those that users bring along, and what goes wrong with either.
+"""Models: the built-in ones, those that users bring along, what their outputs lose, and what goes wrong.
 
 A model class is called as `Class(num_inputs=…, num_classes=…, **args)` and maps a float32 tensor of shape
-(samples, num_inputs) to logits of shape (samples, num_classes).
+(samples, num_inputs) to logits of shape (samples, num_classes). For a regression num_classes is 1, and what it
+gives is the normalised label. Where a policy asks for what the model makes of a sample before it decides, the
+class needs a method `embed(inputs)` too, which gives a tensor of shape (samples, any number).
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from real.store import StoredModel
 from twinclock.config import ImportedModelConfig, LogisticConfig, MlpConfig, ModelConfig
 from twinclock.errors import ConfigError, UserError
+from twinclock.policies.metrics import Task
 from twinclock.section import nearest
 
 
@@ -116,12 +120,69 @@ def inherit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         tensor[tuple(slice(size) for size in old.shape)].copy_(old)
 
 
-def check_outputs(outputs: object, num_samples: int, num_classes: int, model: nn.Module) -> None:
-    """ModelError unless a model's outputs are logits, one per sample and class."""
-    expected = f"expected a tensor of shape ({num_samples}, {num_classes}): a logit for each sample and class"
+def restored_model(stored: StoredModel) -> nn.Module:
+    """A stored model as it was, on the CPU. ModelError if the weights are another architecture's."""
+    encoding = stored.encoding
+    model = build_model(stored.config, num_inputs=encoding.num_inputs, num_classes=encoding.num_outputs)
+    try:
+        model.load_state_dict(dict(stored.weights))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"the stored weights don't fit the model that is configured: {reason}") from None
+    return model
+
+
+def hidden_features(model: nn.Module, config: ModelConfig, inputs: Tensor) -> Tensor:
+    """What the model's last layer is given for each sample, shape (samples, features); `config` is the model's own.
+
+    ConfigError if the user's class has no method `embed`, ModelError if that gives something else.
+    """
+    match config:
+        case LogisticConfig():
+            return inputs
+        case MlpConfig():
+            features: Tensor = nn.Sequential(*list(model.children())[:-1])(inputs)
+            return features
+        case ImportedModelConfig():
+            embed = getattr(model, "embed", None)
+            if not callable(embed):
+                raise ConfigError(f"training.model.path: {config.path} has no method embed, expected embed(inputs)")
+            given = embed(inputs)
+            expected = f"expected a tensor of shape ({len(inputs)}, any number)"
+            if not isinstance(given, Tensor):
+                raise ModelError(f"embed of model {config.path} gives a {type(given).__name__}, {expected}")
+            if given.dim() != 2 or len(given) != len(inputs):
+                raise ModelError(f"embed of model {config.path} gives shape {tuple(given.shape)}, {expected}")
+            return given
+
+
+def sample_losses(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of each sample: cross-entropy, or for a regression the squared error of the normalised label."""
+    if task == "regression":
+        return (outputs[:, 0] - targets).square()
+    return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def mean_loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean of the losses of some samples."""
+    if task == "regression":
+        return nn.functional.mse_loss(outputs[:, 0], targets)
+    return nn.functional.cross_entropy(outputs, targets)
+
+
+def weighted_loss(task: Task, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Σ weight · loss / Σ weight; the weights are positive, float64, shape (samples,), and may be huge."""
+    losses = sample_losses(task, outputs, targets)
+    return (losses * (weights / weights.sum()).to(losses.dtype)).sum()
+
+
+def check_outputs(outputs: object, num_samples: int, num_outputs: int, model: nn.Module) -> None:
+    """ModelError unless a model's outputs are one row per sample: a logit for each class, or one number."""
+    expected = f"expected a tensor of shape ({num_samples}, {num_outputs}): a logit for each class, "
+    expected += "or the number that a regression predicts"
     if not isinstance(outputs, Tensor):
         raise ModelError(f"model {type(model).__name__} gives a {type(outputs).__name__}, {expected}")
-    if outputs.shape != (num_samples, num_classes):
+    if outputs.shape != (num_samples, num_outputs):
         raise ModelError(f"model {type(model).__name__} gives shape {tuple(outputs.shape)}, {expected}")
 
 

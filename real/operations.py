@@ -118,7 +118,7 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
     run.trainings[job["trigger"]] = job["id"]
 
     def finish(result: Json) -> Ending:
-        fit = {key: result[key] for key in ("num_samples", "epochs", "loss", "path", "seconds")}
+        fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
         return Ending("trained", {"fit": {**fit, "held_s": executor.now() - job["started_s"]}})
 
     executor.await_job(start, job["id"], finish)

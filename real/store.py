@@ -107,7 +107,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], encoding: Encoding,
         "architecture": {
             "model": config.model_dump(mode="json"),
             "num_inputs": encoding.num_inputs,
-            "num_classes": encoding.num_classes,
+            "num_classes": encoding.num_outputs,
         },
         "classes": list(encoding.classes),
         "sha256": {name: _sha256(folder / name) for name in _CHECKED},

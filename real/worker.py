@@ -45,6 +45,7 @@ from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
 from twinclock.graph import ERROR_SLOT, Json
+from twinclock.policies.downsampling import num_kept
 from twinclock.policies.selection import positions
 from twinclock.section import parse_section
 
@@ -144,6 +145,7 @@ class _Worker:
         import torch
 
         from real.evaluator import TorchEvaluator
+        from real.metrics import load_what_is_needed
         from real.models import create, import_object, torch_device
         from real.trainer import TorchTrainer
 
@@ -163,6 +165,7 @@ class _Worker:
             trainer=TorchTrainer() if trainer is None else create(trainer, "training.trainer"),
             evaluator=TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator"),
         )
+        load_what_is_needed(config.evaluation.metrics)
         # the first optimizer of a process takes a second of imports, the first use of a GPU longer: not in a training
         weight = torch.ones(1, device=torch_device(device), requires_grad=True)
         optimizer = torch.optim.SGD([weight], lr=0.0)
@@ -217,6 +220,7 @@ class _Worker:
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
         result = {
             "num_samples": recipe["num_samples"],
+            "num_kept": num_kept(config.downsample, recipe["num_samples"], config.batch_size),
             "epochs": config.epochs,
             "steps": fitted.num_steps,
             "loss": fitted.loss,

@@ -63,6 +63,8 @@ class Costs(Section):
     read: LinearCost = LinearCost(setup_s=0.0002, samples_per_s=50e6)
     """Taking a chunk of data (REPLAY_DATA, FETCH_NEW_DATA)."""
     training: TrainingCost = TrainingCost(setup_s=0.05, samples_per_s=40_000.0)
+    forward_share: Share = 1 / 3
+    """Share of a training's seconds a sample that goes forward through the model: what scoring a sample costs."""
     evaluation: LinearCost = LinearCost(setup_s=0.02, samples_per_s=500_000.0)
     """Each interval of a job counts its samples; the setup counts once a job."""
     drift: LinearCost = LinearCost(setup_s=0.005, samples_per_s=1e6)

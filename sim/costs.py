@@ -27,6 +27,12 @@ def training_s(costs: Costs, num_samples: int, epochs: int, batch_size: int, num
     return costs.training.setup_s + samples_s + steps_s
 
 
+def scoring_s(costs: Costs, num_scored: int, num_devices: int = 1) -> float:
+    """Seconds of a training in which samples only go forward through the model, to be scored for downsampling."""
+    devices = 1 + (num_devices - 1) * costs.scaling_efficiency
+    return costs.forward_share * num_scored / (costs.training.samples_per_s * devices)
+
+
 def store_s(costs: Costs) -> float:
     """Seconds to make a model durable."""
     return costs.store.latency_s + costs.store.model_bytes / costs.store.bytes_per_s

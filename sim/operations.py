@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import SimConfig
-from sim.costs import linear_s, noise, store_s, training_s
+from sim.costs import linear_s, noise, scoring_s, store_s, training_s
 from sim.executor import Body, Effect, SimExecutor
 from sim.quality import Quality, drawn_errors, make_quality
 from twinclock import work
@@ -17,6 +17,7 @@ from twinclock.allocator import Key
 from twinclock.graph import Json
 from twinclock.messages import Start
 from twinclock.observing import DetectorMemory, distances, num_samples_read
+from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import observation
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, decide
@@ -130,11 +131,15 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     if job["trigger"] in run.superseded:
         return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
-    seconds = training_s(run.sim.costs, num_samples, epochs, config.training.batch_size, config.training.devices)
+    downsample, batch_size, devices = config.training.downsample, config.training.batch_size, config.training.devices
+    todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
+    seconds = training_s(run.sim.costs, todo.num_kept, epochs, batch_size, devices)
+    seconds += scoring_s(run.sim.costs, todo.num_scored, devices)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
     fit = {
         "num_samples": num_samples,
+        "num_kept": todo.num_kept,
         "epochs": epochs,
         "loss": None,
         "path": job["id"],

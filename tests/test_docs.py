@@ -38,7 +38,9 @@ from twinclock.dataset import TableConfig
 from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
 from twinclock.policies.batching import BatchingConfig
+from twinclock.policies.downsampling import DownsamplingConfig
 from twinclock.policies.evaluation import BetweenTriggersPlan, SlicingPlan
+from twinclock.policies.metrics import Task, metric_names
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.records import SCHEMAS
@@ -431,6 +433,29 @@ def test_kinds_and_keys_of_batching() -> None:
         for kind, keys, _ in rows("docs/configuration.md", "kind of batching")
     }
     assert listed == declared
+
+
+def test_kinds_and_keys_of_downsampling() -> None:
+    kinds = get_args(get_args(DownsamplingConfig)[0])
+    listed = {plain(kind): plain(tasks) for kind, _, tasks in rows("docs/configuration.md", "downsampling")}
+    assert listed == {kind.model_fields["kind"].default: ", ".join(kind.tasks) for kind in kinds}
+    defaults = {
+        plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", "key of a downsampling")
+    }
+    assert defaults.keys() == {key for kind in kinds for key in kind.model_fields} - {"kind"}
+    for kind in kinds:
+        for name, declared in kind.model_fields.items():
+            if name != "kind":
+                expected = "required" if declared.is_required() else declared.default
+                assert read_yaml(defaults[name], name) == expected, name
+
+
+def test_metrics_are_all_there() -> None:
+    listed = [
+        (name, task) for names, task, _ in rows("docs/configuration.md", "metric") for name in plain(names).split(", ")
+    ]
+    tasks: tuple[Task, ...] = ("classification", "regression")
+    assert sorted(listed) == sorted((name, task) for task in tasks for name in metric_names(task))
 
 
 # Records and command

@@ -19,7 +19,9 @@ from twinclock.durations import Delay, Duration
 from twinclock.errors import ConfigError
 from twinclock.pipeline import Variant
 from twinclock.policies.batching import BatchingConfig, FixedBatchingConfig
-from twinclock.policies.evaluation import METRICS, EvaluationPlan
+from twinclock.policies.downsampling import DownsamplingConfig, downsampling_kinds
+from twinclock.policies.evaluation import EvaluationPlan
+from twinclock.policies.metrics import METRIC_NAMES, Task, find_metric, metric_names
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.selection import NewDataConfig
 from twinclock.policies.triggers import TriggerConfig
@@ -115,6 +117,8 @@ class OptimizerConfig(Section):
 class TrainingConfig(Section):
     """One training: what, for how long, and on how much hardware."""
 
+    task: Task = "classification"
+    """Whether the label is a class or a number."""
     model: ModelConfig = LogisticConfig()
     epochs: int = Field(default=5, gt=0)
     batch_size: int = Field(default=64, gt=0)
@@ -124,6 +128,8 @@ class TrainingConfig(Section):
     """Fresh weights, or those of the active model."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of a gradient; None: not clipped."""
+    downsample: DownsamplingConfig | None = None
+    """Step on a part of the training set only, picked anew as the model learns; None: on all of it."""
     trainer: ImportPath | None = None
     """A user's own trainer; None: the built-in one."""
     devices: int = Field(default=1, gt=0)
@@ -131,6 +137,21 @@ class TrainingConfig(Section):
     timeout: Duration | None = None
     """Clock seconds from the grant of the devices; None: no limit."""
     retry: RetryConfig = RetryConfig(attempts=3)
+
+    @model_validator(mode="after")
+    def _can_downsample(self) -> TrainingConfig:
+        if self.downsample is None:
+            return self
+        if self.trainer is not None:
+            raise WrongKeyError(
+                "downsample", f"only the built-in trainer can, got {self.trainer} under training.trainer; expected null"
+            )
+        if self.task not in self.downsample.tasks:
+            known = ", ".join(downsampling_kinds(self.task))
+            raise WrongKeyError(
+                "downsample.kind", f"got {self.downsample.kind}, expected one of {known} for training.task {self.task}"
+            )
+        return self
 
 
 class EvaluationConfig(Section):
@@ -148,9 +169,9 @@ class EvaluationConfig(Section):
 
     @model_validator(mode="after")
     def _known_metrics(self) -> EvaluationConfig:
-        unknown = [metric for metric in self.metrics if metric not in METRICS]
+        unknown = [metric for metric in self.metrics if find_metric(metric) is None]
         if self.evaluator is None and unknown:
-            expected = f"{', '.join(METRICS)} (or an evaluator of your own)"
+            expected = f"{', '.join(METRIC_NAMES)} (or an evaluator of your own)"
             raise WrongKeyError("metrics", f"got {', '.join(unknown)}, expected {expected}")
         return self
 
@@ -225,6 +246,11 @@ class Config(Section):
         if self.training.devices > self.cluster.devices:
             expected = f"expected at most cluster.devices, which is {self.cluster.devices}"
             raise WrongKeyError("training.devices", f"got {self.training.devices}, {expected}")
+        task, metrics = self.training.task, self.evaluation.metrics
+        of_another = [name for name in metrics if (known := find_metric(name)) is not None and known.task != task]
+        if self.evaluation.evaluator is None and of_another:
+            expected = f"expected {', '.join(metric_names(task))} for training.task {task}"
+            raise WrongKeyError("evaluation.metrics", f"got {', '.join(of_another)}, {expected}")
         return self
 
 

@@ -220,6 +220,23 @@ def fingerprint(config: TableConfig) -> str:
     return digest.hexdigest()
 
 
+def check_numeric_label(config: TableConfig) -> None:
+    """DataError unless the label, as far as it is there, is a finite number: what a regression predicts."""
+    file, name = config.file, config.columns.label
+    data_type = _schema(file).get(name)
+    if data_type is None:
+        return
+    if not data_type.is_numeric():
+        raise DataError(f"{file}: label column {name!r} is {data_type}, expected numbers for training.task regression")
+    scan = pl.scan_parquet(file, glob=False).select(pl.col(name).cast(pl.Float64).is_infinite())
+    is_infinite = (scan if config.limit is None else scan.head(config.limit)).collect()[name]
+    if is_infinite.any():
+        raise DataError(
+            f"{file}: label column {name!r} is infinite in row {is_infinite.arg_max()} (counted from 0), "
+            "expected finite numbers for training.task regression"
+        )
+
+
 def _schema(file: Path) -> pl.Schema:
     if not file.exists():
         raise DataError(f"{file}: no such file, expected a Parquet file")

@@ -17,7 +17,7 @@ from twinclock import plugins, preflight
 from twinclock.allocator import Allocator
 from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
-from twinclock.dataset import TableConfig, fingerprint
+from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
 from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
 from twinclock.executor import Executor, drive
 from twinclock.graph import Node, Retry, graph_hash, to_json
@@ -115,6 +115,8 @@ class RunPlan:
 def plan_run(config: Config, on: str) -> RunPlan:
     """Check a configuration for an executor: graph, data, devices. ConfigError or DataError says what is wrong."""
     plugin = plugins.find(on)
+    if config.training.task == "regression" and isinstance(config.data, TableConfig):
+        check_numeric_label(config.data)
     if problems := plugin.unsupported(config):
         raise ConfigError(f"{config.name}: can't run on {on}: " + "; ".join(problems))
     graph = _sound_graph(graph_options(config))

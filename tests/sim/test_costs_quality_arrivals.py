@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sim.arrivals import PoissonStream
 from sim.config import Costs, DecayQuality, LinearCost, SimConfig, StoreCost, TrainingCost
-from sim.costs import linear_s, noise, store_s, training_s
+from sim.costs import linear_s, noise, scoring_s, store_s, training_s
 from sim.quality import accuracy
 from twinclock.errors import ConfigError
 from twinclock.section import parse_section
@@ -52,6 +52,13 @@ def test_a_larger_minibatch_trains_faster_up_to_the_throughput():
     assert curve[0] == pytest.approx(1 / (0.01 + 0.001))
     assert curve[3] == pytest.approx(64 / (0.01 + 0.064))
     assert 990 < curve[-1] < 1000
+
+
+def test_scoring_a_sample_costs_the_share_of_a_step_that_goes_forward():
+    costs = Costs(training=TrainingCost(setup_s=3.0, samples_per_s=50.0), scaling_efficiency=0.8, forward_share=0.25)
+    assert scoring_s(costs, 0) == 0.0
+    assert scoring_s(costs, 400) == 2.0
+    assert scoring_s(costs, 400, 2) == pytest.approx(2.0 / 1.8)
 
 
 def test_storing_costs_latency_and_bytes():

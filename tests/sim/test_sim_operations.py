@@ -162,7 +162,15 @@ def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched(
     world = World(training={"epochs": 3})
     effect = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=10.0)})
     assert effect.seconds == 3.0 + 3 * 80 / 20.0
-    fit = {"num_samples": 80, "epochs": 3, "loss": None, "path": "/on_device#0@2", "seconds": 15.0, "held_s": 15.0}
+    fit = {
+        "num_samples": 80,
+        "num_kept": 80,
+        "epochs": 3,
+        "loss": None,
+        "path": "/on_device#0@2",
+        "seconds": 15.0,
+        "held_s": 15.0,
+    }
     assert (effect.outcome, effect.values) == ("trained", {"fit": fit})
     later = world.now(10.25).do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world, now=10.25), "started_s": 10.0}})
     assert later.values["fit"]["held_s"] == 15.25
@@ -177,6 +185,27 @@ def test_a_training_costs_its_gradient_steps():
     training = {"setup_s": 3.0, "samples_per_s": 20.0, "step_s": 0.5}
     world = World({"training": training}, training={"epochs": 2, "batch_size": 32})
     assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}).seconds == 3.0 + 2 * (80 / 20.0 + 3 * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("downsample", "kept", "scored"),
+    [
+        ({"kind": "rs2", "ratio": 0.25}, 20, 0),
+        ({"kind": "loss", "ratio": 0.25, "period": 2}, 20, 2 * 80),
+        ({"kind": "margin", "ratio": 0.25, "mode": "batch_then_sample"}, 2 * 8 + 4, 3 * 80),
+    ],
+)
+def test_downsampling_is_charged_for_what_is_scored_and_what_is_stepped_on(downsample, kept, scored):
+    training = {"epochs": 3, "batch_size": 32, "downsample": downsample}
+    world = World({"forward_share": 0.5, "scaling_efficiency": 1.0}, training=training)
+    effect = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
+    assert effect.seconds == 3.0 + (3 * kept + 0.5 * scored) / 20.0
+    fit = effect.values["fit"]
+    assert (fit["num_samples"], fit["num_kept"]) == (80, kept)
+    faster = World(
+        {"forward_share": 0.5, "scaling_efficiency": 1.0}, training={**training, "devices": 2}, cluster={"devices": 2}
+    )
+    assert faster.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(faster)}).seconds == 3.0 + (effect.seconds - 3.0) / 2
 
 
 def test_noise_is_keyed_by_the_trigger():

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from twinclock.graph import Json
 from twinclock.policies.intervals import (
-    METRICS,
     BetweenTriggersPlan,
     Bounds,
     Composite,
@@ -38,7 +37,6 @@ from twinclock.policies.intervals import (
 from twinclock.stream import Stream
 
 __all__ = [
-    "METRICS",
     "BetweenTriggersPlan",
     "Composite",
     "EvaluationPlan",

@@ -28,9 +28,6 @@ Which: TypeAlias = Literal["active", "trained"]
 Bounds: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Starts and ends of some intervals."""
 
-METRICS = ("accuracy", "log_loss")
-"""What the built-in evaluator can measure."""
-
 
 class SlicingPlan(Section):
     """Intervals of equal length, one after another; the last may be shorter."""
