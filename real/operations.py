@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 
@@ -15,6 +16,8 @@ from real.store import ModelStore
 from twinclock import work
 from twinclock.graph import Json
 from twinclock.messages import Start, path_text
+from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
+from twinclock.policies.observations import needs_a_model, observation
 from twinclock.run_folder import replace_durably
 from twinclock.stages import DECISIONS, Context, decide
 
@@ -25,6 +28,7 @@ class RealRun:
 
     context: Context
     folder: Path
+    detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, str] = field(default_factory=dict)
     """Serial of the trigger → the job of its training."""
 
@@ -60,8 +64,9 @@ def bodies(context: Context, folder: Path) -> dict[str, Body]:
     return dict.fromkeys(DECISIONS, decided) | {operation: bind(operation) for operation in done}
 
 
-def _init_cluster_connection(_run: RealRun, start: Start, executor: RealExecutor) -> None:
+def _init_cluster_connection(run: RealRun, start: Start, executor: RealExecutor) -> None:
     executor.connect(start, {"cluster": {"devices": list(executor.workers.devices)}})
+    import_what_is_needed(run.context.config.trigger)  # while the workers start
 
 
 def _replay_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
@@ -81,24 +86,27 @@ def _wait_for_new_data(run: RealRun, start: Start, executor: RealExecutor) -> En
 
 
 def _observe(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
-    request, model = start.inputs["request"], start.registers["active_model"]
-    if model is None:
-        return Ending("done", {"observation": {**request, "value": None}})
-    stream = run.context.stream
-    interval = {
-        "start": stream.timestamp(request["first"]),
-        "end": stream.timestamp(request["stop"] - 1),
-        "first": request["first"],
-        "stop": request["stop"],
-    }
-    job = _evaluation(run, path_text(start.path), model["path"], [interval], [request["metric"]])
-    executor.launch(start, executor.workers.devices[0], job)
-    executor.await_job(
-        start,
-        job["id"],
-        lambda result: Ending("done", {"observation": {**request, "value": result["rows"][0]["value"]}}),
-    )
+    """On the device that is held; else distances between features in a helper thread, what models do on the first."""
+    request, active = start.inputs["request"], start.registers["active_model"]
+    device = start.placement.get("device", executor.workers.devices)[0]
+    if not start.placement and not needs_a_model(request):
+        executor.in_thread(start, lambda: _observed(request, _distances(run, request)))
+        return None
+    job = {"do": "observe", "id": path_text(start.path), "request": request, "active": active}
+    executor.launch(start, device, job)
+    executor.await_job(start, job["id"], lambda result: _observed(request, result["values"]))
     return None
+
+
+def _distances(run: RealRun, request: Json) -> dict[str, float | None]:
+    def no_model(*_: object) -> NoReturn:
+        raise ValueError(f"{request} needs a model, and is a worker's business")
+
+    return distances(request, numbers_of(run.context.table, request, no_model), run.detectors)
+
+
+def _observed(request: Json, values: Mapping[str, float | None]) -> Ending:
+    return Ending("done", {"observation": observation(request, values)})
 
 
 def _run_training(run: RealRun, start: Start, executor: RealExecutor) -> Ending:

@@ -16,9 +16,9 @@ from twinclock import work
 from twinclock.allocator import Key
 from twinclock.graph import Json
 from twinclock.messages import Start
-from twinclock.observing import DetectorMemory, distances, num_samples_read
+from twinclock.observing import DetectorMemory, Sources, distances, num_samples_read, numbers_of
 from twinclock.policies.downsampling import effort
-from twinclock.policies.observations import observation
+from twinclock.policies.observations import needs_a_model, observation
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, decide
 
@@ -111,14 +111,20 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
 def _distances(run: SimRun, request: Json) -> dict[str, float | None]:
     """Computed from the real features; errors of models, which are not there, are drawn."""
     context = run.context
-    known = run.quality.observed(request) if request["scored_by"] or request["of"] == "embeddings" else None
+    known = run.quality.observed(request) if needs_a_model(request) else None
     if known is not None:
         return known
 
     def errors(model: Mapping[str, Json], first: int, stop: int) -> NDArray[np.float64]:
         return drawn_errors(run.quality, model, context.stream, first, stop, context.config.seed)
 
-    return distances(request, work.feature_sources(context, request, errors), run.detectors)
+    # a detector of errors needs no features, so the samples may be modelled ones
+    sources = numbers_of(context.table, request, errors) if context.has_table else Sources(_none, _none, errors)
+    return distances(request, sources, run.detectors)
+
+
+def _none(*_: object) -> NDArray[np.float64]:
+    return np.empty(0)
 
 
 def _run_training(run: SimRun, start: Start, executor: SimExecutor) -> Effect:

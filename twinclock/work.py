@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from twinclock.config import Config
 from twinclock.graph import Json
 from twinclock.live import Pace, arrived, wake
 from twinclock.messages import Start, path_text
-from twinclock.observing import Errors, Sources
 from twinclock.policies.batching import chunk_size, max_wait_s, next_batch_size
 from twinclock.policies.observations import value_name
 from twinclock.policies.triggers import Samples
@@ -99,19 +95,6 @@ def models_to_score(request: Mapping[str, Json], active: Json | None) -> list[tu
     if request["models"] is None:
         return [(metric, metric, active) for metric in request["metrics"]]
     return [(value_name(metric, model), metric, model) for metric in request["metrics"] for model in request["models"]]
-
-
-def feature_sources(context: Context, request: Mapping[str, Json], errors: Errors) -> Sources:
-    """OBSERVE: the numbers of a `distance` request from the run's table; `errors` of models are the executor's."""
-
-    def window(first: int, stop: int) -> NDArray[np.float64]:
-        chosen = request["features"]
-        return context.table.matrix(context.table.columns.features.numeric if chosen is None else chosen, first, stop)
-
-    def column(name: str, first: int, stop: int) -> NDArray[np.float64]:
-        return context.table.matrix([name], first, stop)[:, 0]
-
-    return Sources(window=window, column=column, errors=errors)
 
 
 def training_job(config: Config, start: Start, now: ClockTime) -> Json:

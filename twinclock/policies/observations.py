@@ -24,6 +24,9 @@ from typing import TypeAlias
 
 from twinclock.graph import Json
 
+ERROR = "error"
+"""What a detector is fed that watches the active model: 1 for a wrong answer, 0 for a right one."""
+
 Request: TypeAlias = dict[str, Json]
 Distance: TypeAlias = Mapping[str, Json]
 """`kind`: of the distance, test or detector; `result`: `distance`, `p_value` or `detection`; for a detection
@@ -73,6 +76,13 @@ def distance_request(
         "seed": seed,
         "scored_by": [[begin, end, dict(model)] for begin, end, model in scored_by],
     }
+
+
+def needs_a_model(request: Mapping[str, Json]) -> bool:
+    """Is it about what a model makes of the samples, not about features alone?"""
+    if request["kind"] == "score" or request["of"] == "embeddings":
+        return True
+    return any(each.get("value") == ERROR for each in request["metrics"].values())
 
 
 def observed(observation: Mapping[str, Json] | None, name: str) -> float | None:
