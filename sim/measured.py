@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from twinclock.errors import ConfigError, DataError
+from twinclock.errors import ConfigError, DataError, UserError
 from twinclock.graph import Json
 from twinclock.result import Run
 
@@ -14,8 +14,11 @@ class MeasuredScores:
     """The evaluations and observations of a finished run, by what was scored."""
 
     def __init__(self, folder: str) -> None:
-        """ConfigError or RunError if there is no such run, or it is not done."""
-        run = Run.load(folder)
+        """ConfigError if there is no such run, or it is not done."""
+        try:
+            run = Run.load(folder)
+        except UserError as error:
+            raise ConfigError(f"sim.quality.run: {error}") from None
         if run.outcome != "done":
             raise ConfigError(f"sim.quality.run: {folder} is not done, expected a finished run to take scores from")
         self._folder = Path(folder)

@@ -8,12 +8,14 @@ from twinclock.config import Config
 from twinclock.dataset import TableConfig, numeric_columns
 from twinclock.durations import parse_duration
 from twinclock.errors import UserError
-from twinclock.policies.needs import each_trigger, features_needed
+from twinclock.policies.metrics import find_metric, metric_names
+from twinclock.policies.needs import each_trigger, features_needed, metrics_needed
+from twinclock.policies.observations import ERROR
 from twinclock.policies.selection import NewDataConfig
 from twinclock.policies.triggers import TriggerConfig, build_trigger, check_trigger
 from twinclock.policies.triggers.cara import CaraTriggerConfig
 from twinclock.policies.triggers.custom import CustomTriggerConfig
-from twinclock.policies.triggers.drift import DriftTriggerConfig
+from twinclock.policies.triggers.drift import DetectorMetric, DriftTriggerConfig
 from twinclock.policies.triggers.oracle import OracleTriggerConfig, different_training
 from twinclock.policies.triggers.windows import AmountWindowsConfig
 from twinclock.stream import Stream
@@ -24,6 +26,7 @@ def problems(config: Config, stream: Stream) -> list[str]:
     found: list[str] = []
     for key, trigger in each_trigger(config.trigger):
         found += _too_long(key, trigger, stream)
+        found += _other_task(key, trigger, config)
         match trigger:
             case DriftTriggerConfig():
                 found += _without_features(key, trigger, config)
@@ -56,6 +59,22 @@ def _too_long(key: str, trigger: TriggerConfig, stream: Stream) -> Iterator[str]
             yield f"{key}.{name}: got {length}, expected at most the {stream.num_samples} samples of the data"
         elif isinstance(length, str) and parse_duration(length) > span_s:
             yield f"{key}.{name}: got {length}, expected at most the {span_s:g} s of data time that the data span"
+
+
+def _other_task(key: str, trigger: TriggerConfig, config: Config) -> Iterator[str]:
+    """Metrics that models of this task do not have; an evaluator of the user's own may have any."""
+    if config.evaluation.evaluator is not None:
+        return
+    task = config.training.task
+    for name in metrics_needed(trigger):
+        metric = find_metric(name)
+        if metric is not None and metric.task != task:
+            yield f"{key}: got metric {name}, expected one for {task}: {', '.join(metric_names(task))}"
+    watches = isinstance(trigger, DriftTriggerConfig) and any(
+        isinstance(each, DetectorMetric) and each.value == ERROR for each in trigger.metrics.values()
+    )
+    if watches and task != "classification":
+        yield f"{key}.metrics: a detector of {ERROR} counts wrong answers, which training.task {task} has not"
 
 
 def _without_features(key: str, trigger: DriftTriggerConfig, config: Config) -> Iterator[str]:
@@ -101,6 +120,6 @@ def _not_conforming(key: str, trigger: CustomTriggerConfig) -> Iterator[str]:
     try:
         check_trigger(lambda: build_trigger(trigger), batch_independent=trigger.batch_independent)
     except UserError as error:
-        yield f"{key}: {error}"
+        yield str(error)
     except Exception as error:  # whatever a user's class raises
         yield f"{key}.import: {trigger.import_} failed: {type(error).__name__}: {' '.join(str(error).split())}"
