@@ -85,9 +85,9 @@ def test_stages_that_only_one_run_has_are_compared_with_none():
     ("positions", "said"),
     [
         ((9, 19, 29), "identical"),
-        ((9, 20, 29), "differ at #1: 20, not 19"),
-        ((9, 19), "differ at #2: none, not 29"),
-        ((9, 19, 29, 39), "differ at #3: 39, not none"),
+        ((9, 20, 29), "edit distance 2, first at #1: 20, not 19"),
+        ((9, 19), "edit distance 1, first at #2: none, not 29"),
+        ((9, 19, 29, 39), "edit distance 1, first at #3: 39, not none"),
     ],
 )
 def test_trigger_positions_are_compared_one_by_one(positions, said):

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from twinclock._chart import duration, shortened
 from twinclock.result import Run
+from twinclock.summary import edit_distance
 
 Summary = Mapping[str, Any]
 
@@ -166,7 +167,8 @@ def _positions(positions: Sequence[int], first: Sequence[int] | None) -> str:
     for number, (own, other) in enumerate(zip_longest(positions, first)):
         if own != other:
             here, there = ("none" if position is None else position for position in (own, other))
-            return f"{text}\ndiffer at #{number}: {here}, not {there}"
+            apart = edit_distance(positions, first)
+            return f"{text}\nedit distance {apart}, first at #{number}: {here}, not {there}"
     return f"{text}\nidentical"
 
 

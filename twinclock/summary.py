@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -68,6 +69,15 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "uncalibrated": list(header.get("uncalibrated", ())),
         "stage_s": dict(by_stage.iter_rows()),
     }
+
+
+def edit_distance(positions: Sequence[int], others: Sequence[int]) -> int:
+    """How many triggers have to be added or taken away to make one run's trigger positions the other's.
+
+    Both lists are in order; a position occurs once for each of its triggers.
+    """
+    ours, theirs = Counter(positions), Counter(others)
+    return (ours - theirs).total() + (theirs - ours).total()
 
 
 def holdings(tables: Tables) -> pl.DataFrame:
