@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.preprocessing import StandardScaler
 
-from twinclock.drift import DISTANCES, FEATURE_WISE, distance, kernel, ranks, sampled
+from twinclock.drift import DISTANCES, FEATURE_WISE, bins, distance, kernel, ranks, sampled
 
 every_distance = pytest.mark.parametrize("name", DISTANCES)
 HOSTILE = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1.0, 5e-324, 1e-300, 1e300, -1e300, 1.7e308, -1.7e308)
@@ -167,6 +167,17 @@ def test_a_feature_with_twenty_values_in_the_reference_is_discrete_and_with_more
     moved = np.where(x == 0, 0.5, x)  # a value of its own, or the same bin
     apart = distance("hellinger", x[:, None], moved[:, None])
     assert (apart > 0) == (num_distinct == 20)
+
+
+@pytest.mark.parametrize("num_rows", [22, 32, 127, 128, 500, 512, 4000])
+def test_the_bins_are_those_of_numpy(num_rows):
+    """Rounding may give one bin more than the formula where N is a power of two, and does so here as there."""
+    rng = np.random.default_rng(num_rows)
+    x, y = rng.normal(size=(num_rows, 12)), rng.normal(0.5, 2, size=(num_rows, 12))
+    for (p, q), column_x, column_y in zip(bins.histograms(x, y), x.T, y.T, strict=True):
+        expected_p, expected_q = binned(column_x, column_y)
+        np.testing.assert_array_equal(p, expected_p)
+        np.testing.assert_array_equal(q, expected_q)
 
 
 def test_a_value_that_only_the_current_window_has_is_a_bin_too():

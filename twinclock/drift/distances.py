@@ -19,7 +19,6 @@ and has changed since is no constant.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -41,6 +40,8 @@ _BY_HISTOGRAM: Mapping[str, Callable[[Floats, Floats], float]] = {
     "psi": bins.psi,
 }
 
+_LARGEST = float(np.finfo(np.float64).max)
+
 FEATURE_WISE = (*BY_RANK, *_BY_HISTOGRAM)
 """The distances that are means over features."""
 DISTANCES = ("mmd", *FEATURE_WISE, "c2st")
@@ -60,7 +61,7 @@ def distance(name: str, x: ArrayLike, y: ArrayLike) -> float | None:
         return None
     if name in FEATURE_WISE:
         with np.errstate(over="ignore"):
-            return min(float(feature_distances(name, *windows).mean()), sys.float_info.max)
+            return min(float(feature_distances(name, *windows).mean()), _LARGEST)
     reference, current = completed(*windows)
     if name == "mmd":
         return kernel.mmd(reference, current)
