@@ -39,6 +39,7 @@ from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
 from twinclock.policies.evaluation import BetweenTriggersPlan, SlicingPlan
 from twinclock.policies.overlap import OverlapConfig
+from twinclock.policies.selection import FreshnessConfig, PresampleConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.records import SCHEMAS
 from twinclock.render import mermaid
@@ -420,6 +421,23 @@ def test_kinds_and_keys_of_triggers_and_plans() -> None:
     for kind, model in (plans | triggers).items():
         keys = {declared.alias or name for name, declared in model.model_fields.items()} - {"kind"}
         assert listed[kind] == keys - (common if kind in plans else set()), kind
+
+
+def test_kinds_and_keys_of_the_selection() -> None:
+    def listed(first_cell: str) -> dict[str, str]:
+        return {plain(key): plain(rest[0]) for key, *rest in rows("docs/configuration.md", first_cell)}
+
+    presamples = {model.model_fields["kind"].default: model for model in get_args(get_args(PresampleConfig)[0])}
+    assert listed("kind of presample").keys() == presamples.keys()
+    for model, first_cell in [
+        (FreshnessConfig, "key of freshness"),
+        *((m, "key of a presample") for m in presamples.values()),
+    ]:
+        keys = listed(first_cell)
+        assert list(keys) == [name for name in model.model_fields if name != "kind"]
+        for name, default in keys.items():
+            declared = model.model_fields[name]
+            assert read_yaml(default, name) == ("required" if declared.is_required() else declared.default), name
 
 
 # Records and command

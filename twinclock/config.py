@@ -21,7 +21,7 @@ from twinclock.pipeline import Variant
 from twinclock.policies.batching import FixedBatchingConfig
 from twinclock.policies.evaluation import METRICS, EvaluationPlan
 from twinclock.policies.overlap import OverlapConfig
-from twinclock.policies.selection import NewDataConfig
+from twinclock.policies.selection import NewDataConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.section import ImportPath, ListOf, Section, WrongKeyError, parse_section, problems, shown
 from twinclock.yaml_text import override, read_yaml, write_yaml
@@ -182,7 +182,7 @@ class Config(Section):
     live: LiveConfig = LiveConfig()
     batching: FixedBatchingConfig = FixedBatchingConfig()
     trigger: TriggerConfig
-    selection: NewDataConfig = NewDataConfig()
+    selection: SelectionConfig = NewDataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
