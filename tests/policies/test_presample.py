@@ -196,6 +196,28 @@ def test_every_sample_is_taken_once_before_one_is_taken_again():
     assert not sets[4] & (sets[3] - {12}), "these three were the first of a new round"
 
 
+def test_what_ends_a_round_is_unused_in_the_next():
+    """Sets of seven: 7 of 10; 4 that end the round and 3 of a new one; then 7 of the 9 that are not those 3."""
+    for seed in range(20):
+        state, _, first = ask(initial_state(), 9, kind=ROUNDS, limit=7, seed=seed)
+        state, _, second = ask(state, 10, kind=ROUNDS, limit=7, seed=seed)
+        _, _, third = ask(state, 11, kind=ROUNDS, limit=7, seed=seed)
+        again = set(positions(first).tolist()) & set(positions(second).tolist())
+        assert len(again) == 3
+        assert not again & set(positions(third).tolist())
+
+
+def test_a_failed_training_does_not_unmark_what_a_later_draw_has_marked():
+    """Trigger 1 takes one sample of trigger 0's again, in a new round; that trigger 0 fails does not change that."""
+    for seed in range(20):
+        state, failed, first = ask(initial_state(), 9, kind=ROUNDS, limit=6, seed=seed)
+        state, _, second = ask(state, 10, kind=ROUNDS, limit=6, seed=seed)
+        _, _, third = ask(state, 11, given_back(failed), kind=ROUNDS, limit=6, seed=seed)
+        again = set(positions(first).tolist()) & set(positions(second).tolist())
+        assert len(again) == 1
+        assert not again & set(positions(third).tolist())
+
+
 def test_a_failed_training_leaves_the_round_as_it_was():
     state, _, _ = ask(initial_state(), 9, kind=ROUNDS, limit=6)
     before, failed, _ = ask(state, 10, kind=ROUNDS, limit=6)  # 5 unused, and 1 of a new round

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,14 @@ def presampled(total: int, config: PresampleConfig | None) -> int:
     """How many of `total` samples presampling keeps: ⌊total·ratio⌋, at most the limit."""
     if config is None:
         return total
-    return min(_floored(total, Fraction(repr(config.ratio))), config.limit or total)
+    return min(_floored(total, _as_written(config.ratio)), config.limit or total)
 
 
 def fresh_and_used(num_unused: int, num_used: int, config: FreshnessConfig) -> tuple[int, int]:
     """How many unused and used samples to draw; the formula stands in `FreshnessConfig`."""
     if num_used == 0:
         return min(num_unused, config.limit or num_unused), 0
-    share = Fraction(repr(config.unused)) / 100
+    share = _as_written(config.unused) / 100
     most_by_unused = _floored(num_unused, 1 / share)
     most_by_used = _floored(num_used, 1 / (1 - share)) if share < 1 else most_by_unused
     total = min(most_by_unused, most_by_used)
@@ -56,6 +57,12 @@ def fair_shares(sizes: Sequence[int] | NDArray[np.int64], target: int) -> NDArra
         left -= int(there[small].sum())
         sharing = sharing[~is_small]
     return shares
+
+
+@lru_cache
+def _as_written(number: float) -> Fraction:
+    """The decimal that a user has to write for this number; kept, since making one takes longer than using it."""
+    return Fraction(repr(number))
 
 
 def _floored(number: int, factor: Fraction) -> int:
