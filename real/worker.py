@@ -219,7 +219,7 @@ class _Worker:
             raise ModelError("the training set has 0 samples, expected at least one")
         began_s = time.perf_counter()
         context = TrainingContext(
-            rows=self.table.take(positions(recipe)),
+            rows=self.table.take(positions(recipe, self.table.label_ranks)),
             columns=self.table.columns,
             config=config,
             seed=recipe["seed"],

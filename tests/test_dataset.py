@@ -48,6 +48,22 @@ def test_table_keeps_order_and_columns(write):
     assert table.take(np.array([2, 0]))["y"].to_list() == ["a", "a"]
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["b", "a", "c", "b"],
+        pl.Series(["b", "a", "c", "b"], dtype=pl.Categorical),
+        [2, -1, 30, 2],
+        [0.5, 0.25, 7.0, 0.5],
+        [dt.date(2000, 1, day) for day in (3, 2, 9, 3)],
+    ],
+)
+def test_labels_are_numbered_in_ascending_order(write, labels):
+    table = load_table(write(y=labels))
+    assert table.label_ranks(np.array([3, 1, 2, 0])).tolist() == [2, 1, 3, 2]
+    assert table.label_ranks(np.array([2, 0])).tolist() == [2, 1]
+
+
 def test_limit_takes_the_first_rows(write):
     table = load_table(write().model_copy(update={"limit": 3}))
     assert table.timestamps.tolist() == [0.0, 1.0, 1.0]

@@ -42,6 +42,7 @@ from twinclock.policies.downsampling import DownsamplingConfig
 from twinclock.policies.evaluation import BetweenTriggersPlan, SlicingPlan
 from twinclock.policies.metrics import Task, metric_names
 from twinclock.policies.overlap import OverlapConfig
+from twinclock.policies.selection import FreshnessConfig, PresampleConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.records import SCHEMAS
 from twinclock.render import mermaid
@@ -456,6 +457,23 @@ def test_metrics_are_all_there() -> None:
     ]
     tasks: tuple[Task, ...] = ("classification", "regression")
     assert sorted(listed) == sorted((name, task) for task in tasks for name in metric_names(task))
+
+
+def test_kinds_and_keys_of_the_selection() -> None:
+    def listed(first_cell: str) -> dict[str, str]:
+        return {plain(key): plain(rest[0]) for key, *rest in rows("docs/configuration.md", first_cell)}
+
+    presamples = {model.model_fields["kind"].default: model for model in get_args(get_args(PresampleConfig)[0])}
+    assert listed("kind of presample").keys() == presamples.keys()
+    for model, first_cell in [
+        (FreshnessConfig, "key of freshness"),
+        *((m, "key of a presample") for m in presamples.values()),
+    ]:
+        keys = listed(first_cell)
+        assert list(keys) == [name for name in model.model_fields if name != "kind"]
+        for name, default in keys.items():
+            declared = model.model_fields[name]
+            assert read_yaml(default, name) == ("required" if declared.is_required() else declared.default), name
 
 
 # Records and command

@@ -23,7 +23,7 @@ from twinclock.policies.downsampling import DownsamplingConfig, downsampling_kin
 from twinclock.policies.evaluation import EvaluationPlan
 from twinclock.policies.metrics import METRIC_NAMES, Task, find_metric, metric_names
 from twinclock.policies.overlap import OverlapConfig
-from twinclock.policies.selection import NewDataConfig
+from twinclock.policies.selection import NewDataConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.section import ImportPath, ListOf, Section, WrongKeyError, parse_section, problems, shown
 from twinclock.yaml_text import override, read_yaml, write_yaml
@@ -213,7 +213,7 @@ class Config(Section):
     live: LiveConfig = LiveConfig()
     batching: BatchingConfig = FixedBatchingConfig()
     trigger: TriggerConfig
-    selection: NewDataConfig = NewDataConfig()
+    selection: SelectionConfig = NewDataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     observation: ObservationConfig = ObservationConfig()

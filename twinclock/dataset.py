@@ -166,6 +166,13 @@ class Table:
         """Features and label of single positions, in the order given."""
         return self.frame[positions]
 
+    def label_ranks(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The label of each position as its number, from 1, among the labels that occur there, in ascending order."""
+        labels = self.frame[self.columns.label][positions]
+        if labels.dtype == pl.Categorical:  # whose order may be that of appearance
+            labels = labels.cast(pl.String)
+        return labels.rank("dense").cast(pl.Int64).to_numpy()
+
 
 def load_table(config: TableConfig) -> Table:
     """Read and check a data set. DataError names the file, and the column and row where there is one."""

@@ -164,6 +164,7 @@ def _inform_selector_and_trigger(context: Context, inputs: Values, registers: Va
         config=context.config.selection,
         seed=context.config.seed,
         stream=context.stream,
+        label_delay_s=context.config.data.label_delay,
     )
     if training_set is None:
         return "empty", {"trigger": trigger, "selector": selector}

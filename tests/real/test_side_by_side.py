@@ -28,6 +28,11 @@ CASES = {
         "selection": {"kind": "new_data", "tail": 0},
         "training": {"model": {"kind": "mlp", "hidden": [8]}, "epochs": 1, "start_from": "active"},
     },
+    "a fair share of each label, known late": {
+        "data": {**SMALL["data"], "label_delay": "90d"},
+        "selection": {"presample": {"kind": "label_balanced", "ratio": 0.5, "limit": 900}},
+    },
+    "mostly used samples": {"selection": {"kind": "freshness", "unused": 25, "limit": 1000}},
     "overlapped, two devices, live": {
         "variant": "overlapped",
         "mode": "live",
