@@ -139,10 +139,15 @@ def _preview(context: Context, registers: Values) -> Callable[[int], int]:
 
     def num_samples(position: int) -> int:
         config = context.config
-        _, _, recipe = selection.on_trigger(
-            state, position, skipped, config=config.selection, seed=config.seed, stream=context.stream
+        return selection.training_set_size(
+            state,
+            position,
+            skipped,
+            config=config.selection,
+            seed=config.seed,
+            stream=context.stream,
+            label_delay_s=config.data.label_delay,
         )
-        return 0 if recipe is None else recipe["num_samples"]
 
     return num_samples
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from twinclock.durations import Duration
 from twinclock.graph import Json
-from twinclock.section import Section, WrongKeyError
+from twinclock.section import Section, WrongKeyError, kind_if_unsaid
 
 
 class FixedBatchingConfig(Section):
@@ -91,14 +91,10 @@ class AdaptiveBatchingConfig(Section):
         return self
 
 
-def _fixed_if_unsaid(value: object) -> object:
-    return {"kind": "fixed", **value} if isinstance(value, Mapping) and "kind" not in value else value
-
-
 BatchingConfig: TypeAlias = Annotated[
     FixedBatchingConfig | TimeBatchingConfig | SizeOrTimeoutBatchingConfig | AdaptiveBatchingConfig,
     Field(discriminator="kind"),
-    BeforeValidator(_fixed_if_unsaid),
+    kind_if_unsaid("fixed"),
 ]
 
 

@@ -6,13 +6,12 @@ samples is 29, although 100 * 0.29 in binary is a little less.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from twinclock.durations import Duration
-from twinclock.section import Section
+from twinclock.section import Section, kind_if_unsaid
 
 _MODYN = "Böther et al., Modyn: Data-Centric Machine Learning Pipeline Orchestration, SIGMOD 2025"
 
@@ -128,11 +127,7 @@ class FreshnessConfig(Section):
     """At most so many samples; None: as many as keep the share."""
 
 
-def _default_kind(value: Any) -> Any:
-    return {"kind": "new_data", **value} if isinstance(value, Mapping) else value
-
-
 SelectionConfig: TypeAlias = Annotated[
-    Annotated[NewDataConfig | FreshnessConfig, Field(discriminator="kind")], BeforeValidator(_default_kind)
+    Annotated[NewDataConfig | FreshnessConfig, Field(discriminator="kind")], kind_if_unsaid("new_data")
 ]
 """A mapping without a `kind` is `new_data`."""
