@@ -14,6 +14,7 @@ from real.executor import Body, Ending, RealExecutor
 from real.pool import Message
 from real.store import ModelStore
 from twinclock import work
+from twinclock.allocator import Key
 from twinclock.graph import Json
 from twinclock.messages import Start, path_text
 from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
@@ -31,6 +32,8 @@ class RealRun:
     detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, str] = field(default_factory=dict)
     """Serial of the trigger → the job of its training."""
+    waits: dict[int, Key] = field(default_factory=dict)
+    """Serial of the trigger → the stage run that waits, or has waited, for its training."""
 
     def superseded(self, trigger: int) -> Path:
         """The file that is there when the training of a trigger is to stop."""
@@ -118,16 +121,24 @@ def _run_training(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
 
 
 def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
-    """Make sure that the job runs, then wait: after a crash it may have to be started again, or be done."""
+    """Make sure that the job runs, then wait: after a crash it may have to be started again, or be done.
+
+    A training that is superseded does not end `trained`, even if its result is there.
+    """
     job = start.inputs["job"]
-    if run.superseded(job["trigger"]).exists() and not executor.has_job(job["id"]):
+    trigger, superseded = job["trigger"], run.superseded(job["trigger"])
+    if superseded.exists() and not executor.has_job(job["id"]):
         return Ending("superseded", {})
     executor.launch(start, start.placement["device"][0], _training(run, job))
-    run.trainings[job["trigger"]] = job["id"]
+    run.trainings[trigger] = job["id"]
+    run.waits[trigger] = (start.pipeline, start.id)
 
     def finish(result: Json) -> Ending:
+        if superseded.exists():
+            return Ending("superseded", {})
         fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
-        return Ending("trained", {"fit": {**fit, "held_s": executor.now() - job["started_s"]}})
+        fit["held_s"] = executor.now() - job["started_s"]
+        return Ending("trained", {"fit": fit, "trained": [trigger]})
 
     executor.await_job(start, job["id"], finish)
     return None
@@ -168,11 +179,14 @@ def _store_evaluation_results(run: RealRun, start: Start, executor: RealExecutor
 
 
 def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
-    """Stop the victim's training, wherever it stands; one that has ended already is left as it is.
+    """Stop the victim's training, wherever it stands; one that has ended is left as it is.
 
-    A victim that waits for a device or for its next attempt has nothing to stop yet. It finds a file,
-    which a crash does not take away.
+    A victim that waits for a device or for its next attempt has nothing to stop yet, and one whose worker is
+    done may not have been told. They find a file, which a crash does not take away.
     """
+    outcome, values = work.preempted(start)
+    if outcome == "too_late":
+        return Ending(outcome, values)
     victim = start.inputs["victim"]
     mark = run.superseded(victim)
     mark.parent.mkdir(exist_ok=True)
@@ -180,7 +194,9 @@ def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
         unfinished.touch()
     if victim in run.trainings:
         executor.stop_job(run.trainings[victim], "superseded")
-    return Ending("done", {})
+    if victim in run.waits:
+        executor.end_otherwise(run.waits[victim], "trained", "superseded")
+    return Ending(outcome, values)
 
 
 def _exit(_run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:

@@ -152,7 +152,7 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
         "seconds": seconds,
         "held_s": executor.now() - job["started_s"] + seconds,
     }
-    return Effect(seconds, "trained", {"fit": fit})
+    return Effect(seconds, "trained", {"fit": fit, "trained": [job["trigger"]]})
 
 
 def _store_trained_model(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
@@ -191,13 +191,16 @@ def _store_evaluation_results(run: SimRun, _start: Start, _executor: SimExecutor
 
 
 def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    """Stop the victim's training, wherever it stands; one that has ended already is left as it is."""
-    victim = start.inputs["victim"]
+    """Stop the victim's training, wherever it stands; one that has ended, or ends at this moment, goes on."""
+    victim, now, launch_s = start.inputs["victim"], executor.now(), run.sim.costs.launch_s
+    outcome, values = work.preempted(start)
+    key, ends_s = run.trainings.get(victim, (None, -1.0))
+    if outcome == "too_late" or ends_s == now:
+        return Effect(launch_s, "too_late", {})
     run.superseded.add(victim)
-    key, ends_s = run.trainings.get(victim, (None, 0.0))
-    if key is not None and executor.now() < ends_s:
+    if key is not None and now < ends_s:
         executor.end_now(key, "superseded", {})
-    return Effect(run.sim.costs.launch_s, "done", {})
+    return Effect(launch_s, outcome, values)
 
 
 def _exit(_run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:

@@ -287,6 +287,13 @@ def test_a_skipped_training_gives_its_samples_back():
     )
 
 
+def test_a_skipped_training_that_was_stopped_has_nothing_to_give_back():
+    trigger = {"serial": 3, "first": 30, "stop": 40, "returned": [[0, 10]]}
+    inputs = {"trigger": trigger, "error": None}
+    assert call("TRAINING_SKIPPED", inputs, {"superseded": {"total": 1, "items": [3]}}) == ("done", {"skipped": []})
+    assert call("TRAINING_SKIPPED", inputs, {"superseded": {"total": 1, "items": [2]}})[1]["skipped"]
+
+
 def test_there_may_be_nothing_to_evaluate():
     trigger = {"serial": 0, "last_ts": 9.0, "previous_last_ts": None}
     assert call("EVALUATE", {"trigger": trigger, "model": {}}, {"models": NONE}) == ("nothing", {})

@@ -267,18 +267,22 @@ class _Observer:
             if self._folder is None:
                 self._parts.append(self.recorder.take())
             else:
-                self.write(self._folder)
+                self._write(self._folder, self.recorder.take())
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """All that was observed by a run that has no folder."""
-        parts = [*self._parts, self.recorder.take()]
+        parts = [*self._parts, self.recorder.take_all()]
         return {name: pl.concat([part[name] for part in parts]) for name in parts[0]}
 
     def write(self, folder: RunFolder) -> None:
-        """Make all that was observed durable, the tables never ahead of the journal."""
+        """Make all that was observed durable, for good."""
+        self._write(folder, self.recorder.take_all())
+
+    def _write(self, folder: RunFolder, tables: Mapping[str, pl.DataFrame]) -> None:
+        """The tables are never ahead of the journal."""
         if self._journal is not None:
             self._journal.commit()
-        folder.write_tables(self.recorder.take())
+        folder.write_tables(tables)
 
 
 def _abandon(folder: RunFolder, observer: _Observer, state: str, error: str | None) -> None:

@@ -33,7 +33,7 @@ Slots, in the order in which they come up:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias, get_args
 
@@ -124,13 +124,14 @@ def _registers(variant: Variant) -> Mapping[str, Register]:
         "active_model": Register(merge="newest"),
         "models": Register(merge="append"),
         "costs": Register(merge="append", keep=_COSTS_KEPT),
+        "trained": Register(merge="append"),
         "skipped": Register(merge="append"),
         "planned": Register(merge="append"),
         "selector": Register(),
         "policy": Register(),
     }
-    pending = {"pending": Register(guard="admission")} if variant == "overlapped" else {}
-    return shared | pending
+    overlapped = {"pending": Register(guard="admission"), "superseded": Register(merge="append")}
+    return shared | (overlapped if variant == "overlapped" else {})
 
 
 def _ingest(new_data: Node) -> Flow:
@@ -291,13 +292,19 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
                 writes_registers=("pending", "selector"),
                 needs={"admission": 1},
             ),
-            "PREEMPT": _work(operation="PREEMPT", reads=("victim",)),
+            "PREEMPT": _work(
+                operation="PREEMPT",
+                outcomes={"stopped": (), "too_late": ()},
+                reads=("victim",),
+                reads_registers=("trained", "skipped"),
+                writes_registers=("superseded",),
+            ),
             "train_and_eval": Spawn(body=_claim_and_train(options, evaluation_jobs)),
         }
         edges |= {
             "INFORM_SELECTOR_AND_TRIGGER": {"trigger": "ADMIT_TRIGGER", "empty": ask},
             "ADMIT_TRIGGER": {"start": "train_and_eval", "pending": ask, "dropped": ask, "preempt": "PREEMPT"},
-            "PREEMPT": {"done": "train_and_eval"},
+            "PREEMPT": {"stopped": "train_and_eval", "too_late": "train_and_eval"},
             "train_and_eval": {"done": ask},
         }
     else:
@@ -339,6 +346,8 @@ def _train_and_eval(options: GraphOptions, evaluation_jobs: Node) -> Flow:
 
 def _claim_and_train(options: GraphOptions, evaluation_jobs: Node) -> Flow:
     """What `overlapped` spawns for a trigger: train when a slot is free, then evaluate."""
+    # CLAIM_TRIGGERS gives a stopped training's samples to another trigger: the two must not decide at the same time
+    skipped = replace(_training_skipped(), reads_registers=("superseded",), needs={"admission": 1})
     holds_slot = Flow(
         start="CLAIM_TRIGGERS",
         needs={"training_slot": 1},
@@ -347,14 +356,14 @@ def _claim_and_train(options: GraphOptions, evaluation_jobs: Node) -> Flow:
             "CLAIM_TRIGGERS": _decide(
                 operation="CLAIM_TRIGGERS",
                 outcomes={"claimed": ("trigger", "training_set"), "nothing": ()},
-                reads_registers=("pending", "models", "skipped"),
+                reads_registers=("pending", "models", "skipped", "superseded"),
                 writes_registers=("pending",),
                 needs={"admission": 1},
             ),
             "claimed": Flow(
                 start="training",
                 label="trigger",
-                steps={"training": _training(options), "TRAINING_SKIPPED": _training_skipped()},
+                steps={"training": _training(options), "TRAINING_SKIPPED": skipped},
                 edges={
                     "training": {
                         "done": leave("trained"),
@@ -399,6 +408,7 @@ def _training(options: GraphOptions) -> Flow:
                 operation="WAIT_FOR_TRAINING_COMPLETION",
                 outcomes={"trained": ("fit",), "preempted": ("checkpoint",), "superseded": ()},
                 reads=("job",),
+                writes_registers=("trained",),
             ),
             "TRAINING_COMPLETED": _decide(
                 operation="TRAINING_COMPLETED",

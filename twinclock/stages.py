@@ -154,11 +154,7 @@ def _preview(context: Context, registers: Values) -> Callable[[int], int]:
 
 def _is_training_under_way(registers: Values) -> bool:
     """Does a training run beside ingestion, or wait to?"""
-    pending = registers.get("pending")
-    if pending is None:
-        return False
-    ended = _ended_trainings(registers)
-    return bool(pending["waiting"]) or any(each["trigger"]["serial"] not in ended for each in pending["running"])
+    return "pending" in registers and overlap.training_under_way(registers["pending"], _ended_trainings(registers))
 
 
 def _inform_selector_and_trigger(context: Context, inputs: Values, registers: Values) -> Decision:
@@ -206,8 +202,15 @@ def _ended_trainings(registers: Values) -> set[int]:
     return {item["trigger"] for name in ("models", "skipped") for item in registers[name]["items"]}
 
 
+def _superseded_trainings(registers: Values) -> set[int]:
+    """Serials of the triggers whose training was stopped for a newer one; only `overlapped` has such."""
+    return set(registers["superseded"]["items"]) if "superseded" in registers else set()
+
+
 def _claim_triggers(context: Context, _inputs: Values, registers: Values) -> Decision:
-    claimed, pending = overlap.claim(registers["pending"], _ended_trainings(registers), context.stream)
+    claimed, pending = overlap.claim(
+        registers["pending"], _ended_trainings(registers), _superseded_trainings(registers), context.stream
+    )
     if claimed is None:
         return "nothing", {"pending": pending}
     return "claimed", {"trigger": claimed["trigger"], "training_set": claimed["training_set"], "pending": pending}
@@ -228,8 +231,11 @@ def _training_completed(_context: Context, inputs: Values, _registers: Values) -
     return "done", {"candidate": candidate, "costs": [cost]}
 
 
-def _training_skipped(_context: Context, inputs: Values, _registers: Values) -> Decision:
-    return "done", {"skipped": [selection.given_back(inputs["trigger"])]}
+def _training_skipped(_context: Context, inputs: Values, registers: Values) -> Decision:
+    """Gives the samples back, unless the training was stopped: then a newer trigger has them."""
+    trigger = inputs["trigger"]
+    is_superseded = trigger["serial"] in _superseded_trainings(registers)
+    return "done", {"skipped": [] if is_superseded else [selection.given_back(trigger)]}
 
 
 def _evaluate(context: Context, inputs: Values, registers: Values) -> Decision:

@@ -110,6 +110,20 @@ def training_job(config: Config, start: Start, now: ClockTime) -> Json:
     }
 
 
+def preempted(start: Start) -> Decision:
+    """PREEMPT: `stopped`, unless it is on record that the victim has trained or has failed for good: `too_late`.
+
+    It depends on nothing but what the stage run was started with, so it comes out the same if the run
+    crashes and the stage run is started again. An executor that ends with `stopped` has to see to it that
+    no wait for this training ends `trained` any more: also one whose end was not handed over yet.
+    """
+    victim, registers = start.inputs["victim"], start.registers
+    skipped = (entry["trigger"] for entry in registers["skipped"]["items"])
+    if victim in registers["trained"]["items"] or victim in skipped:
+        return "too_late", {}
+    return "stopped", {"superseded": [victim]}
+
+
 def stored_model(candidate: Json, size_bytes: int) -> Json:
     """STORE_TRAINED_MODEL: the lineage entry of a model that is durable now."""
     return {**candidate, "path": f"models/{candidate['trigger']:05d}", "size_bytes": size_bytes}

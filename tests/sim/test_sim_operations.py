@@ -171,7 +171,7 @@ def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched(
         "seconds": 15.0,
         "held_s": 15.0,
     }
-    assert (effect.outcome, effect.values) == ("trained", {"fit": fit})
+    assert (effect.outcome, effect.values) == ("trained", {"fit": fit, "trained": [3]})
     later = world.now(10.25).do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world, now=10.25), "started_s": 10.0}})
     assert later.values["fit"]["held_s"] == 15.25
 
@@ -227,18 +227,22 @@ def test_a_model_is_stored_at_the_bandwidth_and_becomes_active():
 
 # Preemption
 
+UNDER_WAY: dict = {"trained": NONE, "skipped": NONE}
+STOPPED = (0.25, "stopped", {"superseded": [3]})
+TOO_LATE = (0.25, "too_late", {})
+
 
 def test_preempting_ends_the_training_that_waits():
     world = World(training={"epochs": 1})
     waiting = world.ids + 2
     world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
-    assert world.now(1.0).do("PREEMPT", {"victim": 3}) == (0.25, "done", {})
+    assert world.now(1.0).do("PREEMPT", {"victim": 3}, UNDER_WAY) == STOPPED
     assert world.executor.next() == ("main", (waiting, "superseded", {}))
 
 
 def test_preempting_a_training_that_is_elsewhere_ends_it_when_it_gets_to_wait():
     world = World()
-    world.do("PREEMPT", {"victim": 3})
+    assert world.do("PREEMPT", {"victim": 3}, UNDER_WAY) == STOPPED
     assert world.executor.next() is None
     assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}) == (0.0, "superseded", {})
     assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world), "trigger": 4}}).outcome == "trained"
@@ -247,8 +251,20 @@ def test_preempting_a_training_that_is_elsewhere_ends_it_when_it_gets_to_wait():
 def test_preempting_a_training_that_has_ended_does_nothing():
     world = World(training={"epochs": 1})
     world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
-    world.now(7.0).do("PREEMPT", {"victim": 3})
+    assert world.now(7.0).do("PREEMPT", {"victim": 3}, UNDER_WAY) == TOO_LATE  # it ends at this very moment
+    trained = {"trained": {"total": 1, "items": [3]}, "skipped": NONE}
+    assert world.now(8.0).do("PREEMPT", {"victim": 3}, trained) == TOO_LATE
+    skipped = {"trained": NONE, "skipped": {"total": 1, "items": [{"trigger": 3, "ranges": [[0, 80]]}]}}
+    assert world.do("PREEMPT", {"victim": 3}, skipped) == TOO_LATE
     assert world.executor.next() is None
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=8.0)}).outcome == "trained"
+
+
+def test_preempting_a_training_whose_attempt_was_cut_off_stops_the_next_one():
+    world = World(training={"epochs": 1})
+    world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})  # to end at 7.0, but its time ran out before
+    assert world.now(8.0).do("PREEMPT", {"victim": 3}, UNDER_WAY) == STOPPED
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=8.0)}) == (0.0, "superseded", {})
 
 
 # Evaluations
