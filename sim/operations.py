@@ -15,6 +15,7 @@ from twinclock.graph import Json
 from twinclock.messages import Start
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, decide
+from twinclock.stream import ClockTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,11 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     return Effect(seconds, "trained", {"fit": fit})
 
 
-def _store_trained_model(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
-    model = work.stored_model(start.inputs["candidate"], run.sim.costs.store.model_bytes)
-    return Effect(store_s(run.sim.costs), "done", {"model": model, "active_model": model, "models": [model]})
+def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    seconds, size_bytes = store_s(run.sim.costs), run.sim.costs.store.model_bytes
+    stored = ClockTime(executor.now() + seconds)
+    model = work.stored_model(run.context, start.inputs["candidate"], size_bytes, stored)
+    return Effect(seconds, "done", {"model": model, "active_model": model, "models": [model]})
 
 
 def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
@@ -142,7 +145,7 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
             "start": each["start"],
             "end": each["end"],
             "metric": metric,
-            "value": accuracy(run.sim.quality, job["lineage"], each["start"], each["end"])
+            "value": accuracy(run.sim.quality, job["lineage"], *_scored_span(run, each))
             if each["stop"] > each["first"]
             else None,
             "num_samples": each["stop"] - each["first"],
@@ -151,6 +154,15 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
         for metric in job["metrics"]
     ]
     return Effect(linear_s(costs.evaluation, num_samples) * luck, "done", {"result": result})
+
+
+def _scored_span(run: SimRun, interval: Mapping[str, Json]) -> tuple[float, float]:
+    """The data time of an interval's samples that are scored: its own, cut where the rest of its samples lies."""
+    stream, first, stop = run.context.stream, interval["first"], interval["stop"]
+    start, end = interval["start"], interval["end"]
+    if first > 0 and stream.timestamp(first - 1) >= start:
+        start = stream.timestamp(first)
+    return start, min(end, stream.timestamp(stop)) if stop < stream.num_samples else end
 
 
 def _store_evaluation_results(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
