@@ -37,7 +37,7 @@ from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_
 from twinclock.dataset import TableConfig
 from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
-from twinclock.policies.evaluation import BetweenTriggersPlan, SlicingPlan
+from twinclock.policies.evaluation import EvaluationPlan
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.records import SCHEMAS
@@ -409,7 +409,7 @@ def test_keys_of_the_data(heading: str, models: Sequence[type[BaseModel]]) -> No
 
 
 def test_kinds_and_keys_of_triggers_and_plans() -> None:
-    plans = {model.model_fields["kind"].default: model for model in (SlicingPlan, BetweenTriggersPlan)}
+    plans = {model.model_fields["kind"].default: model for model in get_args(get_args(EvaluationPlan)[0])}
     triggers = {model.model_fields["kind"].default: model for model in get_args(get_args(TriggerConfig)[0])}
     listed = {
         plain(kind): set(re.findall(r"`(\w+)`", keys)) - {"null"}
