@@ -148,9 +148,9 @@ def _store_trained_model(run: RealRun, start: Start, executor: RealExecutor) -> 
     candidate = start.inputs["candidate"]
 
     def store() -> Ending:
-        model = work.stored_model(candidate, 0)
-        size_bytes = ModelStore(run.folder / "models").commit(run.folder / candidate["path"], model)
-        model = {**model, "size_bytes": size_bytes}
+        entry = {**candidate, "path": work.model_path(candidate)}
+        size_bytes = ModelStore(run.folder / "models").commit(run.folder / candidate["path"], entry)
+        model = work.stored_model(run.context, candidate, size_bytes, executor.now())
         return Ending("done", {"model": model, "active_model": model, "models": [model]})
 
     executor.in_thread(start, store)

@@ -75,11 +75,10 @@ class ModelStore:
         if not final.exists():
             lineage = read_lineage(candidate)
             _verify(candidate, lineage)
-            described = {key: value for key, value in entry.items() if key != "size_bytes"}
             with new_folder(final) as folder:
                 for name in _CHECKED:
                     shutil.copyfile(candidate / name, folder / name)
-                _write_json(folder / LINEAGE, {**lineage, **described})
+                _write_json(folder / LINEAGE, {**lineage, **entry})
                 _verify(folder, lineage)
         _verify(final, read_lineage(final))
         shutil.rmtree(candidate, ignore_errors=True)

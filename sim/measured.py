@@ -35,7 +35,9 @@ class MeasuredScores:
             ).iter_rows()
         }
 
-    def score(self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str) -> float | None:
+    def score(
+        self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str, *, span: tuple[float, float]
+    ) -> float | None:
         """What the run's evaluation, or its trigger, measured. DataError if it measured no such thing."""
         serial = model["trigger"]
         keys = (

@@ -21,6 +21,7 @@ from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import needs_a_model, observation
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, decide
+from twinclock.stream import ClockTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,10 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     interval = work.observed_interval(run.context, request)
     models = work.models_to_score(request, model)
     values = {
-        name: None if each is None else run.quality.score(each, interval, metric) for name, metric, each in models
+        name: None
+        if each is None
+        else run.quality.score(each, interval, metric, span=(interval["start"], interval["end"]))
+        for name, metric, each in models
     }
     num_models = len({None if each is None else each["trigger"] for _, _, each in models})
     seconds = linear_s(run.sim.costs.evaluation, num_models * (request["stop"] - request["first"]))
@@ -155,9 +159,11 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     return Effect(seconds, "trained", {"fit": fit, "trained": [job["trigger"]]})
 
 
-def _store_trained_model(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
-    model = work.stored_model(start.inputs["candidate"], run.sim.costs.store.model_bytes)
-    return Effect(store_s(run.sim.costs), "done", {"model": model, "active_model": model, "models": [model]})
+def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    seconds, size_bytes = store_s(run.sim.costs), run.sim.costs.store.model_bytes
+    stored = ClockTime(executor.now() + seconds)
+    model = work.stored_model(run.context, start.inputs["candidate"], size_bytes, stored)
+    return Effect(seconds, "done", {"model": model, "active_model": model, "models": [model]})
 
 
 def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
@@ -177,13 +183,22 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
             "start": each["start"],
             "end": each["end"],
             "metric": metric,
-            "value": run.quality.score(job["lineage"], each, metric),
+            "value": run.quality.score(job["lineage"], each, metric, span=_scored_span(run, each)),
             "num_samples": each["stop"] - each["first"],
         }
         for each in job["intervals"]
         for metric in job["metrics"]
     ]
     return Effect(linear_s(costs.evaluation, num_samples) * luck, "done", {"result": result})
+
+
+def _scored_span(run: SimRun, interval: Mapping[str, Json]) -> tuple[float, float]:
+    """The data time of an interval's samples that are scored: its own, cut where the rest of its samples lies."""
+    stream, first, stop = run.context.stream, interval["first"], interval["stop"]
+    start, end = interval["start"], interval["end"]
+    if first > 0 and stream.timestamp(first - 1) >= start:
+        start = stream.timestamp(first)
+    return start, min(end, stream.timestamp(stop)) if stop < stream.num_samples else end
 
 
 def _store_evaluation_results(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:

@@ -39,7 +39,7 @@ from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
 from twinclock.policies.batching import BatchingConfig
 from twinclock.policies.downsampling import DownsamplingConfig
-from twinclock.policies.evaluation import BetweenTriggersPlan, SlicingPlan
+from twinclock.policies.evaluation import EvaluationPlan
 from twinclock.policies.metrics import Task, metric_names
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.selection import FreshnessConfig, PresampleConfig
@@ -413,7 +413,7 @@ def test_keys_of_the_data(heading: str, models: Sequence[type[BaseModel]]) -> No
 
 
 def test_kinds_and_keys_of_triggers_and_plans() -> None:
-    plans = {model.model_fields["kind"].default: model for model in (SlicingPlan, BetweenTriggersPlan)}
+    plans = {model.model_fields["kind"].default: model for model in get_args(get_args(EvaluationPlan)[0])}
     triggers = {model.model_fields["kind"].default: model for model in get_args(get_args(TriggerConfig)[0])}
     listed = {
         plain(kind): set(re.findall(r"`(\w+)`", keys)) - {"null"}

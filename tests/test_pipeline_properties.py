@@ -29,14 +29,14 @@ from twinclock.graph import Flow, ForEach, Scope, walk
 from twinclock.launch import graph_options
 from twinclock.messages import path_text
 from twinclock.pipeline import VARIANTS, build_graph
-from twinclock.policies.evaluation import active, intervals, trained
+from twinclock.policies.evaluation import Span, active, all_bounds, trained
 from twinclock.policies.observations import score_request
 from twinclock.policies.overlap import training_under_way
 from twinclock.policies.triggers import Decision, Fire, Observe, Quiet
 from twinclock.records import KEYS
 from twinclock.result import Run
 from twinclock.stages import Context, decide
-from twinclock.stream import RecordedStream
+from twinclock.stream import RecordedStream, Stream
 
 NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "250"))
 pipelines = settings(max_examples=NUM_PIPELINES, derandomize=True, deadline=None)
@@ -573,28 +573,64 @@ def all_that_failed_is_among_the_faults(simulated: Simulated) -> None:
 
 def every_pair_is_evaluated_once_and_none_is_missing(simulated: Simulated) -> None:
     run, _, stream = simulated
-    evaluations, config = run.evaluations, run.config
-    models = [
-        {"trigger": serial, "first_ts": first_ts, "last_ts": last_ts}
-        for serial, first_ts, last_ts in run.models.select("model", "first_ts", "last_ts").sort("model").iter_rows()
-    ]
-    assert evaluations.select(KEYS["evaluations"]).is_unique().all()
-    for number, plan in enumerate(config.evaluation.plans):
-        asked, allowed = set(), set()
-        for each in intervals(plan, stream, stream.num_samples, models):
-            bounds = (each["start"], each["end"])
-            in_use = {"all": models, "active": [active(models, bounds[0])], "trained": [trained(models, bounds[0])]}
-            asked |= {(model["trigger"], *bounds) for model in in_use[plan.models] if model is not None}
-            allowed |= {(model["trigger"], *bounds) for model in models}
-        rows = evaluations.filter(pl.col("plan") == number)
-        found = set(rows.select("model", "start_ts", "end_ts").iter_rows())
-        assert asked <= found <= allowed
-        if in_turn(run.models["model"].to_list()):  # what is in use can change later only if a model comes late
-            assert found == asked
-        times = stream.timestamps(0, stream.num_samples)
-        for start, end, num_samples, value in rows.select("start_ts", "end_ts", "num_samples", "value").iter_rows():
-            assert num_samples == ((times >= start) & (times < end)).sum()
+    models = sorted((each.values["model"] for each in stored_in(simulated)), key=lambda model: model["trigger"])
+    assert run.evaluations.select(KEYS["evaluations"]).is_unique().all()
+    for number, plan in enumerate(run.config.evaluation.plans):
+        rows = run.evaluations.filter(pl.col("plan") == number)
+        found = {tuple(pair): n for *pair, n in rows.select("model", "start_ts", "end_ts", "num_samples").iter_rows()}
+        asked = pairs_asked(plan, models, stream)
+        assert asked.items() <= found.items()
+        assert {pair[1:] for pair in found} <= {pair[1:] for pair in asked}
+        late = not in_turn(run.models["model"].to_list())  # a model that comes late can change who is in use
+        assert found == asked or (late and plan.models in ("active", "trained"))
+        for num_samples, value in rows.select("num_samples", "value").iter_rows():
             assert (value is None) == (num_samples == 0)
+
+
+def pairs_asked(plan, models: list[dict], stream: Stream) -> dict[tuple[int, float, float], int]:
+    """(model, start, end) → how many samples are to be scored."""
+    times = stream.timestamps(0, stream.num_samples)
+    span = Span(times[0], times[-1])
+    asked: dict[tuple[int, float, float], int] = {}
+    for each in [models] if plan.models != "own" else [[model] for model in models]:
+        bounds = all_bounds(plan, span, each)
+        for (start, end), key in zip(bounds.pairs(), bounds.keys, strict=True):
+            positions = np.flatnonzero((times >= start) & (times < end)).tolist()
+            if plan.models == "served":
+                servers = [server(models, position) for position in positions]
+                asked |= {(who, start, end): servers.count(who) for who in set(servers) - {None}}
+                continue
+            in_use = {"active": [active(each, key)], "trained": [trained(each, key)]}.get(plan.models, each)
+            asked |= {(model["trigger"], start, end): len(positions) for model in in_use if model is not None}
+    return asked
+
+
+def server(models: list[dict], position: int) -> int | None:
+    return max((model["trigger"] for model in models if model["served_from"] <= position), default=None)
+
+
+def stored_in(simulated: Simulated) -> list[StageRun]:
+    return [each for each in simulated.trace.ended("STORE_TRAINED_MODEL") if each.outcome == "done"]
+
+
+def evaluations_use_only_samples_that_were_there(simulated: Simulated) -> None:
+    """And a model serves what comes after it was stored, live by the clock."""
+    run, trace, stream = simulated
+    for each in trace.of("EVALUATE"):
+        for job in each.values.get("jobs", ()):
+            assert all(interval["stop"] <= each.start.inputs["trigger"]["stop"] for interval in job["intervals"])
+    num_intervals = run.config.evaluation.intervals_per_visit
+    for each in trace.of("WAIT_FOR_EVALUATION_COMPLETION"):
+        assert num_intervals is None or len(each.start.inputs["evaluation_job"]["intervals"]) <= num_intervals
+    arrivals_s = (stream.timestamps(0, stream.num_samples) - stream.timestamp(0)) / run.config.live.speed_up
+    for each in stored_in(simulated):
+        stop, served_from = each.trigger["stop"], each.values["model"]["served_from"]
+        if run.config.mode == "replay":
+            assert served_from == (None if run.config.variant == "overlapped" else stop)
+        else:
+            assert (arrivals_s[served_from:] >= each.ended_s - 1e-6).all()
+            assert (arrivals_s[stop:served_from] <= each.ended_s + 1e-6).all()
+            assert served_from >= stop
 
 
 def in_turn(serials: list[int]) -> bool:
@@ -740,6 +776,7 @@ RULES = (
     tables_tell_of_every_trigger,
     all_that_failed_is_among_the_faults,
     every_pair_is_evaluated_once_and_none_is_missing,
+    evaluations_use_only_samples_that_were_there,
 )
 OVERLAPPED = (
     admissions_are_made_one_at_a_time,

@@ -258,7 +258,7 @@ def test_the_rest_of_a_batch_is_informed():
 
 
 def test_a_completed_training_becomes_a_candidate_and_a_cost():
-    trigger = {"serial": 3, "first_ts": 1.0, "last_ts": 9.0}
+    trigger = {"serial": 3, "first_ts": 1.0, "last_ts": 9.0, "stop": 40}
     inputs = {
         "trigger": trigger,
         "training_set": {"num_samples": 40},
@@ -272,6 +272,7 @@ def test_a_completed_training_becomes_a_candidate_and_a_cost():
         "parent": 2,
         "first_ts": 1.0,
         "last_ts": 9.0,
+        "stop": 40,
         "num_samples": 40,
         "loss": 0.3,
         "path": "work/3",
@@ -295,7 +296,7 @@ def test_a_skipped_training_that_was_stopped_has_nothing_to_give_back():
 
 
 def test_there_may_be_nothing_to_evaluate():
-    trigger = {"serial": 0, "last_ts": 9.0, "previous_last_ts": None}
+    trigger = {"serial": 0, "last_ts": 9.0, "previous_last_ts": None, "first": 0, "stop": 10}
     assert call("EVALUATE", {"trigger": trigger, "model": {}}, {"models": NONE}) == ("nothing", {})
     assert call("POST_EVALUATION", {"models": NONE, "planned": NONE, "selector": None}) == ("nothing", {})
 
@@ -303,7 +304,7 @@ def test_there_may_be_nothing_to_evaluate():
 def test_what_was_evaluated_after_a_training_is_not_evaluated_again_after_the_pipeline():
     made = context(evaluation={"plans": [{"kind": "slicing", "every": 10, "models": "all"}]})
     model = {"trigger": 0, "first_ts": 0.0, "last_ts": 19.0}
-    trigger = {"serial": 0, "last_ts": 19.0, "previous_last_ts": None}
+    trigger = {"serial": 0, "last_ts": 19.0, "previous_last_ts": None, "first": 0, "stop": 20}
     models = {"total": 1, "items": [model]}
     outcome, after = call("EVALUATE", {"trigger": trigger, "model": model}, {"models": models}, made)
     assert outcome == "jobs"

@@ -163,6 +163,8 @@ class EvaluationConfig(Section):
     """A user's own evaluator, with its own metrics; None: the built-in one."""
     at_once: int | None = Field(default=None, gt=0)
     """Jobs of one plan that may run at the same time; None: as many as there are devices."""
+    intervals_per_visit: int | None = Field(default=None, gt=0)
+    """Intervals that one job scores, which holds a device once for one model and plan; None: all that are due."""
     timeout: Duration | None = None
     """Clock seconds from the grant of the device; None: no limit."""
     retry: RetryConfig = RetryConfig(attempts=2)
@@ -251,6 +253,12 @@ class Config(Section):
         if self.evaluation.evaluator is None and of_another:
             expected = f"expected {', '.join(metric_names(task))} for training.task {task}"
             raise WrongKeyError("evaluation.metrics", f"got {', '.join(of_another)}, {expected}")
+        if self.mode == "replay" and self.variant == "overlapped":
+            for number, plan in enumerate(self.evaluation.plans):
+                if plan.models == "served":
+                    expected = "expected mode live, or a variant in which training stops ingestion"
+                    reason = "in this one nothing says what was stored when a sample came"
+                    raise WrongKeyError(f"evaluation.plans.{number}.models", f"got served, {expected}; {reason}")
         return self
 
 

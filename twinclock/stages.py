@@ -223,6 +223,7 @@ def _training_completed(_context: Context, inputs: Values, _registers: Values) -
         "parent": None if inputs["job"]["start_from"] is None else inputs["job"]["start_from"]["trigger"],
         "first_ts": trigger["first_ts"],
         "last_ts": trigger["last_ts"],
+        "stop": trigger["stop"],
         "num_samples": recipe["num_samples"],
         "loss": fit["loss"],
         "path": fit["path"],
@@ -245,6 +246,7 @@ def _evaluate(context: Context, inputs: Values, registers: Values) -> Decision:
         registers["models"]["items"],
         context.stream,
         context.config.evaluation.metrics,
+        context.config.evaluation.intervals_per_visit,
     )
     return ("jobs", {"jobs": jobs, "planned": planned}) if jobs else ("nothing", {})
 
@@ -257,6 +259,7 @@ def _post_evaluation(context: Context, inputs: Values, _registers: Values) -> De
         inputs["selector"] or selection.initial_state(),
         context.stream,
         context.config.evaluation.metrics,
+        context.config.evaluation.intervals_per_visit,
     )
     return ("jobs", {"jobs": jobs}) if jobs else ("nothing", {})
 

@@ -124,9 +124,30 @@ def preempted(start: Start) -> Decision:
     return "stopped", {"superseded": [victim]}
 
 
-def stored_model(candidate: Json, size_bytes: int) -> Json:
-    """STORE_TRAINED_MODEL: the lineage entry of a model that is durable now."""
-    return {**candidate, "path": f"models/{candidate['trigger']:05d}", "size_bytes": size_bytes}
+def model_path(candidate: Json) -> str:
+    """Where a model is stored in the folder of its run."""
+    return f"models/{candidate['trigger']:05d}"
+
+
+def stored_model(context: Context, candidate: Json, size_bytes: int, stored: ClockTime) -> Json:
+    """STORE_TRAINED_MODEL: the lineage entry of a model that is durable from the clock time `stored` on."""
+    return {
+        **candidate,
+        "path": model_path(candidate),
+        "size_bytes": size_bytes,
+        "served_from": _served_from(context, candidate["stop"], stored),
+    }
+
+
+def _served_from(context: Context, trained_stop: int, stored: ClockTime) -> int | None:
+    """The first position that a model could serve, which was trained with the samples before `trained_stop`.
+
+    Live: the first that has not arrived when it is stored. In replay the first after the trigger, if
+    training stops ingestion; if not, data time stands still while samples are taken in, and nothing says.
+    """
+    if context.config.mode == "live":
+        return arrived(context.stream, trained_stop, pace(context).data_time(stored))
+    return None if context.config.variant == "overlapped" else trained_stop
 
 
 def _deadline(context: Context, registers: Values) -> DataTime | None:

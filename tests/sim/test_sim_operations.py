@@ -32,6 +32,7 @@ COSTS = {
 RECIPE = {"trigger": 3, "ranges": [[0, 80]], "num_samples": 80, "seed": 1}
 TRIGGER = {"serial": 3, "first_ts": 0.0, "last_ts": 79.0}
 MODEL = {"trigger": 2, "parent": None, "first_ts": 0.0, "last_ts": 49.0, "num_samples": 1000, "path": "models/00002"}
+CANDIDATE = {**MODEL, "stop": 50, "loss": None, "path": "work"}
 NONE: dict = {"total": 0, "items": []}
 NEVER_TAKEN: dict = {"taken_s": None}
 """No chunk has been taken before."""
@@ -219,10 +220,27 @@ def test_noise_is_keyed_by_the_trigger():
 
 
 def test_a_model_is_stored_at_the_bandwidth_and_becomes_active():
-    candidate = {key: MODEL[key] for key in ("trigger", "parent", "first_ts", "last_ts", "num_samples")}
-    effect = World().do("STORE_TRAINED_MODEL", {"candidate": {**candidate, "loss": None, "path": "work"}})
-    model = {**candidate, "loss": None, "path": "models/00002", "size_bytes": 300}
+    effect = World().do("STORE_TRAINED_MODEL", {"candidate": CANDIDATE})
+    model = {**CANDIDATE, "path": "models/00002", "size_bytes": 300, "served_from": 50}
     assert effect == (4.0, "done", {"model": model, "active_model": model, "models": [model]})
+
+
+@pytest.mark.parametrize(
+    ("config", "now", "served_from"),
+    [
+        ({"mode": "replay"}, 80.0, 50),
+        ({"mode": "replay", "variant": "overlapped"}, 80.0, None),
+        ({"mode": "live"}, 60.0, 65),  # stored at 64 s, when the sample of that second has arrived
+        ({"mode": "live"}, 60.5, 65),
+        ({"mode": "live"}, 10.0, 50),
+        ({"mode": "live", "live": {"speed_up": 2.0}}, 40.0, 89),
+        ({"mode": "live", "live": {"speed_up": 50.0}}, 40.0, 100),
+        ({"mode": "live", "variant": "overlapped"}, 60.0, 65),
+    ],
+)
+def test_a_model_serves_what_comes_after_it_is_stored(config, now, served_from):
+    effect = World(**config).now(now).do("STORE_TRAINED_MODEL", {"candidate": CANDIDATE})
+    assert effect.values["model"]["served_from"] == served_from
 
 
 # Preemption
@@ -297,6 +315,20 @@ def test_the_value_is_that_of_the_quality_model():
     world = World(quality={"peak": 0.9, "floor": 0.1, "half_samples": 1000.0, "half_life_s": 25.0})
     effect = world.do("WAIT_FOR_EVALUATION_COMPLETION", evaluation((49.0, 99.0, 49, 99)))
     assert effect.values["result"][0]["value"] == pytest.approx(0.1 + 0.8 * 0.5 * 0.5)
+
+
+def test_a_part_of_an_interval_that_is_scored_is_as_old_as_it_is():
+    world = World(quality={"peak": 0.9, "floor": 0.1, "half_samples": 1000.0, "half_life_s": 10.0})
+    effect = world.do("WAIT_FOR_EVALUATION_COMPLETION", evaluation((40.0, 99.0, 64, 74), (40.0, 99.0, 40, 74)))
+    # in the middle of [64, 74) the model is 20 s old, in that of [40, 74) 8 s
+    assert [row["value"] for row in effect.values["result"]] == [
+        pytest.approx(0.1 + 0.8 * 0.5 / 4),
+        pytest.approx(0.1 + 0.8 * 0.5 * 2**-0.8),
+    ]
+    assert [(row["start"], row["end"], row["num_samples"]) for row in effect.values["result"]] == [
+        (40.0, 99.0, 10),
+        (40.0, 99.0, 34),
+    ]
 
 
 def test_where_there_is_nothing_to_score_there_is_no_value():
