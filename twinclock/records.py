@@ -65,6 +65,7 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "observations": {
         "batch": pl.Int64,
         "decision": pl.Int64,
+        "member": pl.String,
         "kind": pl.String,
         "first": pl.Int64,
         "stop": pl.Int64,
@@ -315,8 +316,8 @@ class Recorder:
             metric, _, serial = name.partition("@")
             model = int(serial) if serial else active["trigger"] if scores_active and active is not None else None
             self._rows["observations"].append(
-                (batch, observation["decision"], observation["kind"], observation["first"], observation["stop"],
-                 model, metric, value, now)
+                (batch, observation["decision"], observation["member"], observation["kind"], observation["first"],
+                 observation["stop"], model, metric, value, now)
             )  # fmt: skip
 
     def _note_trigger(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:

@@ -24,7 +24,6 @@ DATA: dict[str, dict[str, Any]] = {
 PERIOD = {"rodents": "180d", "flights": "1d"}
 FEATURE = {"rodents": "weight", "flights": "temp"}
 DISTANCES = ("mmd", "ks", "cvm", "wasserstein", "hellinger", "js", "psi", "energy", "c2st")
-LOW = {"mmd": 0.02, "ks": 0.2, "cvm": 2.0, "wasserstein": 0.3, "hellinger": 0.25, "js": 0.25, "psi": 0.3, "energy": 0.3}
 
 
 def drift(metrics: Mapping[str, Any], **more: Any) -> dict[str, Any]:
@@ -32,8 +31,9 @@ def drift(metrics: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     return {"kind": "drift", "interval": 400, "metrics": dict(metrics), **windows, **more}
 
 
-def static(name: str) -> dict[str, Any]:
-    return {"kind": name, "rule": {"kind": "static", "threshold": LOW.get(name, 0.6)}}
+def by_mean(name: str) -> dict[str, Any]:
+    """A metric that fires whenever its distance is above what it was lately, whatever its scale."""
+    return {"kind": name, "rule": {"kind": "rolling", "window": 5, "deviation": 0.0, "absolute": True}}
 
 
 def data_policies(data: str) -> dict[str, dict[str, Any]]:
@@ -46,7 +46,7 @@ def data_policies(data: str) -> dict[str, dict[str, Any]]:
         "time": every,
         "time, with the rest": {**every, "final": True},
         "on batch": {"kind": "on_batch"},
-        **{f"drift by {name}": drift({"it": static(name)}) for name in DISTANCES},
+        **{f"drift by {name}": drift({"it": by_mean(name)}) for name in DISTANCES},
         "drift by quantile and mean": drift(
             {
                 "a": {"kind": "ks", "rule": {"kind": "quantile", "q": 0.3}},
@@ -58,7 +58,7 @@ def data_policies(data: str) -> dict[str, dict[str, Any]]:
             {"it": {"kind": "energy", "rule": {"kind": "hypothesis_test", "p": 0.05}}}, sample=60
         ),
         "drift in data time": drift(
-            {"it": static("ks")},
+            {"it": by_mean("ks")},
             interval=period,
             windows={"kind": "time", "ref": period, "cur": period, "overlap": True},
         ),
@@ -72,14 +72,14 @@ def data_policies(data: str) -> dict[str, dict[str, Any]]:
             "rule": {"kind": "at_least", "k": 2},
             "of": {
                 "a": {"kind": "amount", "n": 500},
-                "b": drift({"it": static("hellinger")}, cooldown={"samples": 900}),
+                "b": drift({"it": by_mean("hellinger")}, cooldown={"samples": 900}),
                 "c": {"kind": "ensemble", "rule": "any", "of": {"d": every, "e": {"kind": "amount", "n": 1300}}},
             },
         },
         "budget": {"kind": "budget", "of": {"kind": "amount", "n": 300}, "limit": 4, "horizon": period, "pace": "even"},
         "top of drift": {
             "kind": "budget",
-            "of": drift({"it": static("ks")}),
+            "of": drift({"it": by_mean("ks")}),
             "limit": 2,
             "horizon": period,
             "pace": "top",
@@ -117,7 +117,7 @@ def test_what_depends_on_data_fires_at_the_same_samples(data, name, tmp_path, mo
     assert positions(simulated) == positions(real)
     columns = ["first", "stop", "observation", "threshold", "verdict", "reason"]
     assert simulated.decisions.select(columns).equals(real.decisions.select(columns))
-    observed = ["decision", "kind", "first", "stop", "model", "name", "value"]
+    observed = ["decision", "member", "kind", "first", "stop", "model", "name", "value"]
     assert simulated.observations.select(observed).equals(real.observations.select(observed))
     if name not in ("never",):
         assert len(positions(simulated)) >= 2, "too few to be worth a comparison"
@@ -146,7 +146,7 @@ SCORED = {
             "warmup": {"intervals": 2, "trigger": {"kind": "never"}},
         },
         "errors": drift({"it": {"kind": "adwin"}}, compares=False),
-        "embeddings": drift({"it": static("wasserstein")}, of="embeddings"),
+        "embeddings": drift({"it": by_mean("wasserstein")}, of="embeddings"),
     },
 }
 
