@@ -171,7 +171,7 @@ def told(simulated):
 
 def test_a_policy_is_not_told_of_a_fire_that_is_dropped():
     """It goes on counting from its last trigger, at 9, so it fires again at every sample until one is admitted."""
-    with patch.object(stages, "build_trigger", AfterTheLast):
+    with patch.object(stages, "build_trigger", lambda config, **_: AfterTheLast(config)):
         simulated = overlapped("drop")
     assert positions(simulated) == [9, 30]  # the first training ends at 30 s, before the sample of that second
     assert simulated.run.triggers["trigger"].to_list() == [0, 1]
@@ -185,7 +185,7 @@ def test_a_policy_is_not_told_of_a_fire_that_is_dropped():
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 40])
 def test_what_a_policy_is_told_of_drops_does_not_depend_on_the_batches(batch_size):
     """In a replay in which nothing but trainings takes time every fire but the first meets a training."""
-    with patch.object(stages, "build_trigger", AfterTheLast):
+    with patch.object(stages, "build_trigger", lambda config, **_: AfterTheLast(config)):
         simulated = overlapped("drop", mode="replay", batching={"n": batch_size})
     assert positions(simulated) == [9]
     assert simulated.run.decisions.filter(verdict="dropped")["stop"].to_list() == list(range(20, 41))
@@ -194,14 +194,14 @@ def test_what_a_policy_is_told_of_drops_does_not_depend_on_the_batches(batch_siz
 
 @pytest.mark.parametrize("on_trigger", ["queue", "coalesce", "preempt"])
 def test_under_any_other_policy_every_fire_becomes_a_trigger(on_trigger):
-    with patch.object(stages, "build_trigger", AfterTheLast):
+    with patch.object(stages, "build_trigger", lambda config, **_: AfterTheLast(config)):
         simulated = overlapped(on_trigger)
     assert told(simulated)["told"] == [9, 19, 29, 39]
 
 
 def test_a_policy_is_not_told_of_the_seconds_of_a_preempted_training():
     """Triggers 0, 1 and 2 are stopped, 10 s each; 3 trains for 21 s, and the sample at 69 s finds its cost."""
-    with patch.object(stages, "build_trigger", AfterTheLast):
+    with patch.object(stages, "build_trigger", lambda config, **_: AfterTheLast(config)):
         simulated = overlapped("preempt", times=[*TIMES, 69.0])
     assert told(simulated)["costs"] == [[40, 21.0]]
     assert simulated.run.summary["device_s"] == pytest.approx(10 + 10 + 10 + 21)

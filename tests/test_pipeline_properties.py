@@ -33,8 +33,8 @@ from twinclock.policies.evaluation import Span, active, all_bounds, trained
 from twinclock.policies.observations import score_request
 from twinclock.policies.overlap import training_under_way
 from twinclock.policies.triggers import Decision, Fire, Observe, Quiet
-from twinclock.records import KEYS
 from twinclock.result import Run
+from twinclock.schemas import KEYS
 from twinclock.stages import Context, decide
 from twinclock.stream import RecordedStream, Stream
 

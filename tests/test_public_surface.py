@@ -10,8 +10,8 @@ import typer
 import twinclock
 from twinclock.cli import app
 from twinclock.config import Config
-from twinclock.records import SCHEMAS
 from twinclock.result import Run
+from twinclock.schemas import SCHEMAS
 
 PUBLIC = ["Config", "Run", "check_executor", "check_trigger", "fires", "load_config", "resume", "run"]
 
