@@ -33,8 +33,10 @@ types: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/triggers.py
 	$(BIN)/python benchmarks/criteo_size.py
 	$(BIN)/python benchmarks/real_overhead.py
+	$(BIN)/python benchmarks/drift.py
 
 # torch first and by itself: pip then finds its requirement met and does not choose another build
 $(VENV)/.installed: pyproject.toml

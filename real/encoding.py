@@ -1,4 +1,4 @@
-"""Rows of a table as what a model takes: a matrix of finite numbers, and a class number for each label.
+"""Rows of a table as what a model takes: a matrix of finite numbers, and a class number, or a number, for each label.
 
 Everything that is fitted (means, deviations, categories, classes) is fitted on a training set and
 kept with the model, so a later row is seen as the model would have seen it in training.
@@ -8,6 +8,7 @@ kept with the model, so a later row is seen as the model would have seen it in t
   A column that was constant in training says nothing: its input is always 0.
 * A categorical column is one input per category, null being one of them if training knew it. An unknown
   category has none of the inputs set.
+* The label of a regression is (value - mean) / deviation too, and a prediction is turned back with the same two.
 * An encoding can *extend* an older one: all that the older one knows stays as it is, inputs and
   classes keep their numbers, new ones come after them. Old weights so fit the front of the new ones.
 """
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from twinclock.dataset import Columns
 from twinclock.errors import ConfigError, DataError
 from twinclock.graph import Json
+from twinclock.policies.metrics import Task
 
 UNKNOWN = -1
 """The class number of a label that was never seen in training."""
@@ -61,8 +63,17 @@ class CategoricalEncoding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetEncoding:
+    """How the label of a regression is encoded."""
+
+    mean: float
+    std: float
+    """Standard deviation; 0: constant in training, and every prediction is the mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """From rows to inputs and classes, as fitted on a training set."""
+    """From rows to inputs, and to classes or numbers, as fitted on a training set."""
 
     numeric: tuple[NumericEncoding, ...]
     categorical: tuple[CategoricalEncoding, ...]
@@ -70,11 +81,24 @@ class Encoding:
     label: str
     """Name of the label column."""
     classes: tuple[str, ...]
+    """Of a regression: none."""
+    target: TargetEncoding | None = None
+    """Of a classification: None."""
+
+    @property
+    def task(self) -> Task:
+        """What a model with this encoding predicts."""
+        return "classification" if self.target is None else "regression"
 
     @property
     def num_classes(self) -> int:
         """Classes seen in training."""
         return len(self.classes)
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that a model gives for each row: a logit for each class, or the label of a regression."""
+        return self.num_classes if self.target is None else 1
 
     def features(self, rows: pl.DataFrame) -> NDArray[np.float32]:
         """The inputs, shape (rows, inputs); finite whatever is in the rows."""
@@ -83,7 +107,8 @@ class Encoding:
         is_known = np.isfinite(values)
         for index, numeric in enumerate(self.numeric):
             if numeric.std > 0.0:
-                inputs[:, numeric.at] = _normalised(values[:, index], is_known[:, index], numeric)
+                normalised = _normalised(values[:, index], numeric.mean, numeric.std)
+                inputs[:, numeric.at] = np.where(is_known[:, index], normalised, 0.0)
             if numeric.missing_at is not None:
                 inputs[:, numeric.missing_at] = ~is_known[:, index]
         for each in self.categorical:
@@ -97,7 +122,29 @@ class Encoding:
 
     def labels(self, rows: pl.DataFrame) -> NDArray[np.int64]:
         """The class number of each row; UNKNOWN for a label that training did not know."""
-        return _positions(_texts(rows[self.label]), self.classes, range(self.num_classes))
+        return _positions(self.label_texts(rows), self.classes, range(self.num_classes))
+
+    def label_texts(self, rows: pl.DataFrame) -> pl.Series:
+        """The label of each row as the text that `classes` would have for it."""
+        return _texts(rows[self.label])
+
+    def label_values(self, rows: pl.DataFrame) -> NDArray[np.float64]:
+        """The label of each row as a number."""
+        return _numbers(rows, [self.label])[:, 0]
+
+    def targets(self, rows: pl.DataFrame) -> NDArray[np.int64] | NDArray[np.float32]:
+        """What a model's outputs are held against in training: class numbers, or normalised numbers."""
+        if self.target is None:
+            return self.labels(rows)
+        if self.target.std == 0.0:
+            return np.zeros(rows.height, np.float32)
+        return _normalised(self.label_values(rows), self.target.mean, self.target.std).astype(np.float32)
+
+    def predictions(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What a regression predicts, in the label's own unit, from a model's outputs of shape (rows, 1)."""
+        if self.target is None:
+            raise ValueError("the encoding of a classification has no numbers to predict")
+        return self.target.mean + self.target.std * outputs[:, 0]
 
     def to_json(self) -> Json:
         """The encoding as JSON values."""
@@ -115,18 +162,23 @@ class Encoding:
             num_inputs=int(data["num_inputs"]),
             label=data["label"],
             classes=tuple(data["classes"]),
+            target=None if data.get("target") is None else TargetEncoding(**data["target"]),
         )
 
 
-def fit_encoding(rows: pl.DataFrame, columns: Columns, *, extending: Encoding | None = None) -> Encoding:
+def fit_encoding(
+    rows: pl.DataFrame, columns: Columns, *, extending: Encoding | None = None, task: Task = "classification"
+) -> Encoding:
     """Fit an encoding on a training set; DataError if a column has too many different values.
 
     With `extending`, the encoding of an older model, known columns keep their normalisation and known
     values their numbers. Only a column that was constant until now is normalised afresh, for the
-    older model's weights can't depend on it. ConfigError if the older model has other columns.
+    older model's weights can't depend on it. ConfigError if the older model has other columns or another task.
     """
     if extending is not None:
         _check_same_columns(extending, columns)
+        if extending.task != task:
+            raise ConfigError(f"training.task: got {task}, but the model to start from is of a {extending.task}")
     known_numeric = {} if extending is None else {each.column: each for each in extending.numeric}
     known_categorical = {} if extending is None else {each.column: each for each in extending.categorical}
     free = count(0 if extending is None else extending.num_inputs)
@@ -138,14 +190,28 @@ def fit_encoding(rows: pl.DataFrame, columns: Columns, *, extending: Encoding | 
     categorical = tuple(
         _fit_categorical(_texts(rows[name]), known_categorical.get(name), free) for name in columns.features.categorical
     )
-    classes = () if extending is None else extending.classes
+    classes: tuple[str, ...] = ()
+    target = None
+    if task == "regression":
+        target = _fit_target(rows, columns.label, extending)
+    else:
+        known_classes = () if extending is None else extending.classes
+        classes = _with_new_values(_texts(rows[columns.label]), known_classes, "label column")
     return Encoding(
         numeric=numeric,
         categorical=categorical,
         num_inputs=next(free),
         label=columns.label,
-        classes=_with_new_values(_texts(rows[columns.label]), classes, "label column"),
+        classes=classes,
+        target=target,
     )
+
+
+def _fit_target(rows: pl.DataFrame, label: str, old: Encoding | None) -> TargetEncoding:
+    if old is not None and old.target is not None and old.target.std > 0.0:
+        return old.target
+    mean, std = _moments(_numbers(rows, [label])[:, 0])
+    return TargetEncoding(mean=mean, std=std)
 
 
 def _fit_numeric(
@@ -172,12 +238,10 @@ def _moments(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(scaled.mean()) * scale, float(scaled.std()) * scale
 
 
-def _normalised(
-    values: NDArray[np.float64], is_known: NDArray[np.bool_], numeric: NumericEncoding
-) -> NDArray[np.float64]:
+def _normalised(values: NDArray[np.float64], mean: float, std: float) -> NDArray[np.float64]:
     with np.errstate(over="ignore", invalid="ignore"):
-        normalised = (values - numeric.mean) / numeric.std
-    return np.where(is_known, np.clip(normalised, -_LARGEST, _LARGEST), 0.0)
+        normalised = (values - mean) / std
+    return np.clip(normalised, -_LARGEST, _LARGEST)
 
 
 def _fit_categorical(texts: pl.Series, old: CategoricalEncoding | None, free: Iterator[int]) -> CategoricalEncoding:

@@ -6,29 +6,34 @@ arguments whose `evaluate` does what `Evaluator.evaluate` says, for metrics of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from real.encoding import UNKNOWN
-from real.models import ModelError, build_model, check_outputs, torch_device
+from real.metrics import (
+    LEAST_PROBABILITY,
+    NO_RANK,
+    Classified,
+    check_classes,
+    needs_probabilities,
+    score_classes,
+    score_numbers,
+)
+from real.models import ModelError, check_outputs, restored_model, torch_device
 from real.store import StoredModel
 from real.trainer import StoppedError
 from twinclock.dataset import Table
 from twinclock.errors import ConfigError
 from twinclock.graph import Json
+from twinclock.policies.metrics import find_metric, metric_names
 from twinclock.policies.selection import merge_ranges
 
-METRICS = ("accuracy", "log_loss")
-"""What the built-in evaluator can measure."""
-LEAST_PROBABILITY = 1e-15
-"""What the log loss takes for a smaller probability, and for that of a label never seen in training."""
 _ROWS_AT_ONCE = 65_536
 
 
@@ -59,20 +64,26 @@ class Evaluator(Protocol):
 
 
 class TorchEvaluator:
-    """Accuracy (share of samples whose most likely class is right) and log loss (natural logarithm, mean)."""
+    """The metrics of `twinclock.policies.metrics`, as `real.metrics` defines them."""
 
     def evaluate(self, context: EvaluationContext) -> list[Json]:
-        """Score. ModelError if the model's outputs are no finite logits, ConfigError for an unknown metric."""
-        unknown = [metric for metric in context.metrics if metric not in METRICS]
-        if unknown:
-            raise ConfigError(f"evaluation.metrics: got {', '.join(unknown)}, expected {', '.join(METRICS)}")
-        scores = _score_samples(context)
+        """Score. ModelError if the model's outputs are no finite numbers of the right shape.
+
+        ConfigError for a metric that is unknown, or can't be had from this model.
+        """
+        encoding = context.model.encoding
+        tasks = {name: None if (found := find_metric(name)) is None else found.task for name in context.metrics}
+        wrong = [name for name, task in tasks.items() if task != encoding.task]
+        if wrong:
+            expected = f"{', '.join(metric_names(encoding.task))} for a {encoding.task}"
+            raise ConfigError(f"evaluation.metrics: got {', '.join(wrong)}, expected {expected}")
+        score = _score_of_numbers(context) if encoding.task == "regression" else _score_of_classes(context)
         return [
             {
                 "start": each["start"],
                 "end": each["end"],
                 "metric": metric,
-                "value": _mean(scores[metric][each["first"] : each["stop"]]),
+                "value": score(metric, each["first"], each["stop"]),
                 "num_samples": each["stop"] - each["first"],
             }
             for each in context.intervals
@@ -80,51 +91,92 @@ class TorchEvaluator:
         ]
 
 
-def _mean(values: NDArray[np.float64]) -> float | None:
-    return float(values.mean()) if len(values) else None
+def _score_of_classes(context: EvaluationContext) -> Callable[[str, int, int], float | None]:
+    """Let the model classify all that lies in an interval; from a metric and positions [first, stop) to its value."""
+    known = context.model.encoding.classes
+    for metric in context.metrics:
+        check_classes(metric, known)
+    width = len(known) if any(map(needs_probabilities, context.metrics)) else 0
+    # by position; what lies in no interval is never filled in, nor given memory by the system
+    size = context.table.num_samples
+    samples = Classified(
+        known=known,
+        label=np.empty(size, np.int64),
+        predicted=np.empty(size, np.int64),
+        rank=np.empty(size, np.int64),
+        log_loss=np.empty(size),
+        log_probabilities=np.empty((size, width)),
+    )
+    unseen: dict[str, int] = {}
+    for part in _parts(context):
+        log_probabilities = torch.from_numpy(part.outputs).log_softmax(dim=1).numpy()
+        label = context.model.encoding.labels(part.rows)
+        predicted, rank, log_loss = _judged(log_probabilities, label)
+        samples.label[part.at] = _numbered(label, context.model.encoding.label_texts(part.rows), len(known), unseen)
+        samples.predicted[part.at] = predicted
+        samples.rank[part.at] = rank
+        samples.log_loss[part.at] = log_loss
+        samples.log_probabilities[part.at] = log_probabilities[:, :width]
+    return lambda metric, first, stop: score_classes(metric, samples.part(first, stop))
 
 
-def _score_samples(context: EvaluationContext) -> dict[str, NDArray[np.float64]]:
-    """What each sample adds to each metric, by position; only positions inside an interval are filled in."""
-    device = torch_device(context.device)
-    model = _restored(context.model).to(device).eval()
-    scores = {metric: np.empty(context.table.num_samples) for metric in METRICS}
+def _judged(
+    log_probabilities: NDArray[np.float64], label: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """For each row the most likely class, the rank of its label, and its log loss; of equals the first is likelier."""
+    is_known = label != UNKNOWN
+    true = np.where(is_known, label, 0)[:, None]
+    of_label = np.take_along_axis(log_probabilities, true, axis=1)
+    is_before = np.arange(log_probabilities.shape[1]) < true
+    rank = ((log_probabilities > of_label) | ((log_probabilities == of_label) & is_before)).sum(axis=1)
+    floor = np.log(LEAST_PROBABILITY)
+    log_loss = 0.0 - np.where(is_known, np.maximum(of_label[:, 0], floor), floor)
+    return log_probabilities.argmax(axis=1), np.where(is_known, rank, NO_RANK), log_loss
+
+
+def _numbered(label: NDArray[np.int64], texts: pl.Series, num_known: int, unseen: dict[str, int]) -> NDArray[np.int64]:
+    """The class numbers, where labels never seen in training have numbers of their own, kept in `unseen`."""
+    is_unseen = label == UNKNOWN
+    if not is_unseen.any():
+        return label
+    numbers = [unseen.setdefault(text, num_known + len(unseen)) for text in texts.filter(pl.Series(is_unseen))]
+    numbered = label.copy()
+    numbered[is_unseen] = numbers
+    return numbered
+
+
+def _score_of_numbers(context: EvaluationContext) -> Callable[[str, int, int], float | None]:
+    """Let the model predict all that lies in an interval; from a metric and positions [first, stop) to its value."""
+    encoding = context.model.encoding
+    label, predicted = np.empty(context.table.num_samples), np.empty(context.table.num_samples)
+    for part in _parts(context):
+        label[part.at] = encoding.label_values(part.rows)
+        predicted[part.at] = encoding.predictions(part.outputs)
+    return lambda metric, first, stop: score_numbers(metric, label[first:stop], predicted[first:stop])
+
+
+class _Part(NamedTuple):
+    """Some rows of the table, and what the model gives for them."""
+
+    at: slice
+    """Their positions."""
+    rows: pl.DataFrame
+    outputs: NDArray[np.float64]
+
+
+def _parts(context: EvaluationContext) -> Iterator[_Part]:
+    """Every position that lies in an interval, once."""
+    encoding, device = context.model.encoding, torch_device(context.device)
+    model = restored_model(context.model).to(device).eval()
     for first, stop in merge_ranges([each["first"], each["stop"]] for each in context.intervals):
         for begin in range(first, stop, _ROWS_AT_ONCE):
             if context.should_stop():
                 raise StoppedError
             end = min(begin + _ROWS_AT_ONCE, stop)
-            for metric, values in _score_rows(model, context, context.table.rows([[begin, end]]), device).items():
-                scores[metric][begin:end] = values
-    return scores
-
-
-def _restored(stored: StoredModel) -> nn.Module:
-    encoding = stored.encoding
-    model = build_model(stored.config, num_inputs=encoding.num_inputs, num_classes=encoding.num_classes)
-    try:
-        model.load_state_dict(dict(stored.weights))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"the stored weights don't fit the model that is configured: {reason}") from None
-    return model
-
-
-def _score_rows(
-    model: nn.Module, context: EvaluationContext, rows: pl.DataFrame, device: torch.device
-) -> dict[str, NDArray[np.float64]]:
-    encoding = context.model.encoding
-    labels = encoding.labels(rows)
-    with torch.inference_mode():
-        outputs = model(torch.from_numpy(encoding.features(rows)).to(device))
-        check_outputs(outputs, rows.height, encoding.num_classes, model)
-        if not bool(outputs.isfinite().all()):
-            raise ModelError(f"model {type(model).__name__} gives outputs that are not finite")
-        log_probabilities = outputs.cpu().double().log_softmax(dim=1).numpy()
-    is_known = labels != UNKNOWN
-    log_of_label = log_probabilities[np.arange(rows.height), np.where(is_known, labels, 0)]
-    floor = np.log(LEAST_PROBABILITY)
-    return {
-        "accuracy": (log_probabilities.argmax(axis=1) == labels).astype(np.float64),
-        "log_loss": 0.0 - np.where(is_known, np.maximum(log_of_label, floor), floor),
-    }
+            rows = context.table.rows([[begin, end]])
+            with torch.inference_mode():
+                outputs = model(torch.from_numpy(encoding.features(rows)).to(device))
+                check_outputs(outputs, rows.height, encoding.num_outputs, model)
+                if not bool(outputs.isfinite().all()):
+                    raise ModelError(f"model {type(model).__name__} gives outputs that are not finite")
+            yield _Part(slice(begin, end), rows, outputs.cpu().double().numpy())

@@ -151,6 +151,12 @@ class RealExecutor:
         if self._running.pop(key, None) is not None:
             self._ready.append((key[0], Ended(key[1], outcome, values)))
 
+    def end_otherwise(self, key: Key, outcome: str, instead: str) -> None:
+        """A stage run that ended with `outcome`, if nobody has been told yet, ended with `instead` and no values."""
+        for index, (pipeline, event) in enumerate(self._ready):
+            if isinstance(event, Ended) and (pipeline, event.id) == key and event.outcome == outcome:
+                self._ready[index] = (pipeline, Ended(event.id, instead, {}))
+
     def fail(self, key: Key, error: Mapping[str, Json]) -> None:
         """A stage run failed; `error` has a type and a message."""
         self.end(key, FAILED, {ERROR_SLOT: dict(error)})

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import polars as pl
 
@@ -13,8 +14,11 @@ from real.executor import Body, Ending, RealExecutor
 from real.pool import Message
 from real.store import ModelStore
 from twinclock import work
+from twinclock.allocator import Key
 from twinclock.graph import Json
 from twinclock.messages import Start, path_text
+from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
+from twinclock.policies.observations import needs_a_model, observation
 from twinclock.run_folder import replace_durably
 from twinclock.stages import DECISIONS, Context, decide
 
@@ -25,8 +29,11 @@ class RealRun:
 
     context: Context
     folder: Path
+    detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, str] = field(default_factory=dict)
     """Serial of the trigger → the job of its training."""
+    waits: dict[int, Key] = field(default_factory=dict)
+    """Serial of the trigger → the stage run that waits, or has waited, for its training."""
 
     def superseded(self, trigger: int) -> Path:
         """The file that is there when the training of a trigger is to stop."""
@@ -60,18 +67,17 @@ def bodies(context: Context, folder: Path) -> dict[str, Body]:
     return dict.fromkeys(DECISIONS, decided) | {operation: bind(operation) for operation in done}
 
 
-def _init_cluster_connection(_run: RealRun, start: Start, executor: RealExecutor) -> None:
+def _init_cluster_connection(run: RealRun, start: Start, executor: RealExecutor) -> None:
     executor.connect(start, {"cluster": {"devices": list(executor.workers.devices)}})
+    import_what_is_needed(run.context.config.trigger)  # while the workers start
 
 
 def _replay_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
-    return Ending(*work.replay_chunk(run.context, start.inputs, executor.stopping))
+    return Ending(*work.replay_chunk(run.context, start.inputs, executor.now(), executor.stopping))
 
 
 def _fetch_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
-    if executor.stopping:
-        return Ending("nothing", {})  # and WAIT_FOR_NEW_DATA ends with `stop`
-    return Ending(*work.live_chunk(run.context, start.inputs, start.registers, executor.now()))
+    return Ending(*work.live_chunk(run.context, start.inputs, start.registers, executor.now(), executor.stopping))
 
 
 def _wait_for_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
@@ -83,24 +89,27 @@ def _wait_for_new_data(run: RealRun, start: Start, executor: RealExecutor) -> En
 
 
 def _observe(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
-    request, model = start.inputs["request"], start.registers["active_model"]
-    if model is None:
-        return Ending("done", {"observation": {**request, "value": None}})
-    stream = run.context.stream
-    interval = {
-        "start": stream.timestamp(request["first"]),
-        "end": stream.timestamp(request["stop"] - 1),
-        "first": request["first"],
-        "stop": request["stop"],
-    }
-    job = _evaluation(run, path_text(start.path), model["path"], [interval], [request["metric"]])
-    executor.launch(start, executor.workers.devices[0], job)
-    executor.await_job(
-        start,
-        job["id"],
-        lambda result: Ending("done", {"observation": {**request, "value": result["rows"][0]["value"]}}),
-    )
+    """On the device that is held; else distances between features in a helper thread, what models do on the first."""
+    request, active = start.inputs["request"], start.registers["active_model"]
+    device = start.placement.get("device", executor.workers.devices)[0]
+    if not start.placement and not needs_a_model(request):
+        executor.in_thread(start, lambda: _observed(request, _distances(run, request)))
+        return None
+    job = {"do": "observe", "id": path_text(start.path), "request": request, "active": active}
+    executor.launch(start, device, job)
+    executor.await_job(start, job["id"], lambda result: _observed(request, result["values"]))
     return None
+
+
+def _distances(run: RealRun, request: Json) -> dict[str, float | None]:
+    def no_model(*_: object) -> NoReturn:
+        raise ValueError(f"{request} needs a model, and is a worker's business")
+
+    return distances(request, numbers_of(run.context.table, request, no_model), run.detectors)
+
+
+def _observed(request: Json, values: Mapping[str, float | None]) -> Ending:
+    return Ending("done", {"observation": observation(request, values)})
 
 
 def _run_training(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
@@ -112,16 +121,24 @@ def _run_training(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
 
 
 def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
-    """Make sure that the job runs, then wait: after a crash it may have to be started again, or be done."""
+    """Make sure that the job runs, then wait: after a crash it may have to be started again, or be done.
+
+    A training that is superseded does not end `trained`, even if its result is there.
+    """
     job = start.inputs["job"]
-    if run.superseded(job["trigger"]).exists() and not executor.has_job(job["id"]):
+    trigger, superseded = job["trigger"], run.superseded(job["trigger"])
+    if superseded.exists() and not executor.has_job(job["id"]):
         return Ending("superseded", {})
     executor.launch(start, start.placement["device"][0], _training(run, job))
-    run.trainings[job["trigger"]] = job["id"]
+    run.trainings[trigger] = job["id"]
+    run.waits[trigger] = (start.pipeline, start.id)
 
     def finish(result: Json) -> Ending:
-        fit = {key: result[key] for key in ("num_samples", "epochs", "loss", "path", "seconds")}
-        return Ending("trained", {"fit": {**fit, "held_s": executor.now() - job["started_s"]}})
+        if superseded.exists():
+            return Ending("superseded", {})
+        fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
+        fit["held_s"] = executor.now() - job["started_s"]
+        return Ending("trained", {"fit": fit, "trained": [trigger]})
 
     executor.await_job(start, job["id"], finish)
     return None
@@ -131,9 +148,9 @@ def _store_trained_model(run: RealRun, start: Start, executor: RealExecutor) -> 
     candidate = start.inputs["candidate"]
 
     def store() -> Ending:
-        model = work.stored_model(candidate, 0)
-        size_bytes = ModelStore(run.folder / "models").commit(run.folder / candidate["path"], model)
-        model = {**model, "size_bytes": size_bytes}
+        entry = {**candidate, "path": work.model_path(candidate)}
+        size_bytes = ModelStore(run.folder / "models").commit(run.folder / candidate["path"], entry)
+        model = work.stored_model(run.context, candidate, size_bytes, executor.now())
         return Ending("done", {"model": model, "active_model": model, "models": [model]})
 
     executor.in_thread(start, store)
@@ -162,11 +179,14 @@ def _store_evaluation_results(run: RealRun, start: Start, executor: RealExecutor
 
 
 def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
-    """Stop the victim's training, wherever it stands; one that has ended already is left as it is.
+    """Stop the victim's training, wherever it stands; one that has ended is left as it is.
 
-    A victim that waits for a device or for its next attempt has nothing to stop yet. It finds a file,
-    which a crash does not take away.
+    A victim that waits for a device or for its next attempt has nothing to stop yet, and one whose worker is
+    done may not have been told. They find a file, which a crash does not take away.
     """
+    outcome, values = work.preempted(start)
+    if outcome == "too_late":
+        return Ending(outcome, values)
     victim = start.inputs["victim"]
     mark = run.superseded(victim)
     mark.parent.mkdir(exist_ok=True)
@@ -174,7 +194,9 @@ def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
         unfinished.touch()
     if victim in run.trainings:
         executor.stop_job(run.trainings[victim], "superseded")
-    return Ending("done", {})
+    if victim in run.waits:
+        executor.end_otherwise(run.waits[victim], "trained", "superseded")
+    return Ending(outcome, values)
 
 
 def _exit(_run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:

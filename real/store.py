@@ -75,11 +75,10 @@ class ModelStore:
         if not final.exists():
             lineage = read_lineage(candidate)
             _verify(candidate, lineage)
-            described = {key: value for key, value in entry.items() if key != "size_bytes"}
             with new_folder(final) as folder:
                 for name in _CHECKED:
                     shutil.copyfile(candidate / name, folder / name)
-                _write_json(folder / LINEAGE, {**lineage, **described})
+                _write_json(folder / LINEAGE, {**lineage, **entry})
                 _verify(folder, lineage)
         _verify(final, read_lineage(final))
         shutil.rmtree(candidate, ignore_errors=True)
@@ -107,7 +106,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], encoding: Encoding,
         "architecture": {
             "model": config.model_dump(mode="json"),
             "num_inputs": encoding.num_inputs,
-            "num_classes": encoding.num_classes,
+            "num_classes": encoding.num_outputs,
         },
         "classes": list(encoding.classes),
         "sha256": {name: _sha256(folder / name) for name in _CHECKED},

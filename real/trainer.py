@@ -10,20 +10,35 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 import polars as pl
 import torch
 from torch import Tensor, nn
 
+from real.downsampling import Kept, keep
 from real.encoding import Encoding, fit_encoding
-from real.models import ModelError, build_model, check_outputs, inherit_weights, torch_device
+from real.minibatches import minibatches
+from real.models import (
+    ModelError,
+    build_model,
+    check_outputs,
+    hidden_features,
+    inherit_weights,
+    mean_loss,
+    torch_device,
+    weighted_loss,
+)
 from real.store import StoredModel
 from twinclock.config import OptimizerConfig, TrainingConfig
 from twinclock.dataset import Columns
+from twinclock.policies.downsampling import Effort, KCenterDownsamplingConfig, ScoredDownsamplingConfig, effort
 
 _STEPS_A_LOOK = 50
 """Steps after which losses are looked at; looking makes the CPU wait for a GPU."""
+_SCORED_AT_ONCE = 65_536
 _REMEDY = "try a smaller training.optimizer.lr, or set training.clip_norm"
 
 
@@ -88,56 +103,69 @@ class Trainer(Protocol):
 
 
 class TorchTrainer:
-    """Gradient descent on the cross-entropy, by minibatches, as `training:` in the configuration says.
+    """Gradient descent on the loss, by minibatches, as `training:` in the configuration says.
 
-    Starting from a model, its encoding is extended (see `encoding`): its normalisation, inputs and
-    classes stay, and so do their weights; inputs and classes that are new begin with fresh weights. The
+    The loss is the cross-entropy, or for a regression the squared error of the normalised label. Starting
+    from a model, its encoding is extended (see `encoding`): its normalisation, inputs and classes stay,
+    and so do their weights; inputs and classes that are new begin with fresh weights. The
     optimizer always begins anew. On a CPU the same context gives the same weights, bit by bit.
     """
 
     def fit(self, context: TrainingContext) -> TrainingResult:
         """Train. ModelError if there are no samples, or if the loss or the weights stop being finite."""
-        rows, parent = context.rows, context.start_from
+        rows, parent, config = context.rows, context.start_from, context.config
         if rows.height == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
-        encoding = fit_encoding(rows, context.columns, extending=None if parent is None else parent.encoding)
+        encoding = fit_encoding(
+            rows, context.columns, extending=None if parent is None else parent.encoding, task=config.task
+        )
         device = torch_device(context.device)
         features = torch.from_numpy(encoding.features(rows)).to(device)
-        labels = torch.from_numpy(encoding.labels(rows)).to(device)
+        targets = torch.from_numpy(encoding.targets(rows)).to(device)
+        todo = effort(config.downsample, num_samples=rows.height, epochs=config.epochs, batch_size=config.batch_size)
         with _seeded(context.seed, device):
-            model = build_model(context.config.model, num_inputs=encoding.num_inputs, num_classes=encoding.num_classes)
+            model = build_model(config.model, num_inputs=encoding.num_inputs, num_classes=encoding.num_outputs)
             if parent is not None:
                 inherit_weights(model, parent.weights)
             model.to(device)
-            loss = _descend(model, features, labels, encoding.num_classes, context)
+            loss = _descend(_Training(model, encoding.num_outputs, features, targets, todo, context))
         return TrainingResult(
             weights={name: tensor.cpu() for name, tensor in model.state_dict().items()},
             encoding=encoding,
             loss=loss,
-            num_steps=context.config.epochs * math.ceil(rows.height / context.config.batch_size),
+            num_steps=todo.num_steps,
         )
 
 
-def _descend(model: nn.Module, features: Tensor, labels: Tensor, num_classes: int, context: TrainingContext) -> float:
-    """All epochs; the mean loss of the last one."""
-    config, num_samples = context.config, len(labels)
-    steps_per_epoch = math.ceil(num_samples / config.batch_size)
+class _Training(NamedTuple):
+    """All that stays the same during one training, but for the model's weights."""
+
+    model: nn.Module
+    num_outputs: int
+    features: Tensor
+    targets: Tensor
+    todo: Effort
+    context: TrainingContext
+
+
+def _descend(training: _Training) -> float:
+    """All epochs; the mean loss of the last one, over the samples stepped on."""
+    model, context, config = training.model, training.context, training.context.config
+    steps_per_epoch = training.todo.num_steps // config.epochs
     optimizer = _optimizer(config.optimizer, model)
     order_rng = torch.Generator().manual_seed(context.seed)
     losses: list[float] = []
     step = 0
     model.train()
-    for epoch in range(1, config.epochs + 1):
-        order = torch.randperm(num_samples, generator=order_rng).to(features.device)
+    judge = partial(_judge, training, order_rng)
+    epochs = minibatches(config.downsample, len(training.targets), config.batch_size, judge, order_rng)
+    for epoch, epoch_minibatches in enumerate(islice(epochs, config.epochs), 1):
         losses = []
         unseen: list[Tensor] = []
-        for chosen in torch.split(order, config.batch_size):
+        for minibatch in epoch_minibatches:
             if context.should_stop():
                 raise StoppedError
-            outputs = model(features.index_select(0, chosen))
-            if step == 0:
-                check_outputs(outputs, len(chosen), num_classes, model)
-            loss = nn.functional.cross_entropy(outputs, labels.index_select(0, chosen))
+            loss = _loss(training, minibatch)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
             if config.clip_norm is not None:
@@ -155,14 +183,49 @@ def _descend(model: nn.Module, features: Tensor, labels: Tensor, num_classes: in
                         epoch=epoch,
                         num_epochs=config.epochs,
                         step=step,
-                        num_steps=config.epochs * steps_per_epoch,
+                        num_steps=training.todo.num_steps,
                         loss=sum(seen) / len(seen),
                     )
                 )
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
         raise ModelError(f"the weights are not finite after the last step, which is {step}; {_REMEDY}")
-    size_of_last = num_samples - config.batch_size * (steps_per_epoch - 1)
-    return (config.batch_size * sum(losses[:-1]) + size_of_last * losses[-1]) / num_samples
+    size_of_last = training.todo.num_kept - config.batch_size * (steps_per_epoch - 1)
+    return (config.batch_size * sum(losses[:-1]) + size_of_last * losses[-1]) / training.todo.num_kept
+
+
+def _loss(training: _Training, minibatch: Kept) -> Tensor:
+    """The loss of a minibatch, ready to go backward."""
+    task, device = training.context.config.task, training.targets.device
+    chosen = minibatch.chosen.to(device)
+    outputs = training.model(training.features.index_select(0, chosen))
+    check_outputs(outputs, len(chosen), training.num_outputs, training.model)
+    targets = training.targets.index_select(0, chosen)
+    if minibatch.weights is None:
+        return mean_loss(task, outputs, targets)
+    return weighted_loss(task, outputs, targets, minibatch.weights.to(device))
+
+
+def _judge(
+    training: _Training, rng: torch.Generator, config: ScoredDownsamplingConfig, candidates: Tensor, num_kept: int
+) -> Kept:
+    """Ask the model, as it is now, which of some places in the training set to keep."""
+    model, context, device = training.model, training.context, training.targets.device
+    said: list[Tensor] = []
+    model.eval()
+    with torch.no_grad():
+        for places in torch.split(candidates, _SCORED_AT_ONCE):
+            if context.should_stop():
+                raise StoppedError
+            inputs = training.features.index_select(0, places.to(device))
+            if isinstance(config, KCenterDownsamplingConfig):
+                said.append(hidden_features(model, context.config.model, inputs))
+            else:
+                said.append(model(inputs))
+                check_outputs(said[-1], len(inputs), training.num_outputs, model)
+        targets = training.targets.index_select(0, candidates.to(device))
+        kept = keep(config, context.config.task, torch.cat(said), targets, num_kept, rng)
+    model.train()
+    return Kept(candidates[kept.chosen], kept.weights)
 
 
 def _optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -4,13 +4,15 @@ The parent and a worker exchange plain dicts over a pipe. To the worker:
 
     {"do": "train", "id": str, "training_set": recipe, "start_from": folder of a model | None}
     {"do": "evaluate", "id": str, "model": folder of a model, "intervals": [...], "metrics": [...]}
+    {"do": "observe", "id": str, "request": of a trigger policy, "active": lineage entry of the active model | None}
     {"do": "stop", "id": str}
 
 and back, each with the job's id (that of the worker's own start is ""):
 
     {"kind": "ready"}                               it can take jobs
     {"kind": "progress", "done": share of the steps}
-    {"kind": "done", "result": ...}                 training: the slot `fit`; evaluation: {"rows": [...]}
+    {"kind": "done", "result": ...}                 training: the slot `fit`; evaluation: {"rows": [...]};
+                                                    observation: {"values": {...}}
     {"kind": "stopped"}
     {"kind": "error", "error": {type, message, traceback}}
 
@@ -45,11 +47,15 @@ from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
 from twinclock.graph import ERROR_SLOT, Json
+from twinclock.observing import import_what_is_needed
+from twinclock.policies.downsampling import num_kept
+from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
 from twinclock.section import parse_section
 
 if TYPE_CHECKING:
     from real.evaluator import Evaluator
+    from real.observer import Observer
     from real.trainer import Progress, Trainer
 
 Message: TypeAlias = dict[str, Any]
@@ -137,6 +143,7 @@ class _Worker:
     table: Table
     trainer: Trainer
     evaluator: Evaluator
+    observer: Observer
 
     @classmethod
     def start(cls, device: str, run_folder: Path, config: Config) -> _Worker:
@@ -144,8 +151,11 @@ class _Worker:
         import torch
 
         from real.evaluator import TorchEvaluator
-        from real.models import create, import_object, torch_device
+        from real.metrics import load_what_is_needed
+        from real.models import torch_device
+        from real.observer import Observer
         from real.trainer import TorchTrainer
+        from twinclock.imports import create, import_object
 
         if not isinstance(config.data, TableConfig):
             raise ConfigError(
@@ -155,14 +165,19 @@ class _Worker:
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
         if model.kind == "import":
             import_object(model.path, "training.model.path")
+        table = load_table(config.data)
+        scorer = TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator")
         worker = cls(
             device=device,
             run_folder=run_folder,
             config=config.training,
-            table=load_table(config.data),
+            table=table,
             trainer=TorchTrainer() if trainer is None else create(trainer, "training.trainer"),
-            evaluator=TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator"),
+            evaluator=scorer,
+            observer=Observer(run_folder, table, scorer, device),
         )
+        load_what_is_needed([*config.evaluation.metrics, *all_metrics_needed(config.trigger)])
+        import_what_is_needed(config.trigger)
         # the first optimizer of a process takes a second of imports, the first use of a GPU longer: not in a training
         weight = torch.ones(1, device=torch_device(device), requires_grad=True)
         optimizer = torch.optim.SGD([weight], lr=0.0)
@@ -184,6 +199,8 @@ class _Worker:
                 raise StoppedError
             if job["do"] == "train":
                 result = self._train(job, _reporter(job_id, send), should_stop)
+            elif job["do"] == "observe":
+                result = {"values": self.observer.observe(job["request"], job["active"], should_stop)}
             else:
                 result = self._evaluate(job, should_stop)
         except StoppedError:
@@ -203,7 +220,7 @@ class _Worker:
             raise ModelError("the training set has 0 samples, expected at least one")
         began_s = time.perf_counter()
         context = TrainingContext(
-            rows=self.table.take(positions(recipe)),
+            rows=self.table.take(positions(recipe, self.table.label_ranks)),
             columns=self.table.columns,
             config=config,
             seed=recipe["seed"],
@@ -217,6 +234,7 @@ class _Worker:
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
         result = {
             "num_samples": recipe["num_samples"],
+            "num_kept": num_kept(config.downsample, recipe["num_samples"], config.batch_size),
             "epochs": config.epochs,
             "steps": fitted.num_steps,
             "loss": fitted.loss,

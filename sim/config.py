@@ -23,7 +23,21 @@ class LinearCost(Section):
     setup_s: Seconds
     """Seconds that do not depend on the number of samples."""
     samples_per_s: Rate
+    """Throughput, samples a second."""
+
+
+class TrainingCost(Section):
+    """Seconds = setup + for each epoch: gradient steps · seconds a step + samples / throughput.
+
+    So a step on a full minibatch takes step_s + batch_size / samples_per_s.
+    """
+
+    setup_s: Seconds
+    """Seconds that depend on neither samples nor steps."""
+    samples_per_s: Rate
     """Throughput on one device, samples a second (each epoch counts its samples again)."""
+    step_s: Seconds = 0.0
+    """Seconds of each gradient step, however many samples it has."""
 
 
 class StoreCost(Section):
@@ -48,7 +62,9 @@ class Costs(Section):
     """Seconds to store the results of an evaluation (STORE_EVALUATION_RESULTS)."""
     read: LinearCost = LinearCost(setup_s=0.0002, samples_per_s=50e6)
     """Taking a chunk of data (REPLAY_DATA, FETCH_NEW_DATA)."""
-    training: LinearCost = LinearCost(setup_s=0.05, samples_per_s=40_000.0)
+    training: TrainingCost = TrainingCost(setup_s=0.05, samples_per_s=40_000.0)
+    forward_share: Share = 1 / 3
+    """Share of a training's seconds a sample that goes forward through the model: what scoring a sample costs."""
     evaluation: LinearCost = LinearCost(setup_s=0.02, samples_per_s=500_000.0)
     """Each interval of a job counts its samples; the setup counts once a job."""
     drift: LinearCost = LinearCost(setup_s=0.005, samples_per_s=1e6)

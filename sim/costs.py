@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from sim.config import Costs, LinearCost
@@ -13,13 +15,22 @@ def linear_s(cost: LinearCost, num_samples: float) -> float:
     return cost.setup_s + num_samples / cost.samples_per_s
 
 
-def training_s(costs: Costs, num_samples: int, epochs: int, num_devices: int = 1) -> float:
-    """Seconds to train `epochs` epochs on `num_samples` samples, without noise.
+def training_s(costs: Costs, num_samples: int, epochs: int, batch_size: int, num_devices: int = 1) -> float:
+    """Seconds to train `epochs` epochs on `num_samples` samples in minibatches of `batch_size`, without noise.
 
-    A second device adds `scaling_efficiency` of a device's throughput, and so on.
+    A second device adds `scaling_efficiency` of a device's throughput, and so on; the seconds that a
+    step takes whatever its samples stay the same.
     """
     devices = 1 + (num_devices - 1) * costs.scaling_efficiency
-    return costs.training.setup_s + epochs * num_samples / (costs.training.samples_per_s * devices)
+    samples_s = epochs * num_samples / (costs.training.samples_per_s * devices)
+    steps_s = epochs * math.ceil(num_samples / batch_size) * costs.training.step_s
+    return costs.training.setup_s + samples_s + steps_s
+
+
+def scoring_s(costs: Costs, num_scored: int, num_devices: int = 1) -> float:
+    """Seconds of a training in which samples only go forward through the model, to be scored for downsampling."""
+    devices = 1 + (num_devices - 1) * costs.scaling_efficiency
+    return costs.forward_share * num_scored / (costs.training.samples_per_s * devices)
 
 
 def store_s(costs: Costs) -> float:

@@ -9,17 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import SimConfig
-from sim.costs import linear_s, noise, store_s, training_s
+from sim.costs import linear_s, noise, scoring_s, store_s, training_s
 from sim.executor import Body, Effect, SimExecutor
 from sim.quality import Quality, drawn_errors, make_quality
 from twinclock import work
 from twinclock.allocator import Key
 from twinclock.graph import Json
 from twinclock.messages import Start
-from twinclock.observing import DetectorMemory, distances, num_samples_read
-from twinclock.policies.observations import observation
+from twinclock.observing import DetectorMemory, Sources, distances, num_samples_read, numbers_of
+from twinclock.policies.downsampling import effort
+from twinclock.policies.observations import needs_a_model, observation
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, decide
+from twinclock.stream import ClockTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,12 @@ def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor)
 
 
 def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    outcome, values = work.replay_chunk(run.context, start.inputs, executor.stopping)
+    outcome, values = work.replay_chunk(run.context, start.inputs, executor.now(), executor.stopping)
     return Effect(_read_s(run, values), outcome, values)
 
 
 def _fetch_new_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    if executor.stopping:
-        return Effect(0.0, "nothing", {})  # and WAIT_FOR_NEW_DATA ends with `stop`
-    outcome, values = work.live_chunk(run.context, start.inputs, start.registers, executor.now())
+    outcome, values = work.live_chunk(run.context, start.inputs, start.registers, executor.now(), executor.stopping)
     return Effect(_read_s(run, values), outcome, values)
 
 
@@ -102,7 +102,10 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     interval = work.observed_interval(run.context, request)
     models = work.models_to_score(request, model)
     values = {
-        name: None if each is None else run.quality.score(each, interval, metric) for name, metric, each in models
+        name: None
+        if each is None
+        else run.quality.score(each, interval, metric, span=(interval["start"], interval["end"]))
+        for name, metric, each in models
     }
     num_models = len({None if each is None else each["trigger"] for _, _, each in models})
     seconds = linear_s(run.sim.costs.evaluation, num_models * (request["stop"] - request["first"]))
@@ -112,14 +115,20 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
 def _distances(run: SimRun, request: Json) -> dict[str, float | None]:
     """Computed from the real features; errors of models, which are not there, are drawn."""
     context = run.context
-    known = run.quality.observed(request) if request["scored_by"] or request["of"] == "embeddings" else None
+    known = run.quality.observed(request) if needs_a_model(request) else None
     if known is not None:
         return known
 
     def errors(model: Mapping[str, Json], first: int, stop: int) -> NDArray[np.float64]:
         return drawn_errors(run.quality, model, context.stream, first, stop, context.config.seed)
 
-    return distances(request, work.feature_sources(context, request, errors), run.detectors)
+    # a detector of errors needs no features, so the samples may be modelled ones
+    sources = numbers_of(context.table, request, errors) if context.has_table else Sources(_none, _none, errors)
+    return distances(request, sources, run.detectors)
+
+
+def _none(*_: object) -> NDArray[np.float64]:
+    return np.empty(0)
 
 
 def _run_training(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
@@ -132,23 +141,29 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     if job["trigger"] in run.superseded:
         return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
-    seconds = training_s(run.sim.costs, num_samples, epochs, config.training.devices)
+    downsample, batch_size, devices = config.training.downsample, config.training.batch_size, config.training.devices
+    todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
+    seconds = training_s(run.sim.costs, todo.num_kept, epochs, batch_size, devices)
+    seconds += scoring_s(run.sim.costs, todo.num_scored, devices)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
     fit = {
         "num_samples": num_samples,
+        "num_kept": todo.num_kept,
         "epochs": epochs,
         "loss": None,
         "path": job["id"],
         "seconds": seconds,
         "held_s": executor.now() - job["started_s"] + seconds,
     }
-    return Effect(seconds, "trained", {"fit": fit})
+    return Effect(seconds, "trained", {"fit": fit, "trained": [job["trigger"]]})
 
 
-def _store_trained_model(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
-    model = work.stored_model(start.inputs["candidate"], run.sim.costs.store.model_bytes)
-    return Effect(store_s(run.sim.costs), "done", {"model": model, "active_model": model, "models": [model]})
+def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    seconds, size_bytes = store_s(run.sim.costs), run.sim.costs.store.model_bytes
+    stored = ClockTime(executor.now() + seconds)
+    model = work.stored_model(run.context, start.inputs["candidate"], size_bytes, stored)
+    return Effect(seconds, "done", {"model": model, "active_model": model, "models": [model]})
 
 
 def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
@@ -168,7 +183,7 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
             "start": each["start"],
             "end": each["end"],
             "metric": metric,
-            "value": run.quality.score(job["lineage"], each, metric),
+            "value": run.quality.score(job["lineage"], each, metric, span=_scored_span(run, each)),
             "num_samples": each["stop"] - each["first"],
         }
         for each in job["intervals"]
@@ -177,18 +192,30 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
     return Effect(linear_s(costs.evaluation, num_samples) * luck, "done", {"result": result})
 
 
+def _scored_span(run: SimRun, interval: Mapping[str, Json]) -> tuple[float, float]:
+    """The data time of an interval's samples that are scored: its own, cut where the rest of its samples lies."""
+    stream, first, stop = run.context.stream, interval["first"], interval["stop"]
+    start, end = interval["start"], interval["end"]
+    if first > 0 and stream.timestamp(first - 1) >= start:
+        start = stream.timestamp(first)
+    return start, min(end, stream.timestamp(stop)) if stop < stream.num_samples else end
+
+
 def _store_evaluation_results(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
     return Effect(run.sim.costs.results_s, "done", {})
 
 
 def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
-    """Stop the victim's training, wherever it stands; one that has ended already is left as it is."""
-    victim = start.inputs["victim"]
+    """Stop the victim's training, wherever it stands; one that has ended, or ends at this moment, goes on."""
+    victim, now, launch_s = start.inputs["victim"], executor.now(), run.sim.costs.launch_s
+    outcome, values = work.preempted(start)
+    key, ends_s = run.trainings.get(victim, (None, -1.0))
+    if outcome == "too_late" or ends_s == now:
+        return Effect(launch_s, "too_late", {})
     run.superseded.add(victim)
-    key, ends_s = run.trainings.get(victim, (None, 0.0))
-    if key is not None and executor.now() < ends_s:
+    if key is not None and now < ends_s:
         executor.end_now(key, "superseded", {})
-    return Effect(run.sim.costs.launch_s, "done", {})
+    return Effect(launch_s, outcome, values)
 
 
 def _exit(_run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:

@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from sim.arrivals import PoissonStream
-from sim.config import SimConfig
-from sim.quality import METRICS
+from sim.config import MeasuredQuality, SimConfig
+from sim.quality import METRICS, make_quality
 from twinclock.allocator import Allocator
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
 from twinclock.executor import Executor
+from twinclock.policies.needs import each_trigger, metrics_needed
+from twinclock.policies.triggers.drift import DriftTriggerConfig
 from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream, UniformStream
@@ -26,13 +28,27 @@ is_resumable = False
 
 
 def unsupported(config: Config) -> list[str]:
-    """What can't be simulated: metrics that the quality model has no formula for, a user's own evaluator."""
-    parse_section(SimConfig, config.sim, config.name, under="sim")
-    return [
-        f"evaluation.metrics: got {metric}, expected {', '.join(METRICS)}"
-        for metric in config.evaluation.metrics
+    """What can't be simulated: metrics that the quality model has no formula for, and embeddings.
+
+    The measured scores of a real run can stand in for both.
+    """
+    sim = parse_section(SimConfig, config.sim, config.name, under="sim")
+    if isinstance(sim.quality, MeasuredQuality):
+        make_quality(sim.quality)
+        return []
+    otherwise = "or sim.quality of kind measured"
+    wanted = [("evaluation.metrics", metric) for metric in config.evaluation.metrics]
+    problems = []
+    for key, trigger in each_trigger(config.trigger):
+        wanted += [(key, metric) for metric in metrics_needed(trigger)]
+        if isinstance(trigger, DriftTriggerConfig) and trigger.of == "embeddings":
+            problems.append(f"{key}.of: got embeddings, which only trained models have; expected features, {otherwise}")
+    problems += [
+        f"{key}: got {metric}, expected {', '.join(METRICS)}, {otherwise}"
+        for key, metric in dict.fromkeys(wanted)
         if metric not in METRICS
     ]
+    return problems
 
 
 def open_stream(config: Config) -> Stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,20 @@ METRICS = ("accuracy",)
 """What the formula can answer; whoever asks for more needs measured scores."""
 _BLOCK = 4096
 
+Span: TypeAlias = tuple[float, float]
+"""Data time, from and to."""
+
 
 class Quality(Protocol):
     """Says how good models are."""
 
-    def score(self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str) -> float | None:
-        """A metric of a model (its lineage entry) on an interval: `start`, `end`, and positions [`first`, `stop`)."""
+    def score(
+        self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str, *, span: Span
+    ) -> float | None:
+        """A metric of a model (its lineage entry) on an interval: `start`, `end`, and positions [`first`, `stop`).
+
+        `span`: data time of the samples scored, if that is less than the interval.
+        """
 
     def observed(self, request: Mapping[str, Json]) -> dict[str, float | None] | None:
         """The answer to a `distance` request that needs models; None if it is to be computed."""
@@ -35,13 +43,15 @@ class DecayScores:
     def __init__(self, quality: DecayQuality) -> None:
         self._quality = quality
 
-    def score(self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str) -> float | None:
+    def score(
+        self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str, *, span: Span
+    ) -> float | None:
         """Accuracy; None without samples. ConfigError for any other metric."""
         if metric not in METRICS:
             raise ConfigError(f"sim.quality: the formula gives {', '.join(METRICS)}, not {metric}")
         if interval["stop"] <= interval["first"]:
             return None
-        return accuracy(self._quality, model, interval["start"], interval["end"])
+        return accuracy(self._quality, model, *span)
 
     def observed(self, request: Mapping[str, Json]) -> None:
         """Errors are drawn, then computed with."""
@@ -83,6 +93,7 @@ def drawn_errors(
         low, high = max(first, begin), min(stop, begin + _BLOCK)
         wrong[low - first : high - first] = np.random.default_rng(key).random(_BLOCK)[low - begin : high - begin]
     rates = [
-        1.0 - (quality.score(model, {"start": ts, "end": ts, "first": 0, "stop": 1}, "accuracy") or 0.0) for ts in times
+        1.0 - (quality.score(model, {"start": ts, "end": ts, "first": 0, "stop": 1}, "accuracy", span=(ts, ts)) or 0.0)
+        for ts in times
     ]
     return (wrong < np.array(rates)).astype(np.float64)

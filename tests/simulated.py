@@ -220,16 +220,37 @@ def sim_sections(draw: st.DrawFn) -> Config:
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Config:
-    """An evaluation plan."""
-    shared = {
-        "models": draw(st.sampled_from(["all", "active", "trained"])),
-        "when": draw(st.sampled_from(["after_training", "after_pipeline"])),
-    }
-    if draw(st.booleans()):
-        return {"kind": "between_triggers", **shared}
+def plans(draw: st.DrawFn, whose: Sequence[str]) -> Config:
+    """An evaluation plan; `whose`: the values that its key `models` may have."""
+    kind = draw(st.sampled_from(["between_triggers", "slicing", "periodic", "offset", "static"]))
+    when = draw(st.sampled_from(["after_training", "after_pipeline"]))
+    if kind == "offset":
+        offsets = draw(st.sampled_from([[-4.0, 0], [3.0, "inf"], ["-inf", -10, 10, "inf"]]))
+        return {"kind": kind, "offsets": offsets, "when": when}
+    shared = {"kind": kind, "models": draw(st.sampled_from(whose)), "when": when}
+    if kind == "between_triggers":
+        return shared
+    if kind == "static":
+        pieces = draw(st.sampled_from([[[-1.0, 4.5]], [[2.0, 9.0], [9.0, 11.5]], [[20.0, 33.0], [0.0, 7.0]]]))
+        return {**shared, "intervals": pieces}
     bounds = draw(st.sampled_from([{}, {"from": 3.0}, {"from": -5.0, "to": 31.5}, {"to": 20.0}]))
-    return {"kind": "slicing", "every": draw(st.sampled_from([2.5, 7.0, 20.0])), **bounds, **shared}
+    half = {"half": draw(st.sampled_from([1.0, 6.0]))} if kind == "periodic" else {}
+    return {**shared, "every": draw(st.sampled_from([2.5, 7.0, 20.0])), **bounds, **half}
+
+
+def batchings(mode: str) -> st.SearchStrategy[Config]:
+    """How ingest batches are cut; mostly by a fixed size."""
+    sizes, waits = st.sampled_from([7, 3, 1, 1000]), st.sampled_from([2.0, 0.3, 60.0])
+    fixed = st.fixed_dictionaries({"n": sizes})
+    either = st.fixed_dictionaries({"kind": st.just("size_or_timeout"), "n": sizes, "seconds": waits})
+    adaptive = st.builds(
+        lambda min_, more, target: {"kind": "adaptive", "min": min_, "max": min_ + more, "step": 2, "target": target},
+        st.sampled_from([1, 5]),
+        st.sampled_from([4, 100, 0]),
+        waits,
+    )
+    timed = [st.fixed_dictionaries({"kind": st.just("time"), "seconds": waits})] if mode == "live" else []
+    return st.one_of(fixed, fixed, either, adaptive, *timed)
 
 
 @st.composite
@@ -237,10 +258,12 @@ def configs(draw: st.DrawFn, variants: Sequence[str] = ("seed", "sequential", "o
     """A configuration of any variant and mode, with everything that is likely to matter drawn."""
     num_devices = draw(st.sampled_from([1, 2, 3]))
     variant = draw(st.sampled_from(variants))
+    mode = draw(st.sampled_from(["replay", "live"]))
+    whose = ["all", "active", "trained", *(["served"] if (mode, variant) != ("replay", "overlapped") else [])]
     config = {
         "seed": draw(st.sampled_from([0, 1, 2])),
         "variant": variant,
-        "mode": draw(st.sampled_from(["replay", "live"])),
+        "mode": mode,
         "live": {"speed_up": draw(st.sampled_from([0.3, 1.0, 9.0]))},
         "data": {
             "kind": draw(st.sampled_from(["uniform", "poisson"])),
@@ -249,7 +272,7 @@ def configs(draw: st.DrawFn, variants: Sequence[str] = ("seed", "sequential", "o
             "start": draw(st.sampled_from([0.0, 5.0])),
             "chunk": draw(st.sampled_from([10, 1000, 1])),
         },
-        "batching": {"n": draw(st.sampled_from([7, 3, 1, 1000]))},
+        "batching": draw(batchings(mode)),
         "trigger": draw(
             st.one_of(
                 st.fixed_dictionaries({"kind": st.just("amount"), "n": st.sampled_from([3, 5, 2, 12])}),
@@ -273,8 +296,9 @@ def configs(draw: st.DrawFn, variants: Sequence[str] = ("seed", "sequential", "o
         },
         "evaluation": {
             "plans": draw(
-                st.sampled_from([(0,), (0, 1), ()]).flatmap(lambda each: st.tuples(*(plans() for _ in each)))
+                st.sampled_from([(0,), (0, 1), ()]).flatmap(lambda each: st.tuples(*(plans(whose) for _ in each)))
             ),
+            "intervals_per_visit": draw(st.sampled_from([None, 1, 2])),
             "at_once": draw(st.sampled_from([None, 1, 2])),
         },
         "cluster": {

@@ -43,7 +43,7 @@ PURE = (
     "twinclock/live.py",
     "twinclock/records.py",
     "twinclock/stream.py",
-    *(name for name in SOURCES if name.startswith("twinclock/policies/")),
+    *(name for name in SOURCES if name.startswith(("twinclock/policies/", "twinclock/drift/"))),
 )
 """Modules whose answers depend on what they are given alone."""
 

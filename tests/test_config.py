@@ -63,6 +63,7 @@ def test_all_that_the_documentation_shows_is_accepted(file):
               start_from: active
               clip_norm: 1
               trainer: mine.training:Trainer
+              downsample: null
               devices: 2
               timeout: 1h
               retry: {attempts: 2, backoff: 0}
@@ -88,6 +89,22 @@ def test_all_that_the_documentation_shows_is_accepted(file):
     assert config.evaluation.plans[1].models == "trained"
     assert config.sim == {"costs": {"training": 3}}
     assert config.real == {"device": "cpu"}
+
+
+def test_a_training_may_predict_numbers_and_downsample(file):
+    config = load_config(
+        file(
+            """
+            trigger: {kind: amount, n: 5}
+            training:
+              task: regression
+              downsample: {kind: loss, ratio: 0.5, mode: sample_then_batch, period: 2}
+            evaluation: {metrics: [mae, rmse, r2]}
+            """
+        )
+    )
+    assert config.training.downsample.period == 2
+    assert load_config(file(dump_yaml(config))) == config
 
 
 def test_python_says_what_yaml_says(file):
@@ -234,6 +251,7 @@ def test_a_list_is_overridden_by_index():
         ),
         ({"data": {"kind": "uniform", "num_samples": 3.5, "every": 1}}, "data.num_samples: got 3.5, expected a whole"),
         ({"evaluation": {"metrics": ["f1"]}}, "evaluation.metrics: got f1, expected accuracy"),
+        ({"evaluation": {"metrics": ["r2"]}}, "evaluation.metrics: got r2, expected accuracy"),
         (
             {"evaluation": {"plans": [{"kind": "slicing", "every": 1, "form": 3}]}},
             "evaluation.plans.0.form: unknown key",

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from decimal import Decimal
 
 import numpy as np
 import polars as pl
 import pytest
 
-from twinclock.dataset import DATA_FOLDER, Bundled, FeatureColumns, TableConfig, load_table
+from twinclock import dataset
+from twinclock.dataset import DATA_FOLDER, Bundled, FeatureColumns, TableConfig, fingerprint, load_table
 from twinclock.errors import DataError
 
 COLUMNS = {"time": "t", "label": "y", "features": {"numeric": ["x"], "categorical": ["c"]}}
@@ -44,6 +46,22 @@ def test_table_keeps_order_and_columns(write):
     assert table.rows([(3, 4), (0, 2)])["x"].to_list() == [4.0, 1.0, 2.0]
     assert table.rows([]).height == 0
     assert table.take(np.array([2, 0]))["y"].to_list() == ["a", "a"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["b", "a", "c", "b"],
+        pl.Series(["b", "a", "c", "b"], dtype=pl.Categorical),
+        [2, -1, 30, 2],
+        [0.5, 0.25, 7.0, 0.5],
+        [dt.date(2000, 1, day) for day in (3, 2, 9, 3)],
+    ],
+)
+def test_labels_are_numbered_in_ascending_order(write, labels):
+    table = load_table(write(y=labels))
+    assert table.label_ranks(np.array([3, 1, 2, 0])).tolist() == [2, 1, 3, 2]
+    assert table.label_ranks(np.array([2, 0])).tolist() == [2, 1]
 
 
 def test_limit_takes_the_first_rows(write):
@@ -165,3 +183,38 @@ def test_the_label_is_no_feature(write):
 def test_features_are_named_once():
     with pytest.raises(ValueError, match="got x more than once"):
         FeatureColumns(numeric=("x",), categorical=("x",))
+
+
+# Fingerprints
+
+
+def test_a_fingerprint_is_of_the_content(write):
+    config = write()
+    before = fingerprint(config)
+    content = config.file.read_bytes()
+    os.utime(config.file, (0, 0))
+    assert fingerprint(config) == before
+    config.file.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    assert fingerprint(config) != before
+    config.file.write_bytes(content)
+    assert fingerprint(config) == before
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 5, 9, 10, 11, 19, 20, 21, 35])
+def test_every_byte_of_the_ends_counts_and_so_does_the_size(tmp_path, monkeypatch, size_bytes):
+    """With ends of 10 bytes: of a file of up to 20 bytes every byte is in one of them."""
+    monkeypatch.setattr(dataset, "_END_BYTES", 10)
+    file = tmp_path / "rows.parquet"
+    config = TableConfig(path=str(file), **COLUMNS)
+    found = set()
+    for changed in range(-1, size_bytes):
+        file.write_bytes(bytes(1 if position == changed else 0 for position in range(size_bytes)))
+        found.add(fingerprint(config))
+    assert len(found) == 1 + min(size_bytes, 20)
+    file.write_bytes(bytes(size_bytes + 1))
+    assert fingerprint(config) not in found
+
+
+def test_a_file_without_a_fingerprint_is_told(tmp_path):
+    with pytest.raises(DataError, match=r"rows.parquet: can't be read \(No such file or directory\), expected a Parq"):
+        fingerprint(TableConfig(path=str(tmp_path / "rows.parquet"), **COLUMNS))

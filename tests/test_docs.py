@@ -37,11 +37,15 @@ from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_
 from twinclock.dataset import TableConfig
 from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
-from twinclock.policies.evaluation import BetweenTriggersPlan, SlicingPlan
+from twinclock.policies.batching import BatchingConfig
+from twinclock.policies.downsampling import DownsamplingConfig
+from twinclock.policies.evaluation import EvaluationPlan
+from twinclock.policies.metrics import Task, metric_names
 from twinclock.policies.overlap import OverlapConfig
+from twinclock.policies.selection import FreshnessConfig, PresampleConfig
 from twinclock.policies.triggers import TriggerConfig
-from twinclock.records import SCHEMAS
 from twinclock.render import mermaid
+from twinclock.schemas import SCHEMAS
 from twinclock.yaml_text import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -409,7 +413,7 @@ def test_keys_of_the_data(heading: str, models: Sequence[type[BaseModel]]) -> No
 
 
 def test_kinds_and_keys_of_triggers_and_plans() -> None:
-    plans = {model.model_fields["kind"].default: model for model in (SlicingPlan, BetweenTriggersPlan)}
+    plans = {model.model_fields["kind"].default: model for model in get_args(get_args(EvaluationPlan)[0])}
     triggers = {model.model_fields["kind"].default: model for model in get_args(get_args(TriggerConfig)[0])}
     listed = {
         plain(kind): set(re.findall(r"`(\w+)`", keys)) - {"null"}
@@ -420,6 +424,56 @@ def test_kinds_and_keys_of_triggers_and_plans() -> None:
     for kind, model in (plans | triggers).items():
         keys = {declared.alias or name for name, declared in model.model_fields.items()} - {"kind"}
         assert listed[kind] == keys - (common if kind in plans else set()), kind
+
+
+def test_kinds_and_keys_of_batching() -> None:
+    union = get_args(get_args(BatchingConfig)[0])
+    declared = {each.model_fields["kind"].default: set(each.model_fields) - {"kind"} for each in union}
+    listed = {
+        plain(kind): set(re.findall(r"`(\w+)`", keys))
+        for kind, keys, _ in rows("docs/configuration.md", "kind of batching")
+    }
+    assert listed == declared
+
+
+def test_kinds_and_keys_of_downsampling() -> None:
+    kinds = get_args(get_args(DownsamplingConfig)[0])
+    listed = {plain(kind): plain(tasks) for kind, _, tasks in rows("docs/configuration.md", "downsampling")}
+    assert listed == {kind.model_fields["kind"].default: ", ".join(kind.tasks) for kind in kinds}
+    defaults = {
+        plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", "key of a downsampling")
+    }
+    assert defaults.keys() == {key for kind in kinds for key in kind.model_fields} - {"kind"}
+    for kind in kinds:
+        for name, declared in kind.model_fields.items():
+            if name != "kind":
+                expected = "required" if declared.is_required() else declared.default
+                assert read_yaml(defaults[name], name) == expected, name
+
+
+def test_metrics_are_all_there() -> None:
+    listed = [
+        (name, task) for names, task, _ in rows("docs/configuration.md", "metric") for name in plain(names).split(", ")
+    ]
+    tasks: tuple[Task, ...] = ("classification", "regression")
+    assert sorted(listed) == sorted((name, task) for task in tasks for name in metric_names(task))
+
+
+def test_kinds_and_keys_of_the_selection() -> None:
+    def listed(first_cell: str) -> dict[str, str]:
+        return {plain(key): plain(rest[0]) for key, *rest in rows("docs/configuration.md", first_cell)}
+
+    presamples = {model.model_fields["kind"].default: model for model in get_args(get_args(PresampleConfig)[0])}
+    assert listed("kind of presample").keys() == presamples.keys()
+    for model, first_cell in [
+        (FreshnessConfig, "key of freshness"),
+        *((m, "key of a presample") for m in presamples.values()),
+    ]:
+        keys = listed(first_cell)
+        assert list(keys) == [name for name in model.model_fields if name != "kind"]
+        for name, default in keys.items():
+            declared = model.model_fields[name]
+            assert read_yaml(default, name) == ("required" if declared.is_required() else declared.default), name
 
 
 # Records and command

@@ -13,6 +13,7 @@ from simulated import costs, seconds, simulate
 from twinclock import work
 from twinclock.config import load_config
 from twinclock.live import Pace, arrived, wake
+from twinclock.policies.batching import cut, first_batch_size
 from twinclock.policies.triggers import Fire, Samples
 from twinclock.stages import Context
 from twinclock.stream import RecordedStream, UniformStream
@@ -108,35 +109,68 @@ def test_when_to_look_again(position, batch_size, deadline, outcome, at):
     assert wake(RecordedStream(np.array(GAPS)), position, batch_size, deadline) == (outcome, at)
 
 
-def stepped(times, every, start, speed_up, batch_size, chunk, busy_s):
+@pytest.mark.parametrize(
+    ("position", "batch_size", "deadline", "max_wait_s", "outcome", "at"),
+    [
+        (0, 3, None, 15.0, "ready", 15.0),  # the first sample has waited long enough, the batch is not full
+        (0, 3, None, 20.0, "ready", 20.0),  # both at once
+        (0, 3, None, 25.0, "ready", 20.0),  # full before
+        (3, 9, None, 15.0, "ready", 115.0),  # it is the sample that waits, not the pipeline
+        (4, 9, None, 500.0, "ready", 200.0),  # the stream's last sample
+        (0, 9, 30.0, 15.0, "ready", 15.0),
+        (0, 9, 10.0, 15.0, "ready", 10.0),  # a deadline hands over what waits
+        (3, 9, 30.0, 15.0, "deadline", 30.0),  # and comes also while none does
+        (6, 9, None, 15.0, "end", 200.0),
+    ],
+)
+def test_when_to_look_again_if_samples_do_not_wait_for_ever(position, batch_size, deadline, max_wait_s, outcome, at):
+    assert wake(RecordedStream(np.array(GAPS)), position, batch_size, deadline, max_wait_s) == (outcome, at)
+
+
+def of_kind(kind, **keys):
+    return st.fixed_dictionaries(
+        {"kind": st.just(kind), **{key: st.sampled_from(values) for key, values in keys.items()}}
+    )
+
+
+clock_seconds = [1e-9, 0.3, 1.0, 9.0, 1e6]
+batchings = st.one_of(
+    of_kind("fixed", n=[1, 3, 7, 1000]),
+    of_kind("time", seconds=clock_seconds),
+    of_kind("size_or_timeout", n=[1, 3, 7, 1000], seconds=clock_seconds),
+    of_kind("adaptive", min=[1, 3], max=[3, 1000], step=[1, 5], target=clock_seconds),
+)
+
+
+def stepped(times, every, start, speed_up, batching, chunk, busy_s):
     """Fetch and wait as the pipeline does, on a clock that adds up floats; the fires, as (position, clock)."""
     trigger = {"kind": "time", "every": every, "start": start}
     data = {"kind": "uniform", "num_samples": 1, "every": 1.0, "chunk": chunk}
-    config = load_config({"trigger": trigger, "data": data, "live": {"speed_up": speed_up}, "mode": "live"})
+    config = load_config(
+        {"trigger": trigger, "data": data, "live": {"speed_up": speed_up}, "mode": "live", "batching": batching}
+    )
     context = Context(config, RecordedStream(np.array(times)))
-    registers, inputs, clock, found = {"policy": None}, {"position": 0, "batch_size": batch_size}, 0.0, []
-    num_batches = 0
+    registers, clock, found, informed = {"policy": None}, 0.0, [], 0
+    inputs = {"position": 0, "batch_size": first_batch_size(config.batching, chunk), "taken_s": None}
     for _ in range(20 * len(times) + 200):
-        outcome, values = work.live_chunk(context, inputs, registers, clock)
+        outcome, values = work.live_chunk(context, inputs, registers, clock, False)
         if outcome == "end":
+            assert informed == len(times)
             return found
+        inputs |= {name: values[name] for name in inputs.keys() & values.keys()}
         if outcome == "nothing":
             at, outcome, values = work.next_wake(context, inputs, registers)
             clock += max(0.0, at - clock)
             if outcome == "ready":
-                outcome, values = work.live_chunk(context, inputs, registers, clock)
+                outcome, values = work.live_chunk(context, inputs, registers, clock, False)
                 assert outcome == "chunk", "woken for nothing"
-        inputs |= {"position": values.get("position", inputs["position"])}
-        chunk_ = values["chunk"]
-        starts = list(range(chunk_["first"], chunk_["stop"], batch_size)) or [chunk_["first"]]
-        for first in starts:
+                inputs |= {name: values[name] for name in inputs}
+        for batch in cut(values["chunk"], inputs["batch_size"], 0):
+            assert batch["first"] == informed
+            informed = batch["stop"]
             samples = Samples(
-                stream=context.stream,
-                first=first,
-                stop=min(first + batch_size, chunk_["stop"]),
-                watermark=chunk_["watermark"] if first == starts[-1] else None,
+                stream=context.stream, first=batch["first"], stop=batch["stop"], watermark=batch["watermark"]
             )
-            num_batches += 1
             while isinstance(answer := context.trigger.advance(samples, None), Fire):
                 found.append(answer.position)
                 clock += busy_s
@@ -151,13 +185,13 @@ def stepped(times, every, start, speed_up, batch_size, chunk, busy_s):
     every=st.sampled_from([1.0, 0.7, 10.0]),
     start=st.sampled_from([None, None, -3.0, 2.0]),
     speed_up=st.sampled_from([1e-9, 1e-3, 1.0, 7.0, 86_400.0, 1e9, 1e12]),
-    batch_size=st.sampled_from([1, 3, 7, 1000]),
+    batching=batchings,
     chunk=st.sampled_from([1, 10, 1000]),
     busy_data_s=st.sampled_from([0.0, 0.5, 25.0, 500.0]),
 )
-@example([0.0, 1e9, 1e-3], -1e9, 3e8, None, 3.0, 1, 1, 0.0)
-def test_fires_are_those_of_a_replay_whatever_the_pace(
-    gaps, origin, every, start, speed_up, batch_size, chunk, busy_data_s
+@example([0.0, 1e9, 1e-3], -1e9, 3e8, None, 3.0, {"n": 1}, 1, 0.0)
+def test_fires_are_those_of_a_replay_whatever_the_pace_and_the_batches(
+    gaps, origin, every, start, speed_up, batching, chunk, busy_data_s
 ):
     times = (origin + np.cumsum(gaps)).tolist()
     start = None if start is None else times[0] + start
@@ -166,7 +200,7 @@ def test_fires_are_those_of_a_replay_whatever_the_pace(
         while ts >= boundary:
             expected.append(i - 1)
             boundary += every
-    assert stepped(times, every, start, speed_up, batch_size, chunk, busy_data_s / speed_up) == expected
+    assert stepped(times, every, start, speed_up, batching, chunk, busy_data_s / speed_up) == expected
 
 
 # Stories

@@ -29,13 +29,14 @@ from twinclock.graph import Flow, ForEach, Scope, walk
 from twinclock.launch import graph_options
 from twinclock.messages import path_text
 from twinclock.pipeline import VARIANTS, build_graph
-from twinclock.policies.evaluation import active, intervals, trained
+from twinclock.policies.evaluation import Span, active, all_bounds, trained
 from twinclock.policies.observations import score_request
+from twinclock.policies.overlap import training_under_way
 from twinclock.policies.triggers import Decision, Fire, Observe, Quiet
-from twinclock.records import KEYS
 from twinclock.result import Run
+from twinclock.schemas import KEYS
 from twinclock.stages import Context, decide
-from twinclock.stream import RecordedStream
+from twinclock.stream import RecordedStream, Stream
 
 NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "250"))
 pipelines = settings(max_examples=NUM_PIPELINES, derandomize=True, deadline=None)
@@ -53,6 +54,16 @@ def test_every_run_keeps_the_rules(config, broken):
 @given(configs(["overlapped"]), faults())
 def test_every_overlapped_run_keeps_the_rules(config, broken):
     simulated = simulate(config, wrap=breaking(broken))
+    for rule in (*RULES, *OVERLAPPED):
+        rule(simulated)
+
+
+@pytest.mark.parametrize("on_trigger", ["queue", "coalesce", "drop", "preempt"])
+@settings(pipelines, max_examples=NUM_PIPELINES // 4)
+@given(configs(["overlapped"]), st.sampled_from([2, 3]), faults())
+def test_several_trainings_at_once_keep_the_rules(on_trigger, config, at_once, broken):
+    overlap = {"on_trigger": on_trigger, "trainings_at_once": at_once}
+    simulated = simulate({**config, "overlap": overlap}, wrap=breaking(broken))
     for rule in (*RULES, *OVERLAPPED):
         rule(simulated)
 
@@ -262,7 +273,7 @@ def a_stage_sees_the_registers_as_they_stand(simulated: Simulated) -> None:
             before = [value for finished, value in written.get(name, ()) if finished < each.began]
             assert version == len(before)
             value = each.start.registers[name]
-            if name in ("costs", "models", "skipped", "planned"):
+            if name in ("costs", "models", "trained", "skipped", "superseded", "planned"):
                 items = [item for written_by_one in before for item in written_by_one]
                 assert value == {"total": len(items), "items": items}
             elif name == "active_model":
@@ -359,17 +370,31 @@ def batches_hold_each_sample_once(simulated: Simulated) -> None:
 
 def triggers_are_where_the_policy_fires(simulated: Simulated) -> None:
     """At the same positions for batches and chunks of any size, in every variant, replayed or live."""
-    triggers = simulated.run.triggers.sort("trigger")
-    assert fires(simulated.run) == list(fires_of(simulated))
-    assert triggers["trigger"].to_list() == list(range(triggers.height))
-    assert triggers["first"].to_list() == [0, *triggers["stop"]][:-1]
-    assert triggers["stop"].to_list() == (triggers["position"] + 1).to_list()
+    run = simulated.run
+    assert fires(run) == list(fires_of(simulated))
+    assert run.triggers["trigger"].is_sorted()
+    assert sorted([*run.triggers["trigger"], *merged_away(simulated)]) == list(
+        range(run.triggers.height + len(merged_away(simulated)))
+    )
+    assert run.triggers["stop"].to_list() == (run.triggers["position"] + 1).to_list()
+    if run.config.overlap is None or run.config.overlap.on_trigger != "preempt":
+        own = run.triggers.filter(pl.col("num_samples") > 0)
+        assert own["first"].to_list() == [0, *own["stop"]][:-1]
 
 
 def fires(run: Run) -> list[int]:
-    """Positions, also of fires that were dropped."""
-    dropped = run.decisions.filter(pl.col("verdict") == "dropped")
-    return sorted([*run.triggers["position"], *(dropped["stop"] - 1)])
+    """Positions, also of fires that were dropped, or merged into a newer trigger."""
+    others = run.decisions.filter(pl.col("verdict").is_in(["dropped", "coalesced"]))
+    return sorted([*run.triggers["position"], *(others["stop"] - 1)])
+
+
+def merged_away(simulated: Simulated) -> dict[int, int]:
+    """Serial of a trigger that became part of a newer one → serial of that."""
+    return {
+        each.start.registers["pending"]["waiting"][-1]["trigger"]["serial"]: each.start.inputs["trigger"]["serial"]
+        for each in simulated.trace.of("ADMIT_TRIGGER")
+        if each.outcome == "pending"
+    }
 
 
 def fires_of(simulated: Simulated) -> Iterator[int]:
@@ -399,9 +424,7 @@ def each_sample_counts_for_one_training_or_waits(simulated: Simulated) -> None:
         waiting += entry["ranges"]
     for first, stop in waiting:
         counted[first:stop] += 1
-    more = sorted({position for victim in outran_by_its_victim(simulated) for position in own_samples(victim)})
-    assert (counted >= 1).all()
-    assert (np.delete(counted, more) == 1).all()
+    assert (counted == 1).all()
 
 
 def own_samples(trigger) -> set[int]:
@@ -413,26 +436,11 @@ def last_written(simulated: Simulated, register: str):
     return max(writers, key=lambda run: run.finished).values[register]
 
 
-def outran_by_its_victim(simulated: Simulated) -> list[dict]:
-    """Triggers whose samples a newer one took over, because they were to stop for it, and that ended all the same.
-
-    What ended before it could be stopped, while its model was not yet stored when the newer one was claimed.
-    """
-    trace = simulated.trace
-    by_itself = {
-        each.trigger["serial"]: each
-        for each in trace.ended("STORE_TRAINED_MODEL", "TRAINING_SKIPPED")
-        if each.outcome == "done"
-    }
-    claims = [each for each in trace.ended("CLAIM_TRIGGERS") if each.outcome == "claimed"]
-    outran = []
-    for preempt in trace.of("PREEMPT"):
-        ended = by_itself.get(preempt.start.inputs["victim"])
-        claim = next(each for each in claims if each.finished > preempt.began)
-        if ended is not None and own_samples(ended.trigger) <= own_samples(claim.values["trigger"]):
-            assert ended.finished > claim.began, "that it had ended was known"
-            outran.append(ended.trigger)
-    return outran
+def ended_by_themselves(simulated: Simulated) -> set[int]:
+    """Serials of the triggers whose model was stored in the end, or whose samples were given back."""
+    stored = [each for each in simulated.trace.ended("STORE_TRAINED_MODEL") if each.outcome == "done"]
+    given_back = [each for each in simulated.trace.ended("TRAINING_SKIPPED") if each.values["skipped"]]
+    return {each.trigger["serial"] for each in (*stored, *given_back)}
 
 
 def training_sets_follow_their_recipe(simulated: Simulated) -> None:
@@ -443,12 +451,11 @@ def training_sets_follow_their_recipe(simulated: Simulated) -> None:
     sets: dict[int, set[int]] = {}
     num_given_back = 0
     victims: dict[int, int] = {}
+    by_itself = ended_by_themselves(simulated)
     for each in trace.ended("INFORM_SELECTOR_AND_TRIGGER", "ADMIT_TRIGGER", "CLAIM_TRIGGERS"):
         if each.operation == "CLAIM_TRIGGERS":
             serial = each.values["trigger"]["serial"]
-            registers = each.start.registers
-            ended = {entry["trigger"] for name in ("models", "skipped") for entry in registers[name]["items"]}
-            if serial in victims and victims[serial] not in ended:
+            if serial in victims and victims[serial] not in by_itself:
                 sets[serial] |= sets[victims[serial]]
             continue
         if each.operation == "ADMIT_TRIGGER":
@@ -533,6 +540,26 @@ def tables_tell_of_every_training(simulated: Simulated) -> None:
     assert run.models["model"].is_unique().all()
 
 
+def tables_tell_of_every_trigger(simulated: Simulated) -> None:
+    """As it was trained, if it was; a fire that became part of a newer trigger is among the decisions instead."""
+    run, trace, _ = simulated
+    rows = {row["trigger"]: row for row in run.triggers.rows(named=True)}
+    assert len(rows) == run.triggers.height
+    for each in trace.of("RUN_TRAINING"):
+        trigger, row = each.trigger, rows[each.trigger["serial"]]
+        assert row["training_samples"] == each.start.inputs["training_set"]["num_samples"]
+        assert {key: row[key] for key in TOLD} == {key: trigger[key] for key in TOLD}
+    fired = {each.values["trigger"]["serial"]: each for each in trace.of("INFORM_SELECTOR_AND_TRIGGER")}
+    assert run.triggers["fired_s"].to_list() == [fired[serial].ended_s for serial in run.triggers["trigger"]]
+    coalesced = run.decisions.filter(pl.col("verdict") == "coalesced")
+    merged = merged_away(simulated)
+    assert coalesced["reason"].to_list() == [f"joined trigger {newer}" for newer in merged.values()]
+    assert (coalesced["stop"] - 1).to_list() == [fired[older].values["trigger"]["position"] for older in merged]
+
+
+TOLD = ("position", "first", "stop", "num_samples", "first_ts", "last_ts")
+
+
 def all_that_failed_is_among_the_faults(simulated: Simulated) -> None:
     run, trace, _ = simulated
     failed = [each.path for each in trace.ended(*TRAINING) if each.outcome == "failed"]
@@ -546,28 +573,64 @@ def all_that_failed_is_among_the_faults(simulated: Simulated) -> None:
 
 def every_pair_is_evaluated_once_and_none_is_missing(simulated: Simulated) -> None:
     run, _, stream = simulated
-    evaluations, config = run.evaluations, run.config
-    models = [
-        {"trigger": serial, "first_ts": first_ts, "last_ts": last_ts}
-        for serial, first_ts, last_ts in run.models.select("model", "first_ts", "last_ts").sort("model").iter_rows()
-    ]
-    assert evaluations.select(KEYS["evaluations"]).is_unique().all() or outran_by_its_victim(simulated)
-    for number, plan in enumerate(config.evaluation.plans):
-        asked, allowed = set(), set()
-        for each in intervals(plan, stream, stream.num_samples, models):
-            bounds = (each["start"], each["end"])
-            in_use = {"all": models, "active": [active(models, bounds[0])], "trained": [trained(models, bounds[0])]}
-            asked |= {(model["trigger"], *bounds) for model in in_use[plan.models] if model is not None}
-            allowed |= {(model["trigger"], *bounds) for model in models}
-        rows = evaluations.filter(pl.col("plan") == number)
-        found = set(rows.select("model", "start_ts", "end_ts").iter_rows())
-        assert asked <= found <= allowed
-        if in_turn(run.models["model"].to_list()):  # what is in use can change later only if a model comes late
-            assert found == asked
-        times = stream.timestamps(0, stream.num_samples)
-        for start, end, num_samples, value in rows.select("start_ts", "end_ts", "num_samples", "value").iter_rows():
-            assert num_samples == ((times >= start) & (times < end)).sum()
+    models = sorted((each.values["model"] for each in stored_in(simulated)), key=lambda model: model["trigger"])
+    assert run.evaluations.select(KEYS["evaluations"]).is_unique().all()
+    for number, plan in enumerate(run.config.evaluation.plans):
+        rows = run.evaluations.filter(pl.col("plan") == number)
+        found = {tuple(pair): n for *pair, n in rows.select("model", "start_ts", "end_ts", "num_samples").iter_rows()}
+        asked = pairs_asked(plan, models, stream)
+        assert asked.items() <= found.items()
+        assert {pair[1:] for pair in found} <= {pair[1:] for pair in asked}
+        late = not in_turn(run.models["model"].to_list())  # a model that comes late can change who is in use
+        assert found == asked or (late and plan.models in ("active", "trained"))
+        for num_samples, value in rows.select("num_samples", "value").iter_rows():
             assert (value is None) == (num_samples == 0)
+
+
+def pairs_asked(plan, models: list[dict], stream: Stream) -> dict[tuple[int, float, float], int]:
+    """(model, start, end) → how many samples are to be scored."""
+    times = stream.timestamps(0, stream.num_samples)
+    span = Span(times[0], times[-1])
+    asked: dict[tuple[int, float, float], int] = {}
+    for each in [models] if plan.models != "own" else [[model] for model in models]:
+        bounds = all_bounds(plan, span, each)
+        for (start, end), key in zip(bounds.pairs(), bounds.keys, strict=True):
+            positions = np.flatnonzero((times >= start) & (times < end)).tolist()
+            if plan.models == "served":
+                servers = [server(models, position) for position in positions]
+                asked |= {(who, start, end): servers.count(who) for who in set(servers) - {None}}
+                continue
+            in_use = {"active": [active(each, key)], "trained": [trained(each, key)]}.get(plan.models, each)
+            asked |= {(model["trigger"], start, end): len(positions) for model in in_use if model is not None}
+    return asked
+
+
+def server(models: list[dict], position: int) -> int | None:
+    return max((model["trigger"] for model in models if model["served_from"] <= position), default=None)
+
+
+def stored_in(simulated: Simulated) -> list[StageRun]:
+    return [each for each in simulated.trace.ended("STORE_TRAINED_MODEL") if each.outcome == "done"]
+
+
+def evaluations_use_only_samples_that_were_there(simulated: Simulated) -> None:
+    """And a model serves what comes after it was stored, live by the clock."""
+    run, trace, stream = simulated
+    for each in trace.of("EVALUATE"):
+        for job in each.values.get("jobs", ()):
+            assert all(interval["stop"] <= each.start.inputs["trigger"]["stop"] for interval in job["intervals"])
+    num_intervals = run.config.evaluation.intervals_per_visit
+    for each in trace.of("WAIT_FOR_EVALUATION_COMPLETION"):
+        assert num_intervals is None or len(each.start.inputs["evaluation_job"]["intervals"]) <= num_intervals
+    arrivals_s = (stream.timestamps(0, stream.num_samples) - stream.timestamp(0)) / run.config.live.speed_up
+    for each in stored_in(simulated):
+        stop, served_from = each.trigger["stop"], each.values["model"]["served_from"]
+        if run.config.mode == "replay":
+            assert served_from == (None if run.config.variant == "overlapped" else stop)
+        else:
+            assert (arrivals_s[served_from:] >= each.ended_s - 1e-6).all()
+            assert (arrivals_s[stop:served_from] <= each.ended_s + 1e-6).all()
+            assert served_from >= stop
 
 
 def in_turn(serials: list[int]) -> bool:
@@ -578,8 +641,9 @@ def in_turn(serials: list[int]) -> bool:
 
 
 def admissions_are_made_one_at_a_time(simulated: Simulated) -> None:
-    admissions = simulated.trace.of("ADMIT_TRIGGER", "CLAIM_TRIGGERS")
+    admissions = simulated.trace.of("ADMIT_TRIGGER", "CLAIM_TRIGGERS", "TRAINING_SKIPPED")
     assert all(earlier.finished < later.began for earlier, later in pairwise(admissions))
+    admissions = [each for each in admissions if each.operation != "TRAINING_SKIPPED"]
     for each in admissions:
         serials = [
             entry["trigger"]["serial"] for place in ("waiting", "running") for entry in each.values["pending"][place]
@@ -593,6 +657,9 @@ def triggers_are_admitted_as_the_policy_says(simulated: Simulated) -> None:
     config, trace = simulated.run.config.overlap, simulated.trace
     waiting: list[int] = []
     running: list[int] = []
+    victims: dict[int, int] = {}
+    ended: set[int] = set()
+    by_itself = ended_by_themselves(simulated)
     changes = [
         (each.finished, each) for each in trace.ended("CLAIM_TRIGGERS", "STORE_TRAINED_MODEL", "TRAINING_SKIPPED")
     ]
@@ -601,32 +668,82 @@ def triggers_are_admitted_as_the_policy_says(simulated: Simulated) -> None:
         if each.operation == "CLAIM_TRIGGERS":
             assert each.outcome == "claimed"
             assert each.values["trigger"]["serial"] == waiting[0], "not the one that has waited longest"
-            running.append(waiting.pop(0))
+            serial = waiting.pop(0)
+            victim = victims.get(serial)
+            still_runs = victim in by_itself and victim not in ended
+            running = [*([victim] if still_runs else []), *running, serial]
         elif each.operation == "ADMIT_TRIGGER":
             serial = each.start.inputs["trigger"]["serial"]
             full = len(waiting) + len(running) >= config.trainings_at_once
             if config.on_trigger == "drop" and full:
                 meant = "dropped"
             elif config.on_trigger in ("coalesce", "preempt") and waiting:
-                meant, waiting[-1] = "pending", serial
+                meant, older, waiting[-1] = "pending", waiting[-1], serial
+                if older in victims:
+                    victims[serial] = victims[older]
             elif config.on_trigger == "preempt" and full:
                 meant = "preempt"
-                assert each.values["victim"] == running.pop(0), "not the one that has run longest"
+                victims[serial] = each.values["victim"]
+                assert victims[serial] == running.pop(0), "not the one that has run longest"
                 waiting.append(serial)
             else:
                 meant = "start"
                 waiting.append(serial)
             assert each.outcome == meant
-        elif each.outcome == "done" and each.trigger["serial"] in running:
-            running.remove(each.trigger["serial"])
+        elif each.outcome == "done":
+            ended.add(each.trigger["serial"])
+            running = [serial for serial in running if serial not in ended]
 
 
-def what_is_preempted_stops(simulated: Simulated) -> None:
-    for preempt in simulated.trace.of("PREEMPT"):
+def what_is_preempted_stops_or_it_was_too_late(simulated: Simulated) -> None:
+    """Of what was stopped no attempt comes to its end; what was not goes on to its own end."""
+    trace, by_itself = simulated.trace, ended_by_themselves(simulated)
+    for preempt in trace.of("PREEMPT"):
         victim = preempt.start.inputs["victim"]
-        for each in simulated.trace.of("WAIT_FOR_TRAINING_COMPLETION"):
-            if each.trigger["serial"] == victim and each.ended_s > preempt.started_s:
-                assert each.outcome == "superseded"
+        waits = [each for each in trace.of("WAIT_FOR_TRAINING_COMPLETION") if each.trigger["serial"] == victim]
+        later = {each.outcome for each in waits if each.finished > preempt.began}
+        if preempt.outcome == "stopped":
+            assert "trained" not in later
+            skipped = [each for each in trace.of("TRAINING_SKIPPED") if each.trigger["serial"] == victim]
+            assert victim not in by_itself or skipped[0].began < preempt.finished
+        else:
+            assert preempt.outcome == "too_late"
+            assert "superseded" not in later
+            assert victim in by_itself
+
+
+def it_is_known_whether_a_training_is_under_way(simulated: Simulated) -> None:
+    """Whenever the trigger policy is asked: is there a trigger that has samples, and whose fate is not yet known?"""
+    trace, by_itself = simulated.trace, ended_by_themselves(simulated)
+    changes = [(each.began, each) for each in trace.of("HANDLE_TRIGGERS_WITHIN_BATCH")]
+    changes += [
+        (each.finished, each) for each in trace.ended("ADMIT_TRIGGER", "STORE_TRAINED_MODEL", "TRAINING_SKIPPED")
+    ]
+    alive: set[int] = set()
+    ended: set[int] = set()
+    for _, each in sorted(changes, key=lambda change: change[0]):
+        if each.operation == "HANDLE_TRIGGERS_WITHIN_BATCH":
+            assert training_under_way(each.start.registers["pending"], ended) == bool(alive)
+        elif each.operation == "ADMIT_TRIGGER":
+            alive |= {each.start.inputs["trigger"]["serial"]} if each.outcome != "dropped" else set()
+            alive -= (
+                {each.start.registers["pending"]["waiting"][-1]["trigger"]["serial"]}
+                if each.outcome == "pending"
+                else set()
+            )
+            alive -= {each.values["victim"]} - by_itself if each.outcome == "preempt" else set()
+        elif each.outcome == "done":
+            alive.discard(each.trigger["serial"])
+            ended.add(each.trigger["serial"])
+
+
+def costs_are_reported_of_what_was_trained(simulated: Simulated) -> None:
+    """And of nothing that was stopped, though it held its device."""
+    trace = simulated.trace
+    reported = [cost["trigger"] for each in trace.ended("TRAINING_COMPLETED") for cost in each.values.get("costs", [])]
+    trained = [each for each in trace.ended("WAIT_FOR_TRAINING_COMPLETION") if each.outcome == "trained"]
+    assert set(reported) <= {each.trigger["serial"] for each in trained}
+    assert not {each.trigger["serial"] for each in trace.runs if each.outcome == "superseded"} & set(reported)
 
 
 def ingestion_never_waits_for_a_training(simulated: Simulated) -> None:
@@ -656,12 +773,16 @@ RULES = (
     no_model_is_used_before_it_is_stored,
     the_active_model_never_gets_older,
     tables_tell_of_every_training,
+    tables_tell_of_every_trigger,
     all_that_failed_is_among_the_faults,
     every_pair_is_evaluated_once_and_none_is_missing,
+    evaluations_use_only_samples_that_were_there,
 )
 OVERLAPPED = (
     admissions_are_made_one_at_a_time,
     triggers_are_admitted_as_the_policy_says,
-    what_is_preempted_stops,
+    what_is_preempted_stops_or_it_was_too_late,
+    it_is_known_whether_a_training_is_under_way,
+    costs_are_reported_of_what_was_trained,
     ingestion_never_waits_for_a_training,
 )

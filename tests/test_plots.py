@@ -26,6 +26,7 @@ CONFIG = {
     "data": {"kind": "table", "dataset": "portal_rodents", "limit": 2000},
     "evaluation": {"plans": [{"kind": "slicing", "every": "60d"}]},
 }
+TRAINED = {"evaluation": {"plans": [{"kind": "slicing", "every": 10, "models": "trained"}]}}
 LIVE = {"mode": "live", "live": {"speed_up": 1e7}}
 EVALUATION = "/evaluate#0/WAIT_FOR_EVALUATION_COMPLETION#0"
 
@@ -85,8 +86,12 @@ def test_the_accuracy_names_its_mean_and_has_a_calendar(demo):
 
 
 def test_data_time_that_is_no_calendar_stays_a_number():
+    plan = {"kind": "static", "intervals": [[10, 20], [25, 30]]}
     figure = run(
-        batches=[batch(0, 9, 30.0)], models=[model(0, 0, 9)], evaluations=[score(0, 10, 20, 0.5), score(0, 25, 30, 0.7)]
+        config={"evaluation": {"plans": [plan]}},
+        batches=[batch(0, 9, 30.0)],
+        models=[model(0, 0, 9)],
+        evaluations=[score(0, 10, 20, 0.5), score(0, 25, 30, 0.7)],
     ).plot.accuracy()
     assert figure.axes[0].get_xlabel() == "data time (s)"
     level = figure.axes[0].get_lines()[0]
@@ -95,6 +100,41 @@ def test_data_time_that_is_no_calendar_stays_a_number():
     assert np.isnan(x[2]), "intervals that do not touch are not joined"
     assert y[[0, 1, 3, 4]].tolist() == [0.5, 0.5, 0.7, 0.7]
     assert {"no active model", "not scored: no samples, or not evaluated"} <= set(keys(figure))
+
+
+def test_intervals_that_overlap_are_levels_of_their_own():
+    plan = {"kind": "periodic", "every": 10, "half": 8, "from": 10, "to": 30}
+    scores = [score(0, 2, 18, 0.5), score(0, 12, 28, 0.7), score(1, 22, 38, 0.9)]
+    made = run(
+        config={"evaluation": {"plans": [plan]}},
+        batches=[batch(0, 40, 39.0)],
+        models=[model(0, 0, 3), model(1, 4, 25)],
+        evaluations=scores,
+    )
+    axes = made.plot.accuracy().axes[0]
+    level, news, *_ = axes.get_lines()
+    x, y = np.asarray(level.get_xdata()), np.asarray(level.get_ydata())
+    assert x[~np.isnan(x)].tolist() == [2, 18, 12, 28, 22, 38]
+    assert np.isnan(x[[2, 5]]).all(), "one does not lead into the next"
+    assert y[[0, 1, 3, 4, 6, 7]].tolist() == [0.5, 0.5, 0.7, 0.7, 0.9, 0.9]
+    assert np.asarray(news.get_xdata()).tolist() == [2, 22]
+    mean = next(
+        line for line in axes.get_lines() if line.get_label() != level.get_label() and line.get_linestyle() == "--"
+    )
+    assert np.asarray(mean.get_ydata())[0] == pytest.approx((0.5 + 0.7 + 0.9) / 3)
+
+
+def test_intervals_that_share_a_timestamp_are_joined():
+    made = run(
+        config={"evaluation": {"plans": [{"kind": "between_triggers"}]}},
+        batches=[batch(0, 40, 30.0)],
+        models=[model(0, 0, 9), model(1, 9.5, 20), model(2, 20.5, 30)],
+        evaluations=[score(0, 9.5, 21, 0.5), score(1, 20.5, 31, 0.7)],
+    )
+    level = made.plot.accuracy().axes[0].get_lines()[0]
+    assert np.asarray(level.get_xdata())[:5].tolist() == [9.5, 21, 20.5, 20.5, 31]
+    assert np.asarray(level.get_ydata())[:5].tolist() == [0.5, 0.5, 0.7, 0.7, 0.7]
+    assert made.summary["accuracy_left_out"] == pytest.approx(10 / (10 + 11.5 + 10.5))
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
@@ -126,6 +166,7 @@ def test_figures_show_themselves_in_a_notebook(demo):
     [
         (run(), "no model was stored"),
         (run(config={"evaluation": {}}), "no evaluation plan"),
+        (run(config=TRAINED), "no evaluation plan asks for the active"),
         (run(models=[model(0, 0, 9)]), "no evaluation has ended"),
         (run(models=[model(0, 0, 9)], evaluations=[score(0, 10, 20, 0.5, metric="auc")]), "metrics of this run: auc"),
         (run(models=[model(0, 0, 9)], evaluations=[score(0, 10, 20, None)]), "no interval that was evaluated"),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from simulated import breaking, configs, costs, faults, seconds, simulate
 
-from twinclock.records import KEYS, SCHEMAS, Recorder
+from twinclock.records import Recorder
+from twinclock.schemas import KEYS, SCHEMAS
 
 
 def story(broken=None, times=range(20), **more):
@@ -35,7 +36,7 @@ def recorded(simulated, cuts=()):
         recorder.record(*happened)
         if number in cuts:
             parts.append(recorder.take())
-    parts.append(recorder.take())
+    parts.append(recorder.take_all())
     return {name: pl.concat([part[name] for part in parts]) for name in SCHEMAS}
 
 
@@ -205,6 +206,42 @@ def test_a_dropped_trigger_is_in_no_part_wherever_the_parts_are_cut():
     assert whole["decisions"].filter(verdict="dropped").height == 4
     for name, table in recorded(simulated, range(len(simulated.trace.happened) + 1)).items():
         assert_frame_equal(table, whole[name])
+
+
+@pytest.mark.parametrize("on_trigger", ["queue", "coalesce", "preempt"])
+def test_triggers_are_in_one_part_each_as_they_are_in_the_end_wherever_the_parts_are_cut(on_trigger):
+    """What waits, and what it takes in while it waits, is handed over only when it is claimed."""
+    config = {"variant": "overlapped", "overlap": {"on_trigger": on_trigger}, "cluster": {"devices": 1}}
+    slow = costs(training=seconds(8.0), decide_s=0.5, store={"latency_s": 30.0, "bytes_per_s": 1e300, "model_bytes": 7})
+    simulated = story(**config, times=range(80), sim=slow)
+    whole = recorded(simulated)
+    trained = {row["trigger"]: row["num_samples"] for row in whole["trainings"].rows(named=True)}
+    assert dict(whole["triggers"].select("trigger", "training_samples").rows()) == trained
+    assert whole["decisions"].filter(verdict="coalesced").is_empty() == (on_trigger == "queue")
+    for name, table in recorded(simulated, range(len(simulated.trace.happened) + 1)).items():
+        assert_frame_equal(table, whole[name])
+    assert_frame_equal(simulated.run.triggers, whole["triggers"])
+
+
+@pytest.mark.parametrize("size", [1, 10, 100])
+def test_a_run_that_writes_its_tables_in_parts_has_the_same_tables(monkeypatch, size):
+    config = {"variant": "overlapped", "overlap": {"on_trigger": "coalesce"}, "cluster": {"devices": 1}}
+    whole = story(**config, times=range(80), sim=costs(training=seconds(25.0)))
+    monkeypatch.setattr("twinclock.launch._STAGE_RUNS_A_PART", size)
+    parts = story(**config, times=range(80), sim=costs(training=seconds(25.0)))
+    assert_frame_equal(parts.run.triggers, whole.run.triggers)
+    assert_frame_equal(parts.run.decisions, whole.run.decisions)
+
+
+def test_what_waits_when_a_run_is_broken_off_is_in_the_tables_as_it_stands():
+    config = {"variant": "overlapped", "overlap": {"on_trigger": "coalesce"}, "cluster": {"devices": 1}}
+    simulated = story(**config, times=range(40), sim=costs(training=seconds(25.0)))
+    recorder = Recorder(simulated.stream.timestamp)
+    for now, event, commands in simulated.trace.happened:
+        if now < 30.0:
+            recorder.record(now, event, commands)
+    assert recorder.take()["triggers"]["trigger"].to_list() == [0]
+    assert recorder.take_all()["triggers"].select("trigger", "first", "stop").rows() == [(2, 10, 30)]
 
 
 def test_a_recorder_keeps_only_what_is_still_open():

@@ -15,8 +15,8 @@ HOSTILE = "<script>[bold red]x[/bold red]"
 def hand(positions=(9, 19, 29), **header):
     triggers = [{**trigger(serial, 0.0, 1.0), "position": position} for serial, position in enumerate(positions)]
     parts = [training(serial, serial, serial + 1, serial + 5) for serial in range(len(positions))]
-    scored = {"models": [model(0, 0.0, 10.0)], "evaluations": [score(0, 20.0, 40.0, 0.75)]}
-    ingested = {"batches": [batch(0, 1234, 40.0)], "triggers": triggers}
+    scored = {"models": [model(0, 0.0, 10.0)], "evaluations": [score(0, 20.0, 30.0, 0.7), score(0, 30.0, 40.0, 0.8)]}
+    ingested = {"batches": [batch(0, 1234, 39.0)], "triggers": triggers}
     return run(header=header, **together(*parts, scored, ingested))
 
 
@@ -47,6 +47,38 @@ def test_one_run_in_plain_text():
     assert cells(text, "WAIT_FOR_TRAINING_COMPLETION") == ["12.00 s"]
     assert "trainings failed" not in text
     assert "uncalibrated" not in text
+
+
+def composed(plan, *rows, metrics=("accuracy",)):
+    """A run in which these slices of ten were evaluated."""
+    plans = [{"kind": "slicing", "every": 10, "from": 0, "to": 40, **plan}]
+    evaluations = [score(0, start, start + 10, value, **more) for start, value, more in rows]
+    config = {"evaluation": {"plans": plans, "metrics": list(metrics)}}
+    return run(config=config, batches=[batch(0, 40, 39.0)], models=[model(0, 0.0, 9.0)], evaluations=evaluations)
+
+
+def test_each_composite_has_its_name_and_what_it_leaves_out():
+    losses = [(start, 0.5, {"metric": metric}) for metric in ("log_loss", "accuracy") for start in (10, 20)]
+    text = summary_text(composed({"models": "all"}, *losses, metrics=["log_loss", "accuracy"]))
+    said = [line.strip() for line in text.splitlines() if "model  " in line or "left out" in line]
+    assert [line.split("  ")[0] for line in said] == [
+        "log_loss of the active model", "data time left out", "log_loss of the trained model", "data time left out",
+        "accuracy of the active model", "data time left out", "accuracy of the trained model", "data time left out",
+    ]  # fmt: skip
+    assert cells(text, "log_loss of the trained model") == ["0.500"]
+    assert text.count("50.0 %") == 4
+
+
+def test_what_only_one_run_has_planned_is_compared_with_nothing():
+    served = composed({"models": "served"}, (0, 0.5, {}), (10, 0.25, {}))
+    text = printed(lambda console: compare_runs([composed({}, (10, 0.5, {})), served], console))
+    assert cells(text, "accuracy of the active model") == ["0.500", "-"]
+    assert cells(text, "accuracy as served") == ["-", "0.375"]
+    assert [line.split()[-4:] for line in text.splitlines() if "left out" in line] == [
+        ["75.0", "%", "100.0", "%"],
+        ["100.0", "%", "50.0", "%"],
+    ]
+    assert "accuracy as served" in run_html(served)
 
 
 def test_what_went_wrong_is_shown():
@@ -85,9 +117,9 @@ def test_stages_that_only_one_run_has_are_compared_with_none():
     ("positions", "said"),
     [
         ((9, 19, 29), "identical"),
-        ((9, 20, 29), "differ at #1: 20, not 19"),
-        ((9, 19), "differ at #2: none, not 29"),
-        ((9, 19, 29, 39), "differ at #3: 39, not none"),
+        ((9, 20, 29), "edit distance 2, first at #1: 20, not 19"),
+        ((9, 19), "edit distance 1, first at #2: none, not 29"),
+        ((9, 19, 29, 39), "edit distance 1, first at #3: 39, not none"),
     ],
 )
 def test_trigger_positions_are_compared_one_by_one(positions, said):

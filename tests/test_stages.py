@@ -173,7 +173,7 @@ def test_of_costs_that_were_forgotten_only_the_rest_is_told():
 
 def test_an_observation_is_told_to_the_request_that_asked_for_it_and_to_no_other():
     request = {"first": 0, "stop": 4, "metric": "accuracy"}
-    spy = Spy(Observe(request=request), Quiet())
+    spy = Spy(Observe(request=request, position=9), Quiet())
     batch = Batch(context(spy))
     outcome, values = batch.ask()
     assert (outcome, values["request"]) == ("observe", {**request, "serial": 1})
@@ -186,7 +186,7 @@ def test_an_observation_is_told_to_the_request_that_asked_for_it_and_to_no_other
 
 
 def test_an_observation_that_failed_is_no_observation():
-    spy = Spy(Observe(request={}), Observe(request={}), Quiet())
+    spy = Spy(Observe(request={}, position=4), Observe(request={}, position=9), Quiet())
     batch = Batch(context(spy))
     _, values = batch.ask()
     batch.inputs["observation"] = {**values["request"], "values": {"accuracy": 0.75}}
@@ -217,6 +217,7 @@ def test_decisions_go_on_record_as_they_were_made():
             "reason": "cooldown",
             "observation": 0.5,
             "threshold": 0.7,
+            "signal": None,
         }
     ]
 
@@ -258,7 +259,7 @@ def test_the_rest_of_a_batch_is_informed():
 
 
 def test_a_completed_training_becomes_a_candidate_and_a_cost():
-    trigger = {"serial": 3, "first_ts": 1.0, "last_ts": 9.0}
+    trigger = {"serial": 3, "first_ts": 1.0, "last_ts": 9.0, "stop": 40}
     inputs = {
         "trigger": trigger,
         "training_set": {"num_samples": 40},
@@ -272,6 +273,7 @@ def test_a_completed_training_becomes_a_candidate_and_a_cost():
         "parent": 2,
         "first_ts": 1.0,
         "last_ts": 9.0,
+        "stop": 40,
         "num_samples": 40,
         "loss": 0.3,
         "path": "work/3",
@@ -287,8 +289,15 @@ def test_a_skipped_training_gives_its_samples_back():
     )
 
 
+def test_a_skipped_training_that_was_stopped_has_nothing_to_give_back():
+    trigger = {"serial": 3, "first": 30, "stop": 40, "returned": [[0, 10]]}
+    inputs = {"trigger": trigger, "error": None}
+    assert call("TRAINING_SKIPPED", inputs, {"superseded": {"total": 1, "items": [3]}}) == ("done", {"skipped": []})
+    assert call("TRAINING_SKIPPED", inputs, {"superseded": {"total": 1, "items": [2]}})[1]["skipped"]
+
+
 def test_there_may_be_nothing_to_evaluate():
-    trigger = {"serial": 0, "last_ts": 9.0, "previous_last_ts": None}
+    trigger = {"serial": 0, "last_ts": 9.0, "previous_last_ts": None, "first": 0, "stop": 10}
     assert call("EVALUATE", {"trigger": trigger, "model": {}}, {"models": NONE}) == ("nothing", {})
     assert call("POST_EVALUATION", {"models": NONE, "planned": NONE, "selector": None}) == ("nothing", {})
 
@@ -296,7 +305,7 @@ def test_there_may_be_nothing_to_evaluate():
 def test_what_was_evaluated_after_a_training_is_not_evaluated_again_after_the_pipeline():
     made = context(evaluation={"plans": [{"kind": "slicing", "every": 10, "models": "all"}]})
     model = {"trigger": 0, "first_ts": 0.0, "last_ts": 19.0}
-    trigger = {"serial": 0, "last_ts": 19.0, "previous_last_ts": None}
+    trigger = {"serial": 0, "last_ts": 19.0, "previous_last_ts": None, "first": 0, "stop": 20}
     models = {"total": 1, "items": [model]}
     outcome, after = call("EVALUATE", {"trigger": trigger, "model": model}, {"models": models}, made)
     assert outcome == "jobs"

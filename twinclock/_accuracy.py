@@ -9,7 +9,7 @@ import polars as pl
 
 from twinclock._chart import FAINT, INK, PAINTS, Floats, chart_width_px, legend, new_chart, note, spread, time_unit
 from twinclock.result import Run
-from twinclock.summary import active_scores, data_span
+from twinclock.summary import composite_scores, data_span
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -29,7 +29,7 @@ _HATCHES = {_NO_MODEL: "//", _NO_SCORE: ".."}
 
 def draw_accuracy(run: Run) -> Figure:
     """The picture; where there is no accuracy it says why."""
-    scores = active_scores(run.tables)
+    scores = composite_scores(run.config, run.tables, "active", "accuracy")
     value, left_out = run.summary["accuracy"], run.summary["accuracy_left_out"]
     mean = "" if value is None else f", mean {value:.3f}"
     share = f" · mean weighted by data time, of which {left_out:.1%} is left out" if value is not None else ""
@@ -81,11 +81,13 @@ def _why_none(run: Run, scores: pl.DataFrame) -> str | None:
         return None
     if not run.config.evaluation.plans:
         return "No accuracy: the configuration has no evaluation plan (evaluation.plans)."
+    if all(plan.models not in ("active", "all") for plan in run.config.evaluation.plans):
+        return "No accuracy: no evaluation plan asks for the active model (models: active, or all)."
     if run.models.is_empty():
         return "No accuracy: no model was stored in this run."
     if run.evaluations.is_empty():
         return "No accuracy: no evaluation has ended in this run."
-    if scores.is_empty():
+    if "accuracy" not in run.evaluations["metric"]:
         metrics = ", ".join(run.evaluations["metric"].unique().sort().to_list())
         return f"No accuracy was measured; the metrics of this run: {metrics}."
     return "No accuracy: no interval that was evaluated has samples and a score of the model active on it."
@@ -95,7 +97,8 @@ def _steps(axes: Axes, keys: dict[str, Artist], known: pl.DataFrame, first: floa
     """One level for each interval, joined where the next begins at once, with a dot at each new model."""
     starts, ends = known["start_ts"].to_numpy(), known["end_ts"].to_numpy()
     values = known["value"].to_numpy()
-    apart = starts[1:] > ends[:-1]
+    # neighbours may share a timestamp, which stands for a second; what overlaps by more is a level of its own
+    apart = (starts[1:] > ends[:-1]) | (starts[1:] < ends[:-1] - 1.0)
     breaks = np.where(apart, np.nan, starts[1:])
     # three points an interval: its level from start to end, and the way to the next one, if they touch
     x = np.column_stack([starts, ends, np.append(breaks, np.nan)]).ravel()

@@ -144,7 +144,9 @@ def _triggers(chart: _Chart, run: Run) -> None:
 
     triggers = run.triggers.sort("fired_s")
     dropped = run.decisions.filter(pl.col("verdict") == "dropped")["decided_s"].sort().to_numpy()
-    remark = f"{triggers.height} fired" + (f", {len(dropped)} dropped" if len(dropped) else "")
+    num_coalesced = run.decisions.filter(pl.col("verdict") == "coalesced").height
+    counts = {f"{len(dropped)} dropped": len(dropped), f"{num_coalesced} coalesced": num_coalesced}
+    remark = ", ".join([f"{triggers.height} fired", *(text for text, number in counts.items() if number)])
     bottom = chart.next_row("triggers", remark)
     if triggers.is_empty():
         _say(chart, bottom, "no trigger fired")

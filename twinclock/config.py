@@ -18,10 +18,12 @@ from twinclock.dataset import TableConfig
 from twinclock.durations import Delay, Duration
 from twinclock.errors import ConfigError
 from twinclock.pipeline import Variant
-from twinclock.policies.batching import FixedBatchingConfig
-from twinclock.policies.evaluation import METRICS, EvaluationPlan
+from twinclock.policies.batching import BatchingConfig, FixedBatchingConfig
+from twinclock.policies.downsampling import DownsamplingConfig, downsampling_kinds
+from twinclock.policies.evaluation import EvaluationPlan
+from twinclock.policies.metrics import METRIC_NAMES, Task, find_metric, metric_names
 from twinclock.policies.overlap import OverlapConfig
-from twinclock.policies.selection import NewDataConfig
+from twinclock.policies.selection import NewDataConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.section import ImportPath, ListOf, Section, WrongKeyError, parse_section, problems, shown
 from twinclock.yaml_text import override, read_yaml, write_yaml
@@ -115,6 +117,8 @@ class OptimizerConfig(Section):
 class TrainingConfig(Section):
     """One training: what, for how long, and on how much hardware."""
 
+    task: Task = "classification"
+    """Whether the label is a class or a number."""
     model: ModelConfig = LogisticConfig()
     epochs: int = Field(default=5, gt=0)
     batch_size: int = Field(default=64, gt=0)
@@ -124,6 +128,8 @@ class TrainingConfig(Section):
     """Fresh weights, or those of the active model."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of a gradient; None: not clipped."""
+    downsample: DownsamplingConfig | None = None
+    """Step on a part of the training set only, picked anew as the model learns; None: on all of it."""
     trainer: ImportPath | None = None
     """A user's own trainer; None: the built-in one."""
     devices: int = Field(default=1, gt=0)
@@ -131,6 +137,21 @@ class TrainingConfig(Section):
     timeout: Duration | None = None
     """Clock seconds from the grant of the devices; None: no limit."""
     retry: RetryConfig = RetryConfig(attempts=3)
+
+    @model_validator(mode="after")
+    def _can_downsample(self) -> TrainingConfig:
+        if self.downsample is None:
+            return self
+        if self.trainer is not None:
+            raise WrongKeyError(
+                "downsample", f"only the built-in trainer can, got {self.trainer} under training.trainer; expected null"
+            )
+        if self.task not in self.downsample.tasks:
+            known = ", ".join(downsampling_kinds(self.task))
+            raise WrongKeyError(
+                "downsample.kind", f"got {self.downsample.kind}, expected one of {known} for training.task {self.task}"
+            )
+        return self
 
 
 class EvaluationConfig(Section):
@@ -142,15 +163,17 @@ class EvaluationConfig(Section):
     """A user's own evaluator, with its own metrics; None: the built-in one."""
     at_once: int | None = Field(default=None, gt=0)
     """Jobs of one plan that may run at the same time; None: as many as there are devices."""
+    intervals_per_visit: int | None = Field(default=None, gt=0)
+    """Intervals that one job scores, which holds a device once for one model and plan; None: all that are due."""
     timeout: Duration | None = None
     """Clock seconds from the grant of the device; None: no limit."""
     retry: RetryConfig = RetryConfig(attempts=2)
 
     @model_validator(mode="after")
     def _known_metrics(self) -> EvaluationConfig:
-        unknown = [metric for metric in self.metrics if metric not in METRICS]
+        unknown = [metric for metric in self.metrics if find_metric(metric) is None]
         if self.evaluator is None and unknown:
-            expected = f"{', '.join(METRICS)} (or an evaluator of your own)"
+            expected = f"{', '.join(METRIC_NAMES)} (or an evaluator of your own)"
             raise WrongKeyError("metrics", f"got {', '.join(unknown)}, expected {expected}")
         return self
 
@@ -190,9 +213,9 @@ class Config(Section):
     """Data as fast as they are taken, or when their time comes."""
     data: DataConfig = TableConfig(dataset="portal_rodents")
     live: LiveConfig = LiveConfig()
-    batching: FixedBatchingConfig = FixedBatchingConfig()
+    batching: BatchingConfig = FixedBatchingConfig()
     trigger: TriggerConfig
-    selection: NewDataConfig = NewDataConfig()
+    selection: SelectionConfig = NewDataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     observation: ObservationConfig = ObservationConfig()
@@ -212,12 +235,30 @@ class Config(Section):
         return values
 
     @model_validator(mode="after")
+    def _batches_can_be_cut(self) -> Config:
+        if self.batching.kind == "time" and self.mode == "replay":
+            expected = "expected fixed, size_or_timeout or adaptive in mode replay, where samples don't arrive in time"
+            raise WrongKeyError("batching.kind", f"got time, {expected}")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Config:
         if self.overlap is not None and self.variant != "overlapped":
             raise WrongKeyError("overlap", f"only for variant overlapped, got variant {self.variant}")
         if self.training.devices > self.cluster.devices:
             expected = f"expected at most cluster.devices, which is {self.cluster.devices}"
             raise WrongKeyError("training.devices", f"got {self.training.devices}, {expected}")
+        task, metrics = self.training.task, self.evaluation.metrics
+        of_another = [name for name in metrics if (known := find_metric(name)) is not None and known.task != task]
+        if self.evaluation.evaluator is None and of_another:
+            expected = f"expected {', '.join(metric_names(task))} for training.task {task}"
+            raise WrongKeyError("evaluation.metrics", f"got {', '.join(of_another)}, {expected}")
+        if self.mode == "replay" and self.variant == "overlapped":
+            for number, plan in enumerate(self.evaluation.plans):
+                if plan.models == "served":
+                    expected = "expected mode live, or a variant in which training stops ingestion"
+                    reason = "in this one nothing says what was stored when a sample came"
+                    raise WrongKeyError(f"evaluation.plans.{number}.models", f"got served, {expected}; {reason}")
         return self
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,8 @@ from twinclock.stream import RecordedStream, first_decrease
 Bundled: TypeAlias = Literal["portal_rodents", "nycflights13"]
 DATA_FOLDER = Path(__file__).parent / "data"
 """Where the bundled data sets lie, each with its origin, licence and leakage notes in README.md."""
+_END_BYTES = 32 * 2**20
+"""Bytes at each end of a file that its fingerprint is of."""
 
 
 class FeatureColumns(Section):
@@ -162,6 +166,13 @@ class Table:
         """Features and label of single positions, in the order given."""
         return self.frame[positions]
 
+    def label_ranks(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The label of each position as its number, from 1, among the labels that occur there, in ascending order."""
+        labels = self.frame[self.columns.label][positions]
+        if labels.dtype == pl.Categorical:  # whose order may be that of appearance
+            labels = labels.cast(pl.String)
+        return labels.rank("dense").cast(pl.Int64).to_numpy()
+
 
 def load_table(config: TableConfig) -> Table:
     """Read and check a data set. DataError names the file, and the column and row where there is one."""
@@ -189,6 +200,48 @@ def load_table(config: TableConfig) -> Table:
         timestamps=_timestamps(file, frame[columns.time]),
         is_calendar=schema[columns.time].is_temporal(),
     )
+
+
+def numeric_columns(config: TableConfig) -> tuple[str, ...]:
+    """The feature columns that hold numbers, in their order. DataError if the file can't be read."""
+    schema = _schema(config.file)
+    return tuple(name for name in config.columns.features.numeric if name in schema)
+
+
+def fingerprint(config: TableConfig) -> str:
+    """SHA-256 (hex) of the file's size, its first and its last 32 MiB; of a file up to 64 MiB that is all of it.
+
+    The end of a Parquet file says where every column chunk lies, and how large and between which values
+    it is, so few changes between the ends leave both as they were. DataError if the file can't be read.
+    """
+    try:
+        with config.file.open("rb") as file:
+            size_bytes = file.seek(0, os.SEEK_END)
+            digest = hashlib.sha256(f"{size_bytes} bytes: ".encode())
+            file.seek(0)
+            digest.update(file.read(_END_BYTES))
+            file.seek(max(_END_BYTES, size_bytes - _END_BYTES))
+            digest.update(file.read())
+    except OSError as error:
+        raise DataError(f"{config.file}: can't be read ({error.strerror}), expected a Parquet file") from None
+    return digest.hexdigest()
+
+
+def check_numeric_label(config: TableConfig) -> None:
+    """DataError unless the label, as far as it is there, is a finite number: what a regression predicts."""
+    file, name = config.file, config.columns.label
+    data_type = _schema(file).get(name)
+    if data_type is None:
+        return
+    if not data_type.is_numeric():
+        raise DataError(f"{file}: label column {name!r} is {data_type}, expected numbers for training.task regression")
+    scan = pl.scan_parquet(file, glob=False).select(pl.col(name).cast(pl.Float64).is_infinite())
+    is_infinite = (scan if config.limit is None else scan.head(config.limit)).collect()[name]
+    if is_infinite.any():
+        raise DataError(
+            f"{file}: label column {name!r} is infinite in row {is_infinite.arg_max()} (counted from 0), "
+            "expected finite numbers for training.task regression"
+        )
 
 
 def _schema(file: Path) -> pl.Schema:

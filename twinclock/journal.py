@@ -96,7 +96,7 @@ class Journal:
     def open(cls, folder: Path, hashes: Mapping[str, str], started: str) -> Journal:
         """The journal of a run that is to go on.
 
-        RunError if it is missing or corrupted, or belongs to another graph, config or version.
+        RunError if it is missing or corrupted, or belongs to another graph, config, data file or version.
         """
         file = folder / JOURNAL
         if not file.exists():

@@ -13,10 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from twinclock import plugins
+from twinclock import plugins, preflight
 from twinclock.allocator import Allocator
 from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
+from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
 from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
 from twinclock.executor import Executor, drive
 from twinclock.graph import Node, Retry, graph_hash, to_json
@@ -62,12 +63,13 @@ def run(
     plan = plan_run(loaded, on)
     if out is None and not plan.plugin.is_resumable:
         return _run_in_memory(plan, watcher)
+    hashes = plan.hashes
     path, began = _free_folder(loaded.name) if out is None else Path(out), wall_clock_date()
     with _interruptible(path, plan.plugin), RunFolder.create(path) as folder:
         folder.write_text("config.yaml", dump_yaml(loaded))
         folder.write_text("graph.json", json.dumps(to_json(plan.graph), indent=1))
-        with _journal(Journal.create, plan, folder, began) as journal:
-            folder.write_header({"created": began, "state": "running", "hashes": plan.hashes, **_labels(plan)})
+        with _journal(Journal.create, plan, hashes, folder, began) as journal:
+            folder.write_header({"created": began, "state": "running", "hashes": hashes, **_labels(plan)})
             return _run_in_folder(plan, folder, journal, watcher)
 
 
@@ -75,7 +77,7 @@ def resume(folder: str | Path, *, watcher: Watcher | None = None) -> Run:
     """Go on with a journaled run that crashed or was suspended; what it returns and raises is as for `run`.
 
     RunError if there is nothing to resume: no run, a finished one, one without a journal, one that
-    another process has, or a journal of another configuration or version.
+    another process has, or a journal of another configuration, of other data or of another version.
     """
     if watcher is None:
         with watching_in_python() as watcher:
@@ -87,7 +89,7 @@ def resume(folder: str | Path, *, watcher: Watcher | None = None) -> Run:
         raise RunError(f"{path}: a run on {executor!r} keeps no journal; run it again instead")
     with _interruptible(path, plugin), RunFolder.reopen(path) as held:
         plan = plan_run(load_config(path / "config.yaml"), executor)
-        with _journal(Journal.open, plan, held, wall_clock_date()) as journal:
+        with _journal(Journal.open, plan, plan.hashes, held, wall_clock_date()) as journal:
             return _run_in_folder(plan, held, journal, watcher)
 
 
@@ -104,13 +106,17 @@ class RunPlan:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """What must be the same for a journal to mean the same."""
-        return {"config": config_hash(self.config), "graph": graph_hash(self.graph)}
+        """What must be the same for a journal to mean the same; reads the data file. DataError if it can't."""
+        data = self.config.data
+        recorded = {"data": fingerprint(data)} if isinstance(data, TableConfig) else {}
+        return {"config": config_hash(self.config), "graph": graph_hash(self.graph), **recorded}
 
 
 def plan_run(config: Config, on: str) -> RunPlan:
     """Check a configuration for an executor: graph, data, devices. ConfigError or DataError says what is wrong."""
     plugin = plugins.find(on)
+    if config.training.task == "regression" and isinstance(config.data, TableConfig):
+        check_numeric_label(config.data)
     if problems := plugin.unsupported(config):
         raise ConfigError(f"{config.name}: can't run on {on}: " + "; ".join(problems))
     graph = _sound_graph(graph_options(config))
@@ -122,6 +128,8 @@ def plan_run(config: Config, on: str) -> RunPlan:
     stream = plugin.open_stream(config)
     if stream.num_samples == 0:
         raise ConfigError(f"{config.name}: data: the stream has no samples")
+    if unfit := preflight.problems(config, stream):
+        raise ConfigError(f"{config.name}: " + "; ".join(unfit))
     return RunPlan(config, on, plugin, graph, stream, units)
 
 
@@ -166,9 +174,13 @@ def _how_on(path: Path, plugin: plugins.ExecutorPlugin) -> str:
 
 
 def _journal(
-    get: Callable[[Path, Mapping[str, str], str], Journal], plan: RunPlan, folder: RunFolder, started: str
+    get: Callable[[Path, Mapping[str, str], str], Journal],
+    plan: RunPlan,
+    hashes: Mapping[str, str],
+    folder: RunFolder,
+    started: str,
 ) -> AbstractContextManager[Journal | None]:
-    return get(folder.path, plan.hashes, started) if plan.plugin.is_resumable else nullcontext()
+    return get(folder.path, hashes, started) if plan.plugin.is_resumable else nullcontext()
 
 
 def _run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
@@ -255,18 +267,22 @@ class _Observer:
             if self._folder is None:
                 self._parts.append(self.recorder.take())
             else:
-                self.write(self._folder)
+                self._write(self._folder, self.recorder.take())
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """All that was observed by a run that has no folder."""
-        parts = [*self._parts, self.recorder.take()]
+        parts = [*self._parts, self.recorder.take_all()]
         return {name: pl.concat([part[name] for part in parts]) for name in parts[0]}
 
     def write(self, folder: RunFolder) -> None:
-        """Make all that was observed durable, the tables never ahead of the journal."""
+        """Make all that was observed durable, for good."""
+        self._write(folder, self.recorder.take_all())
+
+    def _write(self, folder: RunFolder, tables: Mapping[str, pl.DataFrame]) -> None:
+        """The tables are never ahead of the journal."""
         if self._journal is not None:
             self._journal.commit()
-        folder.write_tables(self.recorder.take())
+        folder.write_tables(tables)
 
 
 def _abandon(folder: RunFolder, observer: _Observer, state: str, error: str | None) -> None:

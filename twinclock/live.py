@@ -52,15 +52,20 @@ def arrived(stream: Stream, position: int, now: DataTime) -> int:
     return stream.first_at_or_after(math.nextafter(now, math.inf), position, stop)
 
 
-def wake(stream: Stream, position: int, batch_size: int, deadline: DataTime | None) -> Wake:
-    """When to look again from `position`: a full batch is there, or the last sample, or a deadline passes.
+def wake(
+    stream: Stream, position: int, batch_size: int, deadline: DataTime | None, max_wait_s: float = math.inf
+) -> Wake:
+    """When to look again from `position`: a full batch is there, or the last sample, or a time has come.
 
+    The time is that at which the next sample has waited `max_wait_s` seconds of data time, or a deadline.
     A deadline that passes while samples wait hands those over first (`ready`); one that passes while
     none do is the outcome `deadline`. With no sample left to come: `end`, at the stream's last moment.
     """
     if position >= stream.num_samples:
         return Wake("end", stream.timestamp(stream.num_samples - 1))
+    next_ts = stream.timestamp(position)
     full = stream.timestamp(min(position + batch_size, stream.num_samples) - 1)
-    if deadline is None or full < deadline:
-        return Wake("ready", full)
-    return Wake("ready" if stream.timestamp(position) <= deadline else "deadline", deadline)
+    ready = DataTime(min(full, next_ts + max_wait_s))
+    if deadline is None or ready < deadline:
+        return Wake("ready", ready)
+    return Wake("ready" if next_ts <= deadline else "deadline", deadline)

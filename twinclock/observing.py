@@ -14,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinclock.graph import Json
-from twinclock.policies.triggers.drift import ERROR
+from twinclock.policies.needs import each_trigger
+from twinclock.policies.observations import ERROR
+from twinclock.policies.triggers import TriggerConfig
+from twinclock.policies.triggers.drift import DetectorMetric, DriftTriggerConfig
 
 if TYPE_CHECKING:
+    from twinclock.dataset import Table
     from twinclock.drift import Detector
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -24,7 +28,7 @@ Errors: TypeAlias = Callable[[Mapping[str, Json], int, int], Floats]
 """From a model's lineage entry and [first, stop) to shape (samples,): 1 for a wrong answer, 0 for a right one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Where the numbers come from. Ranges are positions, half-open; what is missing is NaN."""
 
@@ -33,6 +37,30 @@ class Sources:
     column: Callable[[str, int, int], Floats]
     """From a feature and [first, stop) to shape (samples,)."""
     errors: Errors
+
+
+def numbers_of(table: Table, request: Mapping[str, Json], errors: Errors) -> Sources:
+    """The numbers of a `distance` request from a table; `errors` of models are the executor's."""
+    chosen = request["features"]
+    compared = table.columns.features.numeric if chosen is None else chosen
+    return Sources(
+        window=lambda first, stop: table.matrix(compared, first, stop),
+        column=lambda name, first, stop: table.matrix([name], first, stop)[:, 0],
+        errors=errors,
+    )
+
+
+def import_what_is_needed(config: TriggerConfig) -> None:
+    """Compute what a trigger may ask for once, so that libraries are imported in no observation's seconds."""
+    from twinclock.drift import Detector, distance
+
+    two = np.array([[0.0], [1.0]])
+    for _, trigger in each_trigger(config):
+        for metric in trigger.metrics.values() if isinstance(trigger, DriftTriggerConfig) else ():
+            if isinstance(metric, DetectorMetric):
+                Detector(metric.kind, 0)
+            else:
+                distance(metric.kind, np.tile(two, (5, 1)), np.tile(two, (5, 1)))
 
 
 @dataclass(slots=True)

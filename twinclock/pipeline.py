@@ -15,6 +15,7 @@ Slots, in the order in which they come up:
 | cluster | the devices found |
 | batch_size | samples in an ingest batch |
 | chunk, position | the samples just taken; the first position not yet taken |
+| taken_s | clock time at which taking in the last chunk began; None once batch_size is that of the time after it |
 | batches, next_batch | the chunk cut into ingest batches; the serial of the next batch |
 | batch | one of them |
 | answers, decisions | how often the trigger policy has answered in this batch; what it decided |
@@ -32,7 +33,7 @@ Slots, in the order in which they come up:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias, get_args
 
@@ -123,44 +124,48 @@ def _registers(variant: Variant) -> Mapping[str, Register]:
         "active_model": Register(merge="newest"),
         "models": Register(merge="append"),
         "costs": Register(merge="append", keep=_COSTS_KEPT),
+        "trained": Register(merge="append"),
         "skipped": Register(merge="append"),
         "planned": Register(merge="append"),
         "selector": Register(),
         "policy": Register(),
     }
-    pending = {"pending": Register(guard="admission")} if variant == "overlapped" else {}
-    return shared | pending
+    overlapped = {"pending": Register(guard="admission"), "superseded": Register(merge="append")}
+    return shared | (overlapped if variant == "overlapped" else {})
 
 
 def _ingest(new_data: Node) -> Flow:
     """Replay or live: which of the two is the outcome of a stage, so it is on record."""
-    handled = {"done": "REPLAY_DATA"}
     replay_data = Flow(
         start="REPLAY_DATA",
-        initial={"position": 0, "next_batch": 0},
+        initial={"position": 0, "next_batch": 0, "taken_s": None},
         steps={
             "REPLAY_DATA": _work(
                 operation="REPLAY_DATA",
-                outcomes={"chunk": ("chunk", "position"), "end": (), "stop": ()},
-                reads=("batch_size", "position"),
+                outcomes={"chunk": ("chunk", "position", "batch_size", "taken_s"), "end": (), "stop": ()},
+                reads=("batch_size", "position", "taken_s"),
             ),
             "new_data": new_data,
             "REPLAY_DATA_DONE": _decide(operation="REPLAY_DATA_DONE"),
         },
         edges={
             "REPLAY_DATA": {"chunk": "new_data", "end": "REPLAY_DATA_DONE", "stop": "REPLAY_DATA_DONE"},
-            "new_data": handled,
+            "new_data": {"done": "REPLAY_DATA"},
             "REPLAY_DATA_DONE": {"done": leave("done")},
         },
     )
     wait_for_new_data = Flow(
         start="FETCH_NEW_DATA",
-        initial={"position": 0, "next_batch": 0},
+        initial={"position": 0, "next_batch": 0, "taken_s": None},
         steps={
             "FETCH_NEW_DATA": _work(
                 operation="FETCH_NEW_DATA",
-                outcomes={"chunk": ("chunk", "position"), "nothing": (), "end": ()},
-                reads=("batch_size", "position"),
+                outcomes={
+                    "chunk": ("chunk", "position", "batch_size", "taken_s"),
+                    "nothing": ("batch_size", "taken_s"),
+                    "end": (),
+                },
+                reads=("batch_size", "position", "taken_s"),
                 reads_registers=("policy",),
             ),
             "WAIT_FOR_NEW_DATA": _wait(
@@ -224,6 +229,7 @@ def _new_data(options: GraphOptions, evaluation_jobs: Node) -> Flow:
 def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
     ask = "HANDLE_TRIGGERS_WITHIN_BATCH"
     overlapped = options.variant == "overlapped"
+    beside = ("pending", "models") if overlapped else ()
     steps: dict[str, Node] = {
         ask: _decide(
             operation=ask,
@@ -233,14 +239,7 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
                 "none": ("answers", "decisions"),
             },
             reads=("batch", "observation", "answers"),
-            reads_registers=(
-                "active_model",
-                "costs",
-                "selector",
-                "skipped",
-                "policy",
-                *(["pending", "models"] if overlapped else []),
-            ),
+            reads_registers=("active_model", "costs", "selector", "skipped", "policy", *beside),
             writes_registers=("policy",),
         ),
         "OBSERVE": _work(
@@ -268,11 +267,7 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
         ),
     }
     edges: dict[str, dict[str, str]] = {
-        ask: {
-            "fired": "INFORM_SELECTOR_AND_TRIGGER",
-            "observe": "OBSERVE",
-            "none": "INFORM_SELECTOR_REMAINING_DATA",
-        },
+        ask: {"fired": "INFORM_SELECTOR_AND_TRIGGER", "observe": "OBSERVE", "none": "INFORM_SELECTOR_REMAINING_DATA"},
         "OBSERVE": {"done": ask, "failed": ask} | ({} if options.observation_timeout_s is None else {"timeout": ask}),
         "INFORM_SELECTOR_REMAINING_DATA": {"done": leave("done")},
     }
@@ -286,13 +281,19 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
                 writes_registers=("pending", "selector"),
                 needs={"admission": 1},
             ),
-            "PREEMPT": _work(operation="PREEMPT", reads=("victim",)),
+            "PREEMPT": _work(
+                operation="PREEMPT",
+                outcomes={"stopped": (), "too_late": ()},
+                reads=("victim",),
+                reads_registers=("trained", "skipped"),
+                writes_registers=("superseded",),
+            ),
             "train_and_eval": Spawn(body=_claim_and_train(options, evaluation_jobs)),
         }
         edges |= {
             "INFORM_SELECTOR_AND_TRIGGER": {"trigger": "ADMIT_TRIGGER", "empty": ask},
             "ADMIT_TRIGGER": {"start": "train_and_eval", "pending": ask, "dropped": ask, "preempt": "PREEMPT"},
-            "PREEMPT": {"done": "train_and_eval"},
+            "PREEMPT": {"stopped": "train_and_eval", "too_late": "train_and_eval"},
             "train_and_eval": {"done": ask},
         }
     else:
@@ -313,27 +314,28 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
 
 def _train_and_eval(options: GraphOptions, evaluation_jobs: Node) -> Flow:
     """`training`, then `evaluation`: spawned in `seed`, in line in `sequential`."""
-    evaluation = _evaluation(evaluation_jobs)
-    spawned = {"done": leave("done")}
-    in_line = {"done": leave("done"), "failed": leave("done")}
+    evaluation, is_spawned = _evaluation(evaluation_jobs), options.variant == "seed"
+    failed = {} if is_spawned else {"failed": leave("done")}
     return Flow(
         start="training",
         label="trigger",
         steps={
             "training": _training(options),
             "TRAINING_SKIPPED": _training_skipped(),
-            "evaluation": Spawn(body=evaluation) if options.variant == "seed" else evaluation,
+            "evaluation": Spawn(body=evaluation) if is_spawned else evaluation,
         },
         edges={
             "training": {"done": "evaluation", "superseded": leave("skipped"), "failed": "TRAINING_SKIPPED"},
             "TRAINING_SKIPPED": {"done": leave("skipped")},
-            "evaluation": spawned if options.variant == "seed" else in_line,
+            "evaluation": {"done": leave("done"), **failed},
         },
     )
 
 
 def _claim_and_train(options: GraphOptions, evaluation_jobs: Node) -> Flow:
     """What `overlapped` spawns for a trigger: train when a slot is free, then evaluate."""
+    # CLAIM_TRIGGERS gives a stopped training's samples to another trigger: the two must not decide at the same time
+    skipped = replace(_training_skipped(), reads_registers=("superseded",), needs={"admission": 1})
     holds_slot = Flow(
         start="CLAIM_TRIGGERS",
         needs={"training_slot": 1},
@@ -342,14 +344,14 @@ def _claim_and_train(options: GraphOptions, evaluation_jobs: Node) -> Flow:
             "CLAIM_TRIGGERS": _decide(
                 operation="CLAIM_TRIGGERS",
                 outcomes={"claimed": ("trigger", "training_set"), "nothing": ()},
-                reads_registers=("pending", "models", "skipped"),
+                reads_registers=("pending", "models", "skipped", "superseded"),
                 writes_registers=("pending",),
                 needs={"admission": 1},
             ),
             "claimed": Flow(
                 start="training",
                 label="trigger",
-                steps={"training": _training(options), "TRAINING_SKIPPED": _training_skipped()},
+                steps={"training": _training(options), "TRAINING_SKIPPED": skipped},
                 edges={
                     "training": {
                         "done": leave("trained"),
@@ -394,6 +396,7 @@ def _training(options: GraphOptions) -> Flow:
                 operation="WAIT_FOR_TRAINING_COMPLETION",
                 outcomes={"trained": ("fit",), "preempted": ("checkpoint",), "superseded": ()},
                 reads=("job",),
+                writes_registers=("trained",),
             ),
             "TRAINING_COMPLETED": _decide(
                 operation="TRAINING_COMPLETED",

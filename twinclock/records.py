@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 
+from twinclock._trigger_rows import TriggerRows
 from twinclock.graph import BUILT_IN_OUTCOMES, CANCELLED, ERROR_SLOT, TIMEOUT, Json
 from twinclock.messages import (
     Acquire,
@@ -28,123 +29,11 @@ from twinclock.messages import (
     Start,
     path_text,
 )
+from twinclock.policies.triggers.protocol import Verdict
+from twinclock.schemas import SCHEMAS
 from twinclock.stream import ClockTime
 
 Rows: TypeAlias = list[tuple[Any, ...]]
-
-SCHEMAS: Mapping[str, Mapping[str, Any]] = {
-    "stage_runs": {
-        "id": pl.String,
-        "stage": pl.String,
-        "parent": pl.String,
-        "trigger": pl.Int64,
-        "batch": pl.Int64,
-        "attempt": pl.Int64,
-        "queued_s": pl.Float64,
-        "started_s": pl.Float64,
-        "ended_s": pl.Float64,
-        "data_ts": pl.Float64,
-        "device": pl.String,
-        "outcome": pl.String,
-        "error": pl.String,
-        "registers": pl.String,
-    },
-    "batches": {"batch": pl.Int64, "first": pl.Int64, "stop": pl.Int64, "last_ts": pl.Float64, "cut_s": pl.Float64},
-    "decisions": {
-        "batch": pl.Int64,
-        "first": pl.Int64,
-        "stop": pl.Int64,
-        "observation": pl.Float64,
-        "threshold": pl.Float64,
-        "verdict": pl.String,
-        "reason": pl.String,
-        "decided_s": pl.Float64,
-    },
-    "observations": {
-        "batch": pl.Int64,
-        "decision": pl.Int64,
-        "kind": pl.String,
-        "first": pl.Int64,
-        "stop": pl.Int64,
-        "model": pl.Int64,
-        "name": pl.String,
-        "value": pl.Float64,
-        "observed_s": pl.Float64,
-    },
-    "triggers": {
-        "trigger": pl.Int64,
-        "position": pl.Int64,
-        "first": pl.Int64,
-        "stop": pl.Int64,
-        "num_samples": pl.Int64,
-        "first_ts": pl.Float64,
-        "last_ts": pl.Float64,
-        "training_samples": pl.Int64,
-        "fired_s": pl.Float64,
-    },
-    "trainings": {
-        "id": pl.String,
-        "trigger": pl.Int64,
-        "outcome": pl.String,
-        "num_samples": pl.Int64,
-        "parent": pl.Int64,
-        "device": pl.String,
-        "queued_s": pl.Float64,
-        "granted_s": pl.Float64,
-        "started_s": pl.Float64,
-        "ended_s": pl.Float64,
-        "loss": pl.Float64,
-        "error": pl.String,
-    },
-    "models": {
-        "model": pl.Int64,
-        "parent": pl.Int64,
-        "first_ts": pl.Float64,
-        "last_ts": pl.Float64,
-        "num_samples": pl.Int64,
-        "size_bytes": pl.Int64,
-        "loss": pl.Float64,
-        "path": pl.String,
-        "stored_s": pl.Float64,
-    },
-    "evaluations": {
-        "plan": pl.Int64,
-        "model": pl.Int64,
-        "start_ts": pl.Float64,
-        "end_ts": pl.Float64,
-        "metric": pl.String,
-        "value": pl.Float64,
-        "num_samples": pl.Int64,
-        "evaluated_s": pl.Float64,
-    },
-    "faults": {
-        "id": pl.String,
-        "stage": pl.String,
-        "attempt": pl.Int64,
-        "outcome": pl.String,
-        "type": pl.String,
-        "message": pl.String,
-        "at_s": pl.Float64,
-    },
-    "devices": {
-        "resource": pl.String,
-        "unit": pl.String,
-        "holder": pl.String,
-        "requested_s": pl.Float64,
-        "granted_s": pl.Float64,
-        "released_s": pl.Float64,
-    },
-}
-"""Table → column → type. Nullable throughout; a table without rows has its columns all the same."""
-
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "batches": ("batch",),
-    "triggers": ("trigger",),
-    "models": ("model",),
-    "evaluations": ("plan", "model", "start_ts", "end_ts", "metric"),
-}
-"""What identifies a row, where a run and its resumed twin must agree row by row."""
-
 
 _PATH_COLUMN: Mapping[str, int] = {"faults": 0, "devices": 2}
 """Table → the column that holds a path until the table is made."""
@@ -170,7 +59,8 @@ class Recorder:
         self._timed_out: set[Path] = set()
         self._batch_ts: dict[int, float] = {}
         self._stage_runs: Rows = []
-        self._rows: dict[str, Rows] = {name: [] for name in SCHEMAS if name != "stage_runs"}
+        self._triggers = TriggerRows()
+        self._rows: dict[str, Rows] = {name: [] for name in SCHEMAS if name not in ("stage_runs", "triggers")}
         self.num_stage_runs = 0
 
     @property
@@ -218,19 +108,29 @@ class Recorder:
                 self._timeout_s.pop(command.id, None)  # type: ignore[union-attr]
 
     def take(self) -> dict[str, pl.DataFrame]:
-        """The rows gathered since the last call, as tables; the recorder keeps only what is still open."""
+        """The rows gathered since the last call, as tables; the recorder keeps only what is still open.
+
+        From the first trigger on whose fate is open the rows of triggers stay until it is settled.
+        """
+        in_admission = any(held.path is not None and held.path[1] == "ADMIT_TRIGGER" for held in self._held.values())
+        return self._taken(self._triggers.take(in_admission))
+
+    def take_all(self) -> dict[str, pl.DataFrame]:
+        """The same when nothing follows any more: what is open comes as it stands."""
+        return self._taken(self._triggers.take_all())
+
+    def _taken(self, triggers: Rows) -> dict[str, pl.DataFrame]:
         rows, self._stage_runs = self._stage_runs, []
-        in_admission = self._in_admission()
         self.num_stage_runs += len(rows)
         texts = _PathTexts()
         tables = {"stage_runs": _table("stage_runs", self._stage_run_rows(rows, texts))}
+        tables["triggers"] = _table("triggers", triggers)
         for name, gathered in self._rows.items():
             if name in _PATH_COLUMN:
                 column = _PATH_COLUMN[name]
                 gathered = [(*row[:column], texts[row[column]], *row[column + 1 :]) for row in gathered]
             tables[name] = _table(name, gathered)
             self._rows[name] = []
-        self._rows["triggers"] = in_admission
         return tables
 
     def _stage_run_rows(self, rows: Rows, texts: _PathTexts) -> Iterable[tuple[Any, ...]]:
@@ -253,12 +153,6 @@ class Recorder:
                 None if error is None else error.get("message"),
                 " ".join(f"{name}@{version}" for name, version in versions.items()) or None,
             )
-
-    def _in_admission(self) -> Rows:
-        """The row of the trigger that may be dropped yet, taken out; there is at most one, the latest."""
-        is_decided = all(held.path is None or held.path[1] != "ADMIT_TRIGGER" for held in self._held.values())
-        triggers = self._rows["triggers"]
-        return [] if is_decided or not triggers else [triggers.pop()]
 
     def _note_timeout(self, now: ClockTime, id_: int) -> None:
         path = self._held[id_].path if id_ in self._held else self._open[id_][0].path if id_ in self._open else None
@@ -308,26 +202,39 @@ class Recorder:
             metric, _, serial = name.partition("@")
             model = int(serial) if serial else active["trigger"] if scores_active and active is not None else None
             self._rows["observations"].append(
-                (batch, observation["decision"], observation["kind"], observation["first"], observation["stop"],
-                 model, metric, value, now)
+                (batch, observation["decision"], observation["member"], observation["kind"], observation["first"],
+                 observation["stop"], model, metric, value, now)
             )  # fmt: skip
 
     def _note_trigger(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
         trigger = event.values.get("trigger")
         if trigger is not None:
-            recipe = event.values.get("training_set")
-            self._rows["triggers"].append(
-                (trigger["serial"], trigger["position"], trigger["first"], trigger["stop"], trigger["num_samples"],
-                 trigger["first_ts"], trigger["last_ts"], 0 if recipe is None else recipe["num_samples"], now)
-            )  # fmt: skip
+            self._triggers.add(trigger, event.values.get("training_set"), now)
 
     def _note_admission(self, now: ClockTime, _started_s: ClockTime, start: Start, event: Ended) -> None:
-        """A dropped trigger is none: its row becomes a decision."""
+        """A trigger that was dropped, or has become part of a newer one, is none: its row becomes a decision."""
+        if event.outcome in BUILT_IN_OUTCOMES:
+            return
+        pending = event.values["pending"]
         if event.outcome == "dropped":
-            trigger = start.inputs["trigger"]
-            self._rows["triggers"] = [row for row in self._rows["triggers"] if row[0] != trigger["serial"]]
-            row = (trigger["first"], trigger["stop"], None, None, "dropped", "as many trainings run as may", now)
-            self._rows["decisions"].append((start.labels["batch"]["serial"], *row))
+            self._note_no_trigger(now, start, start.inputs["trigger"], "dropped", "as many trainings run as may")
+        elif event.outcome == "pending":
+            older, newer = start.registers["pending"]["waiting"][-1], pending["waiting"][-1]
+            reason = f"joined trigger {newer['trigger']['serial']}"
+            self._note_no_trigger(now, start, older["trigger"], "coalesced", reason)
+            self._triggers.renew(newer["trigger"], newer["training_set"])
+        self._triggers.note_waiting(pending)
+
+    def _note_no_trigger(self, now: ClockTime, start: Start, trigger: Json, verdict: Verdict, reason: str) -> None:
+        self._triggers.remove(trigger)
+        row = (trigger["first"], trigger["stop"], None, None, verdict, reason, now)
+        self._rows["decisions"].append((start.labels["batch"]["serial"], *row))
+
+    def _note_claim(self, _now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
+        """Only when it is claimed a trigger has the samples of the training that was stopped for it."""
+        if event.outcome == "claimed":
+            self._triggers.renew(event.values["trigger"], event.values["training_set"])
+            self._triggers.note_waiting(event.values["pending"])
 
     def _note_training(self, now: ClockTime, started_s: ClockTime, start: Start, event: Ended) -> None:
         job, fit = start.inputs["job"], event.values.get("fit") or {}
@@ -367,6 +274,7 @@ _NOTES: Mapping[str, _Note] = {
     "OBSERVE": Recorder._note_observation,
     "INFORM_SELECTOR_AND_TRIGGER": Recorder._note_trigger,
     "ADMIT_TRIGGER": Recorder._note_admission,
+    "CLAIM_TRIGGERS": Recorder._note_claim,
     "WAIT_FOR_TRAINING_COMPLETION": Recorder._note_training,
     "STORE_TRAINED_MODEL": Recorder._note_model,
     "EVALUATION_COMPLETED": Recorder._note_scores,

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from twinclock._chart import duration, shortened
 from twinclock.result import Run
+from twinclock.summary import edit_distance
 
 Summary = Mapping[str, Any]
 
@@ -39,8 +40,8 @@ def show_run(run: Run, console: Console) -> None:
     table = _table(run.name)
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right", overflow="fold")
-    stages = _stages([run.summary])
-    for section in (_figures(run.summary), _stage_rows(run.summary, stages)):
+    composites, stages = _composites([run.summary]), _stages([run.summary])
+    for section in (_figures(run.summary, composites), _stage_rows(run.summary, stages)):
         for row in section:
             if _matters([row]):
                 table.add_row(Text(row.label), Text(row.text))
@@ -68,10 +69,10 @@ def compare_runs(runs: Sequence[Run], console: Console) -> None:
     if with_difference:
         table.add_column("difference", justify="right", no_wrap=True)
     summaries = [run.summary for run in runs]
-    stages = _stages(summaries)
+    composites, stages = _composites(summaries), _stages(summaries)
     first = summaries[0]["positions"]
     columns = [
-        (_figures(summary, None if number == 0 else first), _stage_rows(summary, stages))
+        (_figures(summary, composites, None if number == 0 else first), _stage_rows(summary, stages))
         for number, summary in enumerate(summaries)
     ]
     for sections in zip(*columns, strict=True):
@@ -90,20 +91,21 @@ def compare_runs(runs: Sequence[Run], console: Console) -> None:
 def run_html(run: Run) -> str:
     """A small table for a notebook; it takes its colours from the page."""
     summary = run.summary
+    figures = _rows_html(_figures(summary, _composites([summary])))
     stages = _rows_html(_stage_rows(summary, _stages([summary])))
     notes = "".join(f'<p style="margin:0.3em 0">{escape(note)}</p>' for note in _notes([run]))
     return (
         '<div style="color:inherit;background:transparent;font-size:0.95em">'
         f"<strong>{escape(run.name)}</strong>"
-        f'<table style="border-collapse:collapse;margin:0.4em 0">{_rows_html(_figures(summary))}</table>'
+        f'<table style="border-collapse:collapse;margin:0.4em 0">{figures}</table>'
         "<details><summary>seconds in each stage</summary>"
         f'<table style="border-collapse:collapse;margin:0.4em 0">{stages}</table></details>'
         f"{notes}</div>"
     )
 
 
-def _figures(summary: Summary, first: Sequence[int] | None = None) -> list[Row]:
-    """The figures of one run; `first`: the trigger positions to compare its own with."""
+def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Sequence[int] | None = None) -> list[Row]:
+    """The figures of one run, with these composites; `first`: the trigger positions to compare its own with."""
     return [
         Row("state", _state(summary)),
         Row("pipeline", f"{summary['variant']}, {summary['mode']}"),
@@ -122,9 +124,26 @@ def _figures(summary: Summary, first: Sequence[int] | None = None) -> list[Row]:
         _seconds("queueing", summary["queued_s"]),
         _seconds("  of trainings", summary["training_queued_s"]),
         _seconds("  of evaluations", summary["evaluation_queued_s"]),
-        Row("accuracy of the active model", _fixed(summary["accuracy"]), summary["accuracy"]),
-        Row("  data time left out", f"{100.0 * summary['accuracy_left_out']:.1f} %"),
+        *_composite_rows(summary, composites),
     ]
+
+
+def _composites(summaries: Sequence[Summary]) -> list[tuple[str, str]]:
+    """The composites that any of the runs has, as (metric, models); accuracy of the active model if there is none."""
+    found = dict.fromkeys((each["metric"], each["models"]) for summary in summaries for each in summary["composites"])
+    return list(found) or [("accuracy", "active")]
+
+
+def _composite_rows(summary: Summary, asked: Sequence[tuple[str, str]]) -> list[Row]:
+    """Each with the share of data time that it leaves out."""
+    known = {(each["metric"], each["models"]): each for each in summary["composites"]}
+    rows = []
+    for metric, models in asked:
+        label = f"{metric} as served" if models == "served" else f"{metric} of the {models} model"
+        each = known.get((metric, models), {"value": None, "left_out": 1.0})
+        rows.append(Row(label, _fixed(each["value"]), each["value"]))
+        rows.append(Row("  data time left out", f"{100.0 * each['left_out']:.1f} %"))
+    return rows
 
 
 def _matters(rows: Sequence[Row]) -> bool:
@@ -166,7 +185,8 @@ def _positions(positions: Sequence[int], first: Sequence[int] | None) -> str:
     for number, (own, other) in enumerate(zip_longest(positions, first)):
         if own != other:
             here, there = ("none" if position is None else position for position in (own, other))
-            return f"{text}\ndiffer at #{number}: {here}, not {there}"
+            apart = edit_distance(positions, first)
+            return f"{text}\nedit distance {apart}, first at #{number}: {here}, not {there}"
     return f"{text}\nidentical"
 
 

@@ -71,7 +71,8 @@ def _done(_context: Context, _inputs: Values, _registers: Values) -> Decision:
 
 
 def _get_selector_batch_size(context: Context, _inputs: Values, _registers: Values) -> Decision:
-    return context.config.mode, {"batch_size": first_batch_size(context.config.batching)}
+    config = context.config
+    return config.mode, {"batch_size": first_batch_size(config.batching, config.data.chunk)}
 
 
 def _handle_new_data(_context: Context, inputs: Values, _registers: Values) -> Decision:
@@ -138,21 +139,22 @@ def _preview(context: Context, registers: Values) -> Callable[[int], int]:
 
     def num_samples(position: int) -> int:
         config = context.config
-        _, _, recipe = selection.on_trigger(
-            state, position, skipped, config=config.selection, seed=config.seed, stream=context.stream
+        return selection.training_set_size(
+            state,
+            position,
+            skipped,
+            config=config.selection,
+            seed=config.seed,
+            stream=context.stream,
+            label_delay_s=config.data.label_delay,
         )
-        return 0 if recipe is None else recipe["num_samples"]
 
     return num_samples
 
 
 def _is_training_under_way(registers: Values) -> bool:
     """Does a training run beside ingestion, or wait to?"""
-    pending = registers.get("pending")
-    if pending is None:
-        return False
-    ended = _ended_trainings(registers)
-    return bool(pending["waiting"]) or any(each["trigger"]["serial"] not in ended for each in pending["running"])
+    return "pending" in registers and overlap.training_under_way(registers["pending"], _ended_trainings(registers))
 
 
 def _inform_selector_and_trigger(context: Context, inputs: Values, registers: Values) -> Decision:
@@ -163,6 +165,7 @@ def _inform_selector_and_trigger(context: Context, inputs: Values, registers: Va
         config=context.config.selection,
         seed=context.config.seed,
         stream=context.stream,
+        label_delay_s=context.config.data.label_delay,
     )
     if training_set is None:
         return "empty", {"trigger": trigger, "selector": selector}
@@ -199,8 +202,15 @@ def _ended_trainings(registers: Values) -> set[int]:
     return {item["trigger"] for name in ("models", "skipped") for item in registers[name]["items"]}
 
 
+def _superseded_trainings(registers: Values) -> set[int]:
+    """Serials of the triggers whose training was stopped for a newer one; only `overlapped` has such."""
+    return set(registers["superseded"]["items"]) if "superseded" in registers else set()
+
+
 def _claim_triggers(context: Context, _inputs: Values, registers: Values) -> Decision:
-    claimed, pending = overlap.claim(registers["pending"], _ended_trainings(registers), context.stream)
+    claimed, pending = overlap.claim(
+        registers["pending"], _ended_trainings(registers), _superseded_trainings(registers), context.stream
+    )
     if claimed is None:
         return "nothing", {"pending": pending}
     return "claimed", {"trigger": claimed["trigger"], "training_set": claimed["training_set"], "pending": pending}
@@ -213,6 +223,7 @@ def _training_completed(_context: Context, inputs: Values, _registers: Values) -
         "parent": None if inputs["job"]["start_from"] is None else inputs["job"]["start_from"]["trigger"],
         "first_ts": trigger["first_ts"],
         "last_ts": trigger["last_ts"],
+        "stop": trigger["stop"],
         "num_samples": recipe["num_samples"],
         "loss": fit["loss"],
         "path": fit["path"],
@@ -221,8 +232,11 @@ def _training_completed(_context: Context, inputs: Values, _registers: Values) -
     return "done", {"candidate": candidate, "costs": [cost]}
 
 
-def _training_skipped(_context: Context, inputs: Values, _registers: Values) -> Decision:
-    return "done", {"skipped": [selection.given_back(inputs["trigger"])]}
+def _training_skipped(_context: Context, inputs: Values, registers: Values) -> Decision:
+    """Gives the samples back, unless the training was stopped: then a newer trigger has them."""
+    trigger = inputs["trigger"]
+    is_superseded = trigger["serial"] in _superseded_trainings(registers)
+    return "done", {"skipped": [] if is_superseded else [selection.given_back(trigger)]}
 
 
 def _evaluate(context: Context, inputs: Values, registers: Values) -> Decision:
@@ -232,6 +246,7 @@ def _evaluate(context: Context, inputs: Values, registers: Values) -> Decision:
         registers["models"]["items"],
         context.stream,
         context.config.evaluation.metrics,
+        context.config.evaluation.intervals_per_visit,
     )
     return ("jobs", {"jobs": jobs, "planned": planned}) if jobs else ("nothing", {})
 
@@ -244,6 +259,7 @@ def _post_evaluation(context: Context, inputs: Values, _registers: Values) -> De
         inputs["selector"] or selection.initial_state(),
         context.stream,
         context.config.evaluation.metrics,
+        context.config.evaluation.intervals_per_visit,
     )
     return ("jobs", {"jobs": jobs}) if jobs else ("nothing", {})
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from twinclock.config import Config
-from twinclock.policies.intervals import models_in_use
+from twinclock.policies.evaluation import (
+    NO_BOUNDS,
+    Composed,
+    EvaluationPlan,
+    Span,
+    all_bounds,
+    composite,
+    scores_in_use,
+)
 
 Tables = Mapping[str, pl.DataFrame]
 
@@ -16,6 +25,13 @@ _BROKEN_OFF = ("preempted", "superseded", "cancelled")
 """Ends of a training that was stopped on purpose."""
 _WAITED_FOR = ("training_slot", "device")
 """Resources whose waiting counts as queueing; `admission` is a lock held for a moment."""
+_PLANS: Mapping[Composed, tuple[str, ...]] = {
+    "active": ("active", "all"),
+    "trained": ("trained", "all"),
+    "served": ("served",),
+}
+"""Whose scores a composite is made of → the plans that have them, by their key `models`."""
+_NOT_PLANNED: Mapping[str, Any] = {"value": None, "left_out": 1.0}
 
 
 def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
@@ -25,7 +41,8 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     held. `queued_s`: seconds that trainings waited for a slot or a device, and other work for a device,
     each waiting one counted; `training_queued_s` and `evaluation_queued_s` are parts of it.
     `stopped_trainings` made way for a newer one, `failed_trainings` did not: both count attempts.
-    `accuracy`, `accuracy_left_out`: see `active_accuracy`. None where there is nothing.
+    `accuracy`, `trained_accuracy`, `served_accuracy`, each with what it leaves out, are those of
+    `composites` that have this metric. None where there is nothing.
     """
     stage_runs, devices, batches = tables["stage_runs"], tables["devices"], tables["batches"]
     busy = devices.filter(pl.col("resource") == "device")
@@ -37,7 +54,8 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         .agg((pl.col("ended_s") - pl.col("started_s")).sum().alias("seconds"))
         .sort(["seconds", "stage"], descending=[True, False])
     )
-    accuracy, left_out = active_accuracy(tables)
+    scores = composites(config, tables)
+    accuracy = {each["models"]: each for each in scores if each["metric"] == "accuracy"}
     return {
         "name": config.name,
         "executor": header["executor"],
@@ -63,11 +81,25 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "queued_s": _waited_s(queued),
         "training_queued_s": _waited_s(queued.filter(pl.col("work") == "training")),
         "evaluation_queued_s": _waited_s(queued.filter(pl.col("work") == "evaluation")),
-        "accuracy": accuracy,
-        "accuracy_left_out": left_out,
+        "accuracy": accuracy.get("active", _NOT_PLANNED)["value"],
+        "accuracy_left_out": accuracy.get("active", _NOT_PLANNED)["left_out"],
+        "trained_accuracy": accuracy.get("trained", _NOT_PLANNED)["value"],
+        "trained_accuracy_left_out": accuracy.get("trained", _NOT_PLANNED)["left_out"],
+        "served_accuracy": accuracy.get("served", _NOT_PLANNED)["value"],
+        "served_accuracy_left_out": accuracy.get("served", _NOT_PLANNED)["left_out"],
+        "composites": scores,
         "uncalibrated": list(header.get("uncalibrated", ())),
         "stage_s": dict(by_stage.iter_rows()),
     }
+
+
+def edit_distance(positions: Sequence[int], others: Sequence[int]) -> int:
+    """How many triggers have to be added or taken away to make one run's trigger positions the other's.
+
+    Both lists are in order; a position occurs once for each of its triggers.
+    """
+    ours, theirs = Counter(positions), Counter(others)
+    return (ours - theirs).total() + (theirs - ours).total()
 
 
 def holdings(tables: Tables) -> pl.DataFrame:
@@ -105,57 +137,49 @@ def data_span(tables: Tables) -> tuple[float, float] | None:
     return None if known.is_empty() else (float(known.to_numpy().min()), float(known.to_numpy().max()))
 
 
-class CompositeScore(NamedTuple):
-    """The score of the model in use at each time, as one number."""
+def composites(config: Config, tables: Tables) -> list[dict[str, Any]]:
+    """One number for the scores over time, for each metric and each way to say which model is in use, where planned.
 
-    value: float | None
-    """Mean over the intervals that have a score, weighted by their data time; None if none has."""
-    left_out: float
-    """Share of the stream's data time, in [0, 1], that has no such score: none counts as 0."""
-
-
-def active_accuracy(tables: Tables) -> CompositeScore:
-    """Accuracy of the active model over the data time of the stream, from its first sample to its last.
-
-    Left out are the time before the first model, intervals without samples, and what was not evaluated.
+    In the order of the metrics, each with `metric`, `models` (`active`, `trained` or `served`), the number
+    of the `plan` that it is taken from, `value` and `left_out` as in `Composite`.
     """
-    scores = active_scores(tables)
-    known = scores.filter(pl.col("value").is_not_null())
-    weight = known["end_ts"] - known["start_ts"]
-    span = data_span(tables)
-    if span is None or _sum(weight) == 0.0:
-        return CompositeScore(None, 1.0)
-    first, last = min([span[0], *known["start_ts"]]), max([span[1], *known["end_ts"]])
-    # neighbouring intervals may overlap by the timestamp that they share: no time counts twice
-    begun = pl.max_horizontal("start_ts", pl.col("end_ts").cum_max().shift(1))
-    covered_s = known.select((pl.col("end_ts") - begun).clip(lower_bound=0.0).sum()).item()
-    left_out = 1.0 - covered_s / (last - first)
-    # a sum of many lengths misses the whole by rounding
-    return CompositeScore(_sum(known["value"] * weight) / _sum(weight), left_out if left_out > 1e-12 else 0.0)
+    measured = tables["evaluations"]["metric"].unique().sort().to_list()
+    found = []
+    for metric in dict.fromkeys([*config.evaluation.metrics, *measured]):
+        for which in _PLANS:
+            plan, scores = _planned_scores(config, tables, which, metric)
+            if plan is not None:
+                made = composite(scores)
+                row = {"metric": metric, "models": which, "plan": plan}
+                found.append({**row, "value": made.value, "left_out": made.left_out})
+    return found
 
 
-def active_scores(tables: Tables, metric: str = "accuracy") -> pl.DataFrame:
-    """The score of the active model on each interval of one evaluation plan, in data-time order.
+def composite_scores(config: Config, tables: Tables, which: Composed, metric: str) -> pl.DataFrame:
+    """The scores that a composite is made of, as `scores_in_use` gives them; no row if no plan asks for such models."""
+    return _planned_scores(config, tables, which, metric)[1]
 
-    The plan is the first that scored an active model, else the first that has the metric. Columns
-    start_ts, end_ts, model, value, num_samples; `model` is null where no model was active yet, `value`
-    where the interval has no samples or the active model was not scored on it.
-    """
+
+def _planned_scores(config: Config, tables: Tables, which: Composed, metric: str) -> tuple[int | None, pl.DataFrame]:
+    """Of the first plan that has a score of a model in use, else of the first that asks for one; and its number."""
     evaluations = tables["evaluations"].filter(pl.col("metric") == metric)
-    plans = [_scores_of_plan(evaluations, tables, plan) for plan in evaluations["plan"].unique().sort()]
-    scored = [scores for scores in plans if scores["value"].is_not_null().any()]
-    return next(iter([*scored, *plans, _scores_of_plan(evaluations, tables, 0)]))
+    planned: list[tuple[int | None, pl.DataFrame]] = []
+    for number, plan in enumerate(config.evaluation.plans):
+        if plan.models in _PLANS[which]:
+            scores = _scores_of_plan(evaluations.filter(pl.col("plan") == number), tables, plan, which)
+            if scores["value"].is_not_null().any():
+                return number, scores
+            planned.append((number, scores))
+    return planned[0] if planned else (None, scores_in_use(evaluations.clear(), NO_BOUNDS, [], which))
 
 
-def _scores_of_plan(evaluations: pl.DataFrame, tables: Tables, plan: int) -> pl.DataFrame:
-    evaluations = evaluations.filter(pl.col("plan") == plan)
-    intervals = evaluations.select("start_ts", "end_ts").unique().sort("start_ts", "end_ts")
-    models = tables["models"].select(pl.col("model").alias("trigger"), "last_ts").to_dicts()
-    active = models_in_use(models, "active", intervals["start_ts"].to_numpy())
-    serials = [None if model is None else model["trigger"] for model in active]
-    scores = evaluations.select("model", "start_ts", "end_ts", pl.col("value").fill_nan(None), "num_samples")
-    chosen = intervals.with_columns(pl.Series("model", serials, dtype=pl.Int64))
-    return chosen.join(scores, on=["model", "start_ts", "end_ts"], how="left").sort("start_ts", "end_ts")
+def _scores_of_plan(evaluations: pl.DataFrame, tables: Tables, plan: EvaluationPlan, which: Composed) -> pl.DataFrame:
+    rows = tables["models"].filter(pl.col("last_ts").is_not_null())
+    models = rows.select(pl.col("model").alias("trigger"), "first_ts", "last_ts").to_dicts()
+    span = data_span(tables)
+    bounds = all_bounds(plan, None if span is None else Span(*span), models)
+    once = evaluations.unique(["model", "start_ts", "end_ts"], keep="first", maintain_order=True)
+    return scores_in_use(once, bounds, models, which)
 
 
 def _waited_s(queued: pl.DataFrame) -> float:

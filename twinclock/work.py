@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from twinclock.config import Config
 from twinclock.graph import Json
 from twinclock.live import Pace, arrived, wake
 from twinclock.messages import Start, path_text
-from twinclock.observing import Errors, Sources
+from twinclock.policies.batching import chunk_size, max_wait_s, next_batch_size
 from twinclock.policies.observations import value_name
 from twinclock.policies.triggers import Samples
 from twinclock.stages import Context, Decision
@@ -29,44 +26,51 @@ def device_names(kind: str, number: int) -> tuple[str, ...]:
     return tuple(f"{kind}:{index}" for index in range(number))
 
 
-def replay_chunk(context: Context, inputs: Values, stopping: bool) -> Decision:
+def replay_chunk(context: Context, inputs: Values, now: ClockTime, stopping: bool) -> Decision:
     """REPLAY_DATA: the next samples in data-time order, whole ingest batches as far as they go."""
     first, num_samples = inputs["position"], context.stream.num_samples
     if stopping:
         return "stop", {}
     if first >= num_samples:
         return "end", {}
-    stop = min(first + _chunk_size(context.config, inputs["batch_size"]), num_samples)
-    return "chunk", {"chunk": {"first": first, "stop": stop, "watermark": None}, "position": stop}
+    batch_size = _batch_size(context, inputs, now)
+    stop = min(first + _chunk_size(context.config, batch_size), num_samples)
+    return _taken({"first": first, "stop": stop, "watermark": None}, batch_size, now)
 
 
-def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTime) -> Decision:
+def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTime, stopping: bool) -> Decision:
     """FETCH_NEW_DATA: what has arrived and was not taken yet, in whole ingest batches, a chunk at most.
 
-    A batch that is not full is taken only at the end of the stream, or when the trigger's deadline has
-    passed. The chunk that takes the last arrived sample says how far data time has come (`watermark`),
-    but for the end of the stream, after which it does not matter.
+    A batch that is not full is taken only at the end of the stream, when the trigger's deadline has
+    passed, or when its first sample has waited as long as it may. The chunk that takes the last arrived
+    sample says how far data time has come (`watermark`), but for the end of the stream, after which it
+    does not matter. Whoever is stopping gets nothing, and WAIT_FOR_NEW_DATA ends with `stop`.
     """
-    first, num_samples = inputs["position"], context.stream.num_samples
-    if first >= num_samples:
+    stream, first = context.stream, inputs["position"]
+    batch_size = _batch_size(context, inputs, now)
+    nothing = "nothing", {"batch_size": batch_size, "taken_s": None}
+    if stopping:
+        return nothing
+    if first >= stream.num_samples:
         return "end", {}
-    batch_size = inputs["batch_size"]
     data_now = pace(context).data_time(now)
-    there = arrived(context.stream, first, data_now)
-    stop = there
-    if there < num_samples and not _is_past(_deadline(context, registers), data_now):
-        stop = first + (there - first) // batch_size * batch_size
+    stop = there = arrived(stream, first, data_now)
+    if there < stream.num_samples and not _is_past(_deadline(context, registers), data_now):
+        full = first + (there - first) // batch_size * batch_size
+        if full == there or stream.timestamp(full) + _max_wait_s(context.config) > data_now:
+            stop = full
     stop = min(stop, first + _chunk_size(context.config, batch_size))
     if stop == first:
-        return "nothing", {}
-    watermark = data_now if stop == there < num_samples else None
-    return "chunk", {"chunk": {"first": first, "stop": stop, "watermark": watermark}, "position": stop}
+        return nothing
+    watermark = data_now if stop == there < stream.num_samples else None
+    return _taken({"first": first, "stop": stop, "watermark": watermark}, batch_size, now)
 
 
 def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[ClockTime, str, Values]:
     """WAIT_FOR_NEW_DATA: when it ends on the clock, its outcome, its values."""
     position = inputs["position"]
-    woken = wake(context.stream, position, inputs["batch_size"], _deadline(context, registers))
+    deadline, max_wait_s = _deadline(context, registers), _max_wait_s(context.config)
+    woken = wake(context.stream, position, inputs["batch_size"], deadline, max_wait_s)
     at = pace(context).clock_time(woken.at)
     if woken.outcome == "deadline":
         chunk = {"first": position, "stop": position, "watermark": woken.at}
@@ -93,19 +97,6 @@ def models_to_score(request: Mapping[str, Json], active: Json | None) -> list[tu
     return [(value_name(metric, model), metric, model) for metric in request["metrics"] for model in request["models"]]
 
 
-def feature_sources(context: Context, request: Mapping[str, Json], errors: Errors) -> Sources:
-    """OBSERVE: the numbers of a `distance` request from the run's table; `errors` of models are the executor's."""
-
-    def window(first: int, stop: int) -> NDArray[np.float64]:
-        chosen = request["features"]
-        return context.table.matrix(context.table.columns.features.numeric if chosen is None else chosen, first, stop)
-
-    def column(name: str, first: int, stop: int) -> NDArray[np.float64]:
-        return context.table.matrix([name], first, stop)[:, 0]
-
-    return Sources(window=window, column=column, errors=errors)
-
-
 def training_job(config: Config, start: Start, now: ClockTime) -> Json:
     """RUN_TRAINING: the training as a job, named after the composite that holds the device."""
     active = start.registers["active_model"]
@@ -119,9 +110,44 @@ def training_job(config: Config, start: Start, now: ClockTime) -> Json:
     }
 
 
-def stored_model(candidate: Json, size_bytes: int) -> Json:
-    """STORE_TRAINED_MODEL: the lineage entry of a model that is durable now."""
-    return {**candidate, "path": f"models/{candidate['trigger']:05d}", "size_bytes": size_bytes}
+def preempted(start: Start) -> Decision:
+    """PREEMPT: `stopped`, unless it is on record that the victim has trained or has failed for good: `too_late`.
+
+    It depends on nothing but what the stage run was started with, so it comes out the same if the run
+    crashes and the stage run is started again. An executor that ends with `stopped` has to see to it that
+    no wait for this training ends `trained` any more: also one whose end was not handed over yet.
+    """
+    victim, registers = start.inputs["victim"], start.registers
+    skipped = (entry["trigger"] for entry in registers["skipped"]["items"])
+    if victim in registers["trained"]["items"] or victim in skipped:
+        return "too_late", {}
+    return "stopped", {"superseded": [victim]}
+
+
+def model_path(candidate: Json) -> str:
+    """Where a model is stored in the folder of its run."""
+    return f"models/{candidate['trigger']:05d}"
+
+
+def stored_model(context: Context, candidate: Json, size_bytes: int, stored: ClockTime) -> Json:
+    """STORE_TRAINED_MODEL: the lineage entry of a model that is durable from the clock time `stored` on."""
+    return {
+        **candidate,
+        "path": model_path(candidate),
+        "size_bytes": size_bytes,
+        "served_from": _served_from(context, candidate["stop"], stored),
+    }
+
+
+def _served_from(context: Context, trained_stop: int, stored: ClockTime) -> int | None:
+    """The first position that a model could serve, which was trained with the samples before `trained_stop`.
+
+    Live: the first that has not arrived when it is stored. In replay the first after the trigger, if
+    training stops ingestion; if not, data time stands still while samples are taken in, and nothing says.
+    """
+    if context.config.mode == "live":
+        return arrived(context.stream, trained_stop, pace(context).data_time(stored))
+    return None if context.config.variant == "overlapped" else trained_stop
 
 
 def _deadline(context: Context, registers: Values) -> DataTime | None:
@@ -138,5 +164,20 @@ def _is_past(deadline: DataTime | None, now: DataTime) -> bool:
     return deadline is not None and deadline <= now
 
 
+def _taken(chunk: Json, batch_size: int, now: ClockTime) -> Decision:
+    return "chunk", {"chunk": chunk, "position": chunk["stop"], "batch_size": batch_size, "taken_s": now}
+
+
+def _batch_size(context: Context, inputs: Values, now: ClockTime) -> int:
+    """Samples in the next ingest batch, now that the pipeline comes for it: the last chunk, if any, is handled."""
+    batch_size, taken_s = inputs["batch_size"], inputs["taken_s"]
+    return batch_size if taken_s is None else next_batch_size(context.config.batching, batch_size, now - taken_s)
+
+
 def _chunk_size(config: Config, batch_size: int) -> int:
-    return max(1, config.data.chunk // batch_size) * batch_size
+    return chunk_size(config.batching, batch_size, config.data.chunk)
+
+
+def _max_wait_s(config: Config) -> float:
+    """Seconds of data time that a sample waits at most for its batch to be full."""
+    return max_wait_s(config.batching) * config.live.speed_up

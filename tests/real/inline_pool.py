@@ -61,9 +61,11 @@ class InlinePool:
         digest = {WEIGHTS: hashlib.sha256(weights).hexdigest(), ENCODING: hashlib.sha256(encoding).hexdigest()}
         result = {
             "num_samples": recipe["num_samples"],
+            "num_kept": recipe["num_samples"],
             "epochs": 1,
             "loss": 1.0 / recipe["num_samples"],
             "path": f"{WORK}/{final.name}",
+            "seconds": 0.0,
         }
         with new_folder(final) as folder:
             (folder / WEIGHTS).write_bytes(weights)

@@ -110,9 +110,10 @@ def test_weights_of_another_architecture_are_said(model):
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_metric_is_said(model):
-    with pytest.raises(ConfigError, match=r"evaluation\.metrics: got f1, expected accuracy, log_loss"):
-        TorchEvaluator().evaluate(evaluation(model, separable(), (0, 3), metrics=("accuracy", "f1")))
+@pytest.mark.parametrize("metric", ["f1", "rmse"])
+def test_a_metric_that_is_unknown_or_of_another_task_is_said(model, metric):
+    with pytest.raises(ConfigError, match=rf"evaluation\.metrics: got {metric}, expected accuracy, .* for a class"):
+        TorchEvaluator().evaluate(evaluation(model, separable(), (0, 3), metrics=("accuracy", metric)))
 
 
 def test_it_stops_when_asked_to(model):

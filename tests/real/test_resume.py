@@ -8,12 +8,14 @@ import sqlite3
 from functools import partial
 from pathlib import Path
 
+import polars as pl
 import pytest
 from inline_pool import InlinePool
 from polars.testing import assert_frame_equal
 from real_runs import Command, Gate, end_state, gated, small, until
 
 from twinclock import launch, stages
+from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import RunError, UserError
 from twinclock.journal import JOURNAL, MARK, Journal
 from twinclock.machine import Machine
@@ -109,6 +111,7 @@ def test_a_crash_at_every_commit(tmp_path, monkeypatch, inline, variant, number,
     config = small(variant=variant)
     undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
     assert undisturbed.folder is not None
+    assert undisturbed.models.height == 4, "there would be little to lose"
     num_crashes = 0
     start, out = partial(launch.run, config, on="real", out=tmp_path / "disturbed"), tmp_path / "disturbed"
     while True:
@@ -290,6 +293,25 @@ class TestRefused:
         file = crashed / "config.yaml"
         file.write_text(file.read_text().replace("seed: 3", "seed: 4"))
         self.refused(crashed, r"journal.sqlite: config is \w{12}, but the run began with \w{12}")
+
+    def test_a_changed_data_file(self, tmp_path, monkeypatch, inline):
+        """The same rows under the same name, but for one feature of one row."""
+        rows = load_table(TableConfig(dataset="portal_rodents", limit=2000))
+        frame = rows.frame.with_columns(t=pl.Series(rows.timestamps))
+        file = tmp_path / "rows.parquet"
+        frame.write_parquet(file)
+        features = {"numeric": ["weight"], "categorical": ["sex"]}
+        data = {"kind": "table", "path": str(file), "time": "t", "label": "species_id", "features": features}
+        with monkeypatch.context() as patch:
+            crash_at_commit(patch, 20, before=False)
+            with pytest.raises(Crash):
+                launch.run(small(data=data), on="real", out=tmp_path / "run")
+        began_with = file.read_bytes()
+        frame[7, "weight"] = 1.5
+        frame.write_parquet(file)
+        self.refused(tmp_path / "run", r"journal.sqlite: data is \w{12}, but the run began with \w{12}")
+        file.write_bytes(began_with)
+        assert launch.resume(tmp_path / "run").outcome == "done"
 
     def test_a_changed_graph(self, crashed, monkeypatch):
         monkeypatch.setattr(launch, "graph_hash", lambda graph: "0" * 64)

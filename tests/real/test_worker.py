@@ -12,6 +12,9 @@ import pytest
 from real.store import ModelStore, load_model
 from real.worker import WORK, work_folder, worker_main
 from twinclock.config import Config
+from twinclock.dataset import TableConfig, load_table
+from twinclock.policies.selection import NewDataConfig, initial_state, on_trigger
+from twinclock.stream import UniformStream
 
 PATIENCE_S = 60.0
 SHORT, LONG = 500, 34_000
@@ -131,6 +134,20 @@ def test_equal_trainings_give_equal_bytes(worker):
             [(folder / name).read_bytes() for name in ("model.safetensors", "encoding.json", "lineage.json")]
         )
     assert contents[0] == contents[1]
+
+
+def test_a_set_balanced_by_label_is_made_with_the_labels_of_the_table(worker):
+    config = NewDataConfig(presample={"kind": "label_balanced", "limit": 40})
+    stream = UniformStream(SHORT, 1.0)
+    nothing = {"total": 0, "items": []}
+    _, _, recipe = on_trigger(initial_state(), SHORT - 1, nothing, config=config, seed=0, stream=stream)
+    worker.send("train", "balanced", training_set=recipe, start_from=None)
+    fit = worker.answer()["result"]
+    assert (fit["num_samples"], fit["steps"]) == (40, 20)
+    table = load_table(TableConfig(dataset="portal_rodents"))
+    species = table.frame["species_id"].head(SHORT).unique().sort().to_list()
+    assert 10 < len(species) < 40, "several have fewer samples than an equal share"
+    assert list(load_model(worker.folder / fit["path"]).encoding.classes) == species
 
 
 def test_asked_twice_in_a_row_it_answers_once(worker):

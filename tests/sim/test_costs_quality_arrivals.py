@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim.arrivals import PoissonStream
-from sim.config import Costs, DecayQuality, LinearCost, SimConfig, StoreCost
-from sim.costs import linear_s, noise, store_s, training_s
+from sim.config import Costs, DecayQuality, LinearCost, SimConfig, StoreCost, TrainingCost
+from sim.costs import linear_s, noise, scoring_s, store_s, training_s
 from sim.quality import accuracy
 from twinclock.errors import ConfigError
 from twinclock.section import parse_section
@@ -27,11 +27,38 @@ def test_linear_costs():
 
 
 def test_a_training_costs_its_setup_once_and_its_samples_every_epoch():
-    costs = Costs(training=LinearCost(setup_s=3.0, samples_per_s=50.0), scaling_efficiency=0.8)
-    assert training_s(costs, 100, 1) == 5.0
-    assert training_s(costs, 100, 5) == 13.0
-    assert training_s(costs, 100, 5, 2) == pytest.approx(3.0 + 10.0 / 1.8)
-    assert training_s(costs, 0, 5, 2) == 3.0
+    costs = Costs(training=TrainingCost(setup_s=3.0, samples_per_s=50.0), scaling_efficiency=0.8)
+    assert training_s(costs, 100, 1, 64) == 5.0
+    assert training_s(costs, 100, 5, 64) == 13.0
+    assert training_s(costs, 100, 5, 64, 2) == pytest.approx(3.0 + 10.0 / 1.8)
+    assert training_s(costs, 0, 5, 64, 2) == 3.0
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(1, 100), (30, 4), (50, 2), (64, 2), (100, 1), (1000, 1)])
+def test_a_gradient_step_costs_the_same_however_many_samples_it_has(batch_size, steps):
+    """The last minibatch of an epoch may be smaller; a second device takes over samples, but makes no fewer steps."""
+    costs = Costs(training=TrainingCost(setup_s=3.0, samples_per_s=50.0, step_s=0.25), scaling_efficiency=1.0)
+    assert training_s(costs, 100, 1, batch_size) == 3.0 + 2.0 + 0.25 * steps
+    assert training_s(costs, 100, 4, batch_size) == 3.0 + 4 * (2.0 + 0.25 * steps)
+    assert training_s(costs, 100, 4, batch_size, 2) == 3.0 + 4 * (1.0 + 0.25 * steps)
+    assert training_s(costs, 0, 4, batch_size) == 3.0
+
+
+def test_a_larger_minibatch_trains_faster_up_to_the_throughput():
+    """A step on a full minibatch takes alpha + beta · its size; so many samples a second are the curve."""
+    costs = Costs(training=TrainingCost(setup_s=0.0, samples_per_s=1000.0, step_s=0.01))
+    curve = [6400 / training_s(costs, 6400, 1, size) for size in (1, 4, 16, 64, 256, 6400)]
+    assert curve == sorted(curve)
+    assert curve[0] == pytest.approx(1 / (0.01 + 0.001))
+    assert curve[3] == pytest.approx(64 / (0.01 + 0.064))
+    assert 990 < curve[-1] < 1000
+
+
+def test_scoring_a_sample_costs_the_share_of_a_step_that_goes_forward():
+    costs = Costs(training=TrainingCost(setup_s=3.0, samples_per_s=50.0), scaling_efficiency=0.8, forward_share=0.25)
+    assert scoring_s(costs, 0) == 0.0
+    assert scoring_s(costs, 400) == 2.0
+    assert scoring_s(costs, 400, 2) == pytest.approx(2.0 / 1.8)
 
 
 def test_storing_costs_latency_and_bytes():
@@ -76,6 +103,10 @@ NOISE = (0.988099929043011, 1.0738131179112653)
     [
         ({"costs": {"training": {"setup_s": -1.0, "samples_per_s": 1.0}}}, "sim.costs.training.setup_s"),
         ({"costs": {"training": {"setup_s": 1.0, "samples_per_s": 0.0}}}, "sim.costs.training.samples_per_s"),
+        (
+            {"costs": {"training": {"setup_s": 1.0, "samples_per_s": 9.0, "step_s": -1.0}}},
+            "sim.costs.training.step_s",
+        ),
         ({"costs": {"noise_sigma": float("nan")}}, "sim.costs.noise_sigma"),
         ({"costs": {"scaling_efficiency": 1.5}}, "sim.costs.scaling_efficiency"),
         ({"costs": {"decide": 1.0}}, "sim.costs.decide"),

@@ -32,7 +32,10 @@ COSTS = {
 RECIPE = {"trigger": 3, "ranges": [[0, 80]], "num_samples": 80, "seed": 1}
 TRIGGER = {"serial": 3, "first_ts": 0.0, "last_ts": 79.0}
 MODEL = {"trigger": 2, "parent": None, "first_ts": 0.0, "last_ts": 49.0, "num_samples": 1000, "path": "models/00002"}
+CANDIDATE = {**MODEL, "stop": 50, "loss": None, "path": "work"}
 NONE: dict = {"total": 0, "items": []}
+NEVER_TAKEN: dict = {"taken_s": None}
+"""No chunk has been taken before."""
 
 
 class World:
@@ -91,24 +94,25 @@ def test_the_cluster_is_there_after_its_latency():
 
 def test_reading_costs_by_the_sample():
     world = World()
-    effect = world.do("REPLAY_DATA", {"batch_size": 10, "position": 60})
-    assert effect == (3.0, "chunk", {"chunk": {"first": 60, "stop": 80, "watermark": None}, "position": 80})
-    assert world.do("REPLAY_DATA", {"batch_size": 10, "position": 100}) == (0.0, "end", {})
+    effect = world.do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": 10, "position": 60})
+    chunk = {"first": 60, "stop": 80, "watermark": None}
+    assert effect == (3.0, "chunk", {"chunk": chunk, "position": 80, "batch_size": 10, "taken_s": 0.0})
+    assert world.do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": 10, "position": 100}) == (0.0, "end", {})
 
 
 @pytest.mark.parametrize(("batch_size", "stop"), [(10, 20), (7, 14), (20, 20), (33, 33), (1000, 100)])
 def test_a_chunk_is_whole_batches_and_at_least_one(batch_size, stop):
-    effect = World().do("REPLAY_DATA", {"batch_size": batch_size, "position": 0})
+    effect = World().do("REPLAY_DATA", {**NEVER_TAKEN, "batch_size": batch_size, "position": 0})
     assert effect.values["position"] == stop
 
 
 def test_live_only_what_has_arrived_is_taken():
     world = World(mode="live").now(12.0)
-    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None})
+    effect = world.do("FETCH_NEW_DATA", {**NEVER_TAKEN, "batch_size": 5, "position": 0}, {"policy": None})
     assert (effect.seconds, effect.outcome) == (2.0, "chunk")
     assert (effect.values["chunk"]["first"], effect.values["chunk"]["stop"]) == (0, 10)
-    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 10}, {"policy": None})
-    assert effect == (0.0, "nothing", {})
+    effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 10, "taken_s": 12.0}, {"policy": None})
+    assert effect == (0.0, "nothing", {"batch_size": 5, "taken_s": None})
 
 
 def test_live_waiting_ends_when_the_batch_is_full():
@@ -119,9 +123,11 @@ def test_live_waiting_ends_when_the_batch_is_full():
 def test_once_asked_to_stop_no_source_takes_more():
     world = World(mode="live").now(12.0)
     world.executor.stop()
-    assert world.do("REPLAY_DATA", {"batch_size": 5, "position": 0}) == (0.0, "stop", {})
-    assert world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None}) == (0.0, "nothing", {})
-    assert world.do("WAIT_FOR_NEW_DATA", {"batch_size": 5, "position": 0}, {"policy": None}) == (0.0, "stop", {})
+    inputs = {**NEVER_TAKEN, "batch_size": 5, "position": 0}
+    nothing = (0.0, "nothing", {"batch_size": 5, "taken_s": None})
+    assert world.do("REPLAY_DATA", inputs) == (0.0, "stop", {})
+    assert world.do("FETCH_NEW_DATA", inputs, {"policy": None}) == nothing
+    assert world.do("WAIT_FOR_NEW_DATA", inputs, {"policy": None}) == (0.0, "stop", {})
 
 
 # Trainings
@@ -157,8 +163,16 @@ def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched(
     world = World(training={"epochs": 3})
     effect = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=10.0)})
     assert effect.seconds == 3.0 + 3 * 80 / 20.0
-    fit = {"num_samples": 80, "epochs": 3, "loss": None, "path": "/on_device#0@2", "seconds": 15.0, "held_s": 15.0}
-    assert (effect.outcome, effect.values) == ("trained", {"fit": fit})
+    fit = {
+        "num_samples": 80,
+        "num_kept": 80,
+        "epochs": 3,
+        "loss": None,
+        "path": "/on_device#0@2",
+        "seconds": 15.0,
+        "held_s": 15.0,
+    }
+    assert (effect.outcome, effect.values) == ("trained", {"fit": fit, "trained": [3]})
     later = world.now(10.25).do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world, now=10.25), "started_s": 10.0}})
     assert later.values["fit"]["held_s"] == 15.25
 
@@ -166,6 +180,33 @@ def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched(
 def test_several_devices_train_faster_but_not_as_many_times():
     world = World({"scaling_efficiency": 0.5}, training={"devices": 3, "epochs": 1}, cluster={"devices": 3})
     assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}).seconds == 3.0 + 80 / (20.0 * 2.0)
+
+
+def test_a_training_costs_its_gradient_steps():
+    training = {"setup_s": 3.0, "samples_per_s": 20.0, "step_s": 0.5}
+    world = World({"training": training}, training={"epochs": 2, "batch_size": 32})
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}).seconds == 3.0 + 2 * (80 / 20.0 + 3 * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("downsample", "kept", "scored"),
+    [
+        ({"kind": "rs2", "ratio": 0.25}, 20, 0),
+        ({"kind": "loss", "ratio": 0.25, "period": 2}, 20, 2 * 80),
+        ({"kind": "margin", "ratio": 0.25, "mode": "batch_then_sample"}, 2 * 8 + 4, 3 * 80),
+    ],
+)
+def test_downsampling_is_charged_for_what_is_scored_and_what_is_stepped_on(downsample, kept, scored):
+    training = {"epochs": 3, "batch_size": 32, "downsample": downsample}
+    world = World({"forward_share": 0.5, "scaling_efficiency": 1.0}, training=training)
+    effect = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
+    assert effect.seconds == 3.0 + (3 * kept + 0.5 * scored) / 20.0
+    fit = effect.values["fit"]
+    assert (fit["num_samples"], fit["num_kept"]) == (80, kept)
+    faster = World(
+        {"forward_share": 0.5, "scaling_efficiency": 1.0}, training={**training, "devices": 2}, cluster={"devices": 2}
+    )
+    assert faster.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(faster)}).seconds == 3.0 + (effect.seconds - 3.0) / 2
 
 
 def test_noise_is_keyed_by_the_trigger():
@@ -179,26 +220,47 @@ def test_noise_is_keyed_by_the_trigger():
 
 
 def test_a_model_is_stored_at_the_bandwidth_and_becomes_active():
-    candidate = {key: MODEL[key] for key in ("trigger", "parent", "first_ts", "last_ts", "num_samples")}
-    effect = World().do("STORE_TRAINED_MODEL", {"candidate": {**candidate, "loss": None, "path": "work"}})
-    model = {**candidate, "loss": None, "path": "models/00002", "size_bytes": 300}
+    effect = World().do("STORE_TRAINED_MODEL", {"candidate": CANDIDATE})
+    model = {**CANDIDATE, "path": "models/00002", "size_bytes": 300, "served_from": 50}
     assert effect == (4.0, "done", {"model": model, "active_model": model, "models": [model]})
 
 
+@pytest.mark.parametrize(
+    ("config", "now", "served_from"),
+    [
+        ({"mode": "replay"}, 80.0, 50),
+        ({"mode": "replay", "variant": "overlapped"}, 80.0, None),
+        ({"mode": "live"}, 60.0, 65),  # stored at 64 s, when the sample of that second has arrived
+        ({"mode": "live"}, 60.5, 65),
+        ({"mode": "live"}, 10.0, 50),
+        ({"mode": "live", "live": {"speed_up": 2.0}}, 40.0, 89),
+        ({"mode": "live", "live": {"speed_up": 50.0}}, 40.0, 100),
+        ({"mode": "live", "variant": "overlapped"}, 60.0, 65),
+    ],
+)
+def test_a_model_serves_what_comes_after_it_is_stored(config, now, served_from):
+    effect = World(**config).now(now).do("STORE_TRAINED_MODEL", {"candidate": CANDIDATE})
+    assert effect.values["model"]["served_from"] == served_from
+
+
 # Preemption
+
+UNDER_WAY: dict = {"trained": NONE, "skipped": NONE}
+STOPPED = (0.25, "stopped", {"superseded": [3]})
+TOO_LATE = (0.25, "too_late", {})
 
 
 def test_preempting_ends_the_training_that_waits():
     world = World(training={"epochs": 1})
     waiting = world.ids + 2
     world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
-    assert world.now(1.0).do("PREEMPT", {"victim": 3}) == (0.25, "done", {})
+    assert world.now(1.0).do("PREEMPT", {"victim": 3}, UNDER_WAY) == STOPPED
     assert world.executor.next() == ("main", (waiting, "superseded", {}))
 
 
 def test_preempting_a_training_that_is_elsewhere_ends_it_when_it_gets_to_wait():
     world = World()
-    world.do("PREEMPT", {"victim": 3})
+    assert world.do("PREEMPT", {"victim": 3}, UNDER_WAY) == STOPPED
     assert world.executor.next() is None
     assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)}) == (0.0, "superseded", {})
     assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": {**job(world), "trigger": 4}}).outcome == "trained"
@@ -207,8 +269,20 @@ def test_preempting_a_training_that_is_elsewhere_ends_it_when_it_gets_to_wait():
 def test_preempting_a_training_that_has_ended_does_nothing():
     world = World(training={"epochs": 1})
     world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
-    world.now(7.0).do("PREEMPT", {"victim": 3})
+    assert world.now(7.0).do("PREEMPT", {"victim": 3}, UNDER_WAY) == TOO_LATE  # it ends at this very moment
+    trained = {"trained": {"total": 1, "items": [3]}, "skipped": NONE}
+    assert world.now(8.0).do("PREEMPT", {"victim": 3}, trained) == TOO_LATE
+    skipped = {"trained": NONE, "skipped": {"total": 1, "items": [{"trigger": 3, "ranges": [[0, 80]]}]}}
+    assert world.do("PREEMPT", {"victim": 3}, skipped) == TOO_LATE
     assert world.executor.next() is None
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=8.0)}).outcome == "trained"
+
+
+def test_preempting_a_training_whose_attempt_was_cut_off_stops_the_next_one():
+    world = World(training={"epochs": 1})
+    world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})  # to end at 7.0, but its time ran out before
+    assert world.now(8.0).do("PREEMPT", {"victim": 3}, UNDER_WAY) == STOPPED
+    assert world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=8.0)}) == (0.0, "superseded", {})
 
 
 # Evaluations
@@ -241,6 +315,20 @@ def test_the_value_is_that_of_the_quality_model():
     world = World(quality={"peak": 0.9, "floor": 0.1, "half_samples": 1000.0, "half_life_s": 25.0})
     effect = world.do("WAIT_FOR_EVALUATION_COMPLETION", evaluation((49.0, 99.0, 49, 99)))
     assert effect.values["result"][0]["value"] == pytest.approx(0.1 + 0.8 * 0.5 * 0.5)
+
+
+def test_a_part_of_an_interval_that_is_scored_is_as_old_as_it_is():
+    world = World(quality={"peak": 0.9, "floor": 0.1, "half_samples": 1000.0, "half_life_s": 10.0})
+    effect = world.do("WAIT_FOR_EVALUATION_COMPLETION", evaluation((40.0, 99.0, 64, 74), (40.0, 99.0, 40, 74)))
+    # in the middle of [64, 74) the model is 20 s old, in that of [40, 74) 8 s
+    assert [row["value"] for row in effect.values["result"]] == [
+        pytest.approx(0.1 + 0.8 * 0.5 / 4),
+        pytest.approx(0.1 + 0.8 * 0.5 * 2**-0.8),
+    ]
+    assert [(row["start"], row["end"], row["num_samples"]) for row in effect.values["result"]] == [
+        (40.0, 99.0, 10),
+        (40.0, 99.0, 34),
+    ]
 
 
 def test_where_there_is_nothing_to_score_there_is_no_value():

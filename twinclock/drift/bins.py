@@ -23,9 +23,10 @@ _NO_SHARE = 0.0001
 
 def histograms(x: Floats, y: Floats) -> Iterator[tuple[Floats, Floats] | None]:
     """For each feature, the share of either window in each bin; None for a feature that counts 0."""
-    for column_x, column_y in zip(x.T, y.T, strict=True):
-        p, q = column_x[np.isfinite(column_x)], column_y[np.isfinite(column_y)]
-        yield _shares(p, q) if min(len(p), len(q)) >= 2 else None
+    (sorted_x, nums_x), (sorted_y, nums_y) = (_columns(each) for each in _scaled(x, y))
+    for column_x, column_y, num_x, num_y in zip(sorted_x, sorted_y, nums_x, nums_y, strict=True):
+        p, q = column_x[:num_x], column_y[:num_y]
+        yield _shares(p, q) if min(num_x, num_y) >= 2 else None
 
 
 def hellinger(p: Floats, q: Floats) -> float:
@@ -46,21 +47,31 @@ def psi(p: Floats, q: Floats) -> float:
     return float(((p - q) * np.log(p / q)).sum())
 
 
+def _scaled(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Both windows with NaN for what is missing, and features of huge or tiny values in a unit that suits them."""
+    x, y = (np.where(np.isfinite(each), each, np.nan) for each in (x, y))
+    exponents = scale_exponents(np.concatenate([x, y]).T)
+    return (np.ldexp(x, -exponents), np.ldexp(y, -exponents)) if exponents.any() else (x, y)
+
+
+def _columns(window: Floats) -> tuple[Floats, list[int]]:
+    """Each feature as a row, ascending, and how many of its values are finite; the others come after them."""
+    return np.sort(np.ascontiguousarray(window.T), axis=1), np.isfinite(window).sum(axis=0).tolist()
+
+
 def _shares(x: Floats, y: Floats) -> tuple[Floats, Floats] | None:
-    both = np.concatenate([x, y])
-    exponents = scale_exponents(both[None])
-    if exponents.any():
-        x, y, both = (np.ldexp(each, -exponents[0]) for each in (x, y, both))
-    ordered = np.sort(x)
-    num_distinct = 1 + np.count_nonzero(ordered[1:] != ordered[:-1])
-    if num_distinct > _MAX_DISCRETE:
-        edges = np.histogram_bin_edges(both, bins="sturges")
-        return np.histogram(x, edges)[0] / len(x), np.histogram(y, edges)[0] / len(y)
-    values = np.unique(both)
-    if len(values) == 1:
+    """The shares in each bin of two ascending arrays; None if all their values are one."""
+    first, last = min(x[0], y[0]), max(x[-1], y[-1])
+    if first == last:
         return None
-    p, q = (np.bincount(np.searchsorted(values, each), minlength=len(values)) for each in (x, y))
-    return p / len(x), q / len(y)
+    if 1 + np.count_nonzero(x[1:] != x[:-1]) > _MAX_DISCRETE:
+        width = (last - first) / (np.log2(len(x) + len(y)) + 1)
+        edges = np.linspace(first, last, int(np.ceil((last - first) / width)) + 1)
+        lower = edges[:-1]  # the last bin holds its upper edge too, so nothing lies behind it
+    else:
+        lower = np.unique(np.concatenate([x, y]))
+    p, q = (np.diff(np.append(np.searchsorted(each, lower), len(each))) / len(each) for each in (x, y))
+    return p, q
 
 
 def _relative_entropy(p: Floats, q: Floats) -> float:

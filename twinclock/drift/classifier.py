@@ -11,31 +11,47 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from twinclock.drift.logistic import decision_values
 from twinclock.drift.windows import Floats, scale_exponents
 
 NUM_FOLDS = 5
 
+_MAX_VALUES = 2**21
+"""Divisions are dealt with in groups of at most so many log-odds (16 MB for each array in use), at least one."""
 
-def c2st(features: Floats, in_reference: NDArray[np.bool_]) -> float:
+
+def c2st(x: Floats, y: Floats) -> float:
     """The mean over the folds of the area under the ROC curve of a classifier trained on the other four.
 
-    features: of both windows, standardised, (n + m, d). Around 0.5 if the windows look alike, 1 if they never
-    do. Each window must have at least `NUM_FOLDS` rows.
+    Around 0.5 if the windows look alike, 1 if no row of the one looks like one of the other. Each window must
+    have at least `NUM_FOLDS` rows, and no missing values.
     """
-    from sklearn import config_context
-    from sklearn.linear_model import LogisticRegression
-
-    folds = np.where(in_reference, np.cumsum(in_reference) - 1, np.cumsum(~in_reference) - 1) % NUM_FOLDS
-    areas = []
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        for fold in range(NUM_FOLDS):
-            held_out = folds == fold
-            classifier = LogisticRegression(max_iter=1000).fit(features[~held_out], ~in_reference[~held_out])
-            areas.append(_area_under_roc(features[held_out] @ classifier.coef_[0], ~in_reference[held_out]))
-    return float(np.mean(areas))
+    is_reference = np.arange(len(x) + len(y)) < len(x)
+    return float(c2st_of_divisions(x, y, is_reference[None])[0])
 
 
-def standardised(x: Floats, y: Floats) -> Floats:
+def c2st_of_divisions(x: Floats, y: Floats, in_reference: NDArray[np.bool_]) -> Floats:
+    """The same for the pooled rows divided in other ways: (divisions, n + m), whether a row is in the reference."""
+    features = _standardised(x, y)
+    num_divisions = max(1, _MAX_VALUES // (NUM_FOLDS * len(features)))
+    firsts = range(0, len(in_reference), num_divisions)
+    return np.concatenate([_areas(features, in_reference[first : first + num_divisions]) for first in firsts])
+
+
+def _areas(features: Floats, in_reference: NDArray[np.bool_]) -> Floats:
+    in_current = ~in_reference
+    places = np.where(in_reference, np.cumsum(in_reference, axis=1), np.cumsum(in_current, axis=1)) - 1
+    held_out = np.concatenate([places % NUM_FOLDS == fold for fold in range(NUM_FOLDS)])
+    labels = np.tile(in_current, (NUM_FOLDS, 1))
+    scores = decision_values(features, labels, ~held_out)
+    areas = [
+        _area_under_roc(score[rows], label[rows]) for score, label, rows in zip(scores, labels, held_out, strict=True)
+    ]
+    means: Floats = np.reshape(areas, (NUM_FOLDS, -1)).mean(axis=0)
+    return means
+
+
+def _standardised(x: Floats, y: Floats) -> Floats:
     """Both windows, one below the other, each feature with mean 0 and variance 1; a constant one is 0."""
     both = np.concatenate([x, y])
     exponents = scale_exponents(both.T)

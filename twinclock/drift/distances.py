@@ -19,14 +19,13 @@ and has changed since is no constant.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from twinclock.drift import bins, kernel, ranks
-from twinclock.drift.classifier import NUM_FOLDS, c2st, standardised
+from twinclock.drift.classifier import NUM_FOLDS, c2st
 from twinclock.drift.windows import Floats, checked, completed
 
 BY_RANK: Mapping[str, Callable[[ranks.Split], Floats]] = {
@@ -40,6 +39,8 @@ _BY_HISTOGRAM: Mapping[str, Callable[[Floats, Floats], float]] = {
     "js": bins.js,
     "psi": bins.psi,
 }
+
+_LARGEST = float(np.finfo(np.float64).max)
 
 FEATURE_WISE = (*BY_RANK, *_BY_HISTOGRAM)
 """The distances that are means over features."""
@@ -60,14 +61,13 @@ def distance(name: str, x: ArrayLike, y: ArrayLike) -> float | None:
         return None
     if name in FEATURE_WISE:
         with np.errstate(over="ignore"):
-            return min(float(feature_distances(name, *windows).mean()), sys.float_info.max)
+            return min(float(feature_distances(name, *windows).mean()), _LARGEST)
     reference, current = completed(*windows)
     if name == "mmd":
         return kernel.mmd(reference, current)
     if min(len(reference), len(current)) < NUM_FOLDS:
         return None
-    is_reference = np.arange(len(reference) + len(current)) < len(reference)
-    return c2st(standardised(reference, current), is_reference)
+    return c2st(reference, current)
 
 
 def feature_distances(name: str, x: Floats, y: Floats) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twinclock.drift import ranks
-from twinclock.drift.classifier import NUM_FOLDS, c2st, standardised
+from twinclock.drift.classifier import NUM_FOLDS, c2st_of_divisions
 from twinclock.drift.distances import feature_distances
 from twinclock.drift.kernel import mmd_of_divisions
 from twinclock.drift.windows import Floats, checked, completed
@@ -86,5 +86,4 @@ def _of_divisions(name: str, x: Floats, y: Floats, divisions: NDArray[np.bool_])
     reference, current = completed(x, y)
     if name == "mmd":
         return list(mmd_of_divisions(reference, current, divisions))
-    features = standardised(reference, current)
-    return [c2st(features, division) for division in divisions]
+    return list(c2st_of_divisions(reference, current, divisions))

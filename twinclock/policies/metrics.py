@@ -46,6 +46,11 @@ def find_metric(name: str) -> Metric | None:
     return _METRICS["accuracy"] if _TOP_N.fullmatch(name) else _METRICS.get(name)
 
 
+def metric_names(task: Task) -> tuple[str, ...]:
+    """The metrics of a task, as a user writes them."""
+    return tuple(name for name in METRIC_NAMES if _METRICS.get(name, _METRICS["accuracy"]).task == task)
+
+
 def top_n(name: str) -> int | None:
     """How many of the most likely classes count as right: 3 for `top_3_accuracy`, 1 for `accuracy`, else None."""
     if name == "accuracy":

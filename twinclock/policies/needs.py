@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from twinclock.policies.observations import ERROR
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.policies.triggers.budget import BudgetTriggerConfig
 from twinclock.policies.triggers.cara import CaraTriggerConfig
 from twinclock.policies.triggers.cost import CostTriggerConfig
-from twinclock.policies.triggers.drift import ERROR, DetectorMetric, DistanceMetric, DriftTriggerConfig
+from twinclock.policies.triggers.drift import DetectorMetric, DistanceMetric, DriftTriggerConfig
 from twinclock.policies.triggers.ensemble import EnsembleTriggerConfig
 from twinclock.policies.triggers.misclassifications import METRIC
 from twinclock.policies.triggers.performance import PerformanceTriggerConfig
@@ -37,12 +38,15 @@ def metrics_needed(config: TriggerConfig) -> tuple[str, ...]:
             return ()
 
 
+def all_metrics_needed(config: TriggerConfig) -> tuple[str, ...]:
+    """What the trigger, and those inside it, want measured of models."""
+    return tuple(dict.fromkeys(metric for _, each in each_trigger(config) for metric in metrics_needed(each)))
+
+
 def looks_at_models(config: TriggerConfig) -> bool:
     """Does the trigger, or one inside it, need to know what models make of the samples?"""
-    return any(
-        bool(metrics_needed(each)) or (isinstance(each, DriftTriggerConfig) and each.looks_at_models)
-        for _, each in each_trigger(config)
-    )
+    watches = any(isinstance(each, DriftTriggerConfig) and each.looks_at_models for _, each in each_trigger(config))
+    return watches or bool(all_metrics_needed(config))
 
 
 def features_needed(config: DriftTriggerConfig) -> tuple[str, ...] | None:

@@ -4,6 +4,7 @@
 |---|---|
 | kind | `score`: how good a model is on [first, stop); `distance`: how far two windows are apart |
 | decision | which decision of the trigger it is for, counted from 0 |
+| member | which member of an ensemble asks: its name, in an ensemble of ensembles `outer.inner`; null: there is none |
 | first, stop | the interval of the decision |
 | metrics | `score`: the metrics wanted. `distance`: name → what to compute, see `Distance` |
 | models | `score`: lineage entries of the models to score; null: the active one |
@@ -24,6 +25,9 @@ from typing import TypeAlias
 
 from twinclock.graph import Json
 
+ERROR = "error"
+"""What a detector is fed that watches the active model: 1 for a wrong answer, 0 for a right one."""
+
 Request: TypeAlias = dict[str, Json]
 Distance: TypeAlias = Mapping[str, Json]
 """`kind`: of the distance, test or detector; `result`: `distance`, `p_value` or `detection`; for a detection
@@ -37,6 +41,7 @@ def score_request(
     return {
         "kind": "score",
         "decision": decision,
+        "member": None,
         "first": first,
         "stop": stop,
         "metrics": list(metrics),
@@ -62,6 +67,7 @@ def distance_request(
     return {
         "kind": "distance",
         "decision": decision,
+        "member": None,
         "first": first,
         "stop": stop,
         "metrics": {name: dict(each) for name, each in metrics.items()},
@@ -73,6 +79,13 @@ def distance_request(
         "seed": seed,
         "scored_by": [[begin, end, dict(model)] for begin, end, model in scored_by],
     }
+
+
+def needs_a_model(request: Mapping[str, Json]) -> bool:
+    """Is it about what a model makes of the samples, not about features alone?"""
+    if request["kind"] == "score" or request["of"] == "embeddings":
+        return True
+    return any(each.get("value") == ERROR for each in request["metrics"].values())
 
 
 def observed(observation: Mapping[str, Json] | None, name: str) -> float | None:

@@ -1,20 +1,15 @@
-"""What happens to a trigger that fires while trainings run (variant `overlapped`).
-
-* `queue`     each trigger trains on its own set, in order
-* `coalesce`  what waits becomes one trigger at the newest position, with all their samples
-* `drop`      the trigger is none; its samples belong to the next
-* `preempt`   the running training stops; its samples go to the new trigger
+"""What happens to a trigger that fires while trainings run (variant `overlapped`); see `OverlapConfig`.
 
 The register `pending` holds what waits and what runs: `{"waiting": [entry, ...], "running": [...]}`,
 an entry being a trigger with its training set, and one that waits may name the entry whose training it
-stopped. Whoever writes it holds the resource `admission`, so
-no two decisions about it are made at the same time.
+is to stop. Whoever writes it holds the resource `admission`, so no two decisions about it are made at
+the same time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -27,8 +22,31 @@ _NOTHING: Json = {"waiting": [], "running": []}
 
 
 class OverlapConfig(Section):
-    """The `overlap:` section."""
+    """What becomes of a trigger that fires while as many trainings run as may.
 
+    A trigger's samples are those up to its position that no trigger had before, fixed when it fires. A
+    training counts as running from the moment when its trigger is claimed until its model is stored, or it
+    has failed for good. `full` means that as many triggers wait and run as trainings may run at once.
+
+    * `queue`     each trigger trains on its own set, in the order of firing. With `start_from: active` it starts
+                  from the newest model stored when its training starts: with one training at once that is the
+                  model before it; with more, trainings that still run are not waited for.
+    * `coalesce`  while one waits, a new trigger and that one become one trigger: at the newer's position and with
+                  its number, with the samples of both. Numbers that were merged away stay unused. To the trigger
+                  policy each of these fires became a trigger.
+    * `drop`      when full, the fire is no trigger: its number and its samples are the next one's, and the trigger
+                  policy is not told `on_fire`.
+    * `preempt`   when full, the training that has run longest stops, and its samples go to the new trigger. Its
+                  seconds on the device are spent, but no cost of it is reported to the trigger policy. It can be
+                  stopped until WAIT_FOR_TRAINING_COMPLETION has ended `trained`; after that its model is stored,
+                  the new trigger has only its own samples, and waits for a free place. Triggers that fire until
+                  then are merged as by `coalesce`.
+
+    So each sample of a trigger is in the own samples of exactly one training, unless that failed for good: then
+    they belong to the next trigger that fires.
+    """
+
+    source: ClassVar[str] = ""
     on_trigger: Literal["queue", "coalesce", "drop", "preempt"] = "queue"
     """What to do with a trigger that fires while as many trainings run as may."""
     trainings_at_once: Annotated[int, Field(ge=1)] = 1
@@ -48,7 +66,7 @@ def admit(
 ) -> Admission:
     """Decide about a new trigger. `ended`: serials of the triggers whose trainings have ended."""
     waiting = (pending or _NOTHING)["waiting"]
-    running = [entry for entry in (pending or _NOTHING)["running"] if entry["trigger"]["serial"] not in ended]
+    running = _still_running(pending, ended)
     entry = {"trigger": trigger, "training_set": training_set}
     full = len(running) + len(waiting) >= config.trainings_at_once
     if config.on_trigger == "drop" and full:
@@ -65,21 +83,40 @@ def admit(
     return Admission("start", {"waiting": [*waiting, entry], "running": running})
 
 
-def claim(pending: Json, ended: Collection[int], stream: Stream) -> tuple[Json | None, Json]:
+def claim(
+    pending: Json, ended: Collection[int], superseded: Collection[int], stream: Stream
+) -> tuple[Json | None, Json]:
     """The entry that is to be trained now, the one that has waited longest, and what is pending after that.
 
-    `ended`: serials of the triggers whose trainings have ended. A victim that is among them had ended
-    before it could be stopped: its samples are trained on, or given back already. Those of any other
-    victim go to the entry.
+    `ended`: serials of the triggers whose trainings came to their own end, a stored model or a failure for
+    good. `superseded`: those whose trainings were stopped. The samples of a victim that was stopped, and had
+    not given them back before, go to the entry; one that it was too late to stop still runs until it ends.
     """
     if not pending["waiting"]:
         return None, pending
     first, *waiting = pending["waiting"]
-    victim = first.get("victim")
     entry = {"trigger": first["trigger"], "training_set": first["training_set"]}
+    running = pending["running"]
+    victim = first.get("victim")
     if victim is not None and victim["trigger"]["serial"] not in ended:
-        entry = _with_samples_of(victim, entry, stream)
-    return entry, {"waiting": waiting, "running": [*pending["running"], entry]}
+        if victim["trigger"]["serial"] in superseded:
+            entry = _with_samples_of(victim, entry, stream)
+        else:
+            running = [victim, *running]
+    return entry, {"waiting": waiting, "running": [*running, entry]}
+
+
+def training_under_way(pending: Json, ended: Collection[int]) -> bool:
+    """Will there be a model without another fire, if nothing fails: does a trigger wait, or train?
+
+    `pending`: the register of that name, None before the first trigger. `ended`: serials of the triggers
+    whose trainings came to their own end, a stored model or a failure for good.
+    """
+    return bool(pending) and bool(pending["waiting"] or _still_running(pending, ended))
+
+
+def _still_running(pending: Json, ended: Collection[int]) -> list[Json]:
+    return [entry for entry in (pending or _NOTHING)["running"] if entry["trigger"]["serial"] not in ended]
 
 
 def _with_samples_of(older: Json, newer: Json, stream: Stream) -> Json:

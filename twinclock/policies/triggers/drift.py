@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 from pydantic import Field, model_validator
 
 from twinclock.graph import Json
-from twinclock.policies.observations import Distance, distance_request, observed
+from twinclock.policies.observations import ERROR, Distance, distance_request, observed
 from twinclock.policies.triggers.interval import (
     CooldownConfig,
     IntervalTrigger,
@@ -29,8 +29,6 @@ from twinclock.stream import Stream
 DistanceName: TypeAlias = Literal["mmd", "ks", "cvm", "wasserstein", "hellinger", "js", "psi", "energy", "c2st"]
 TESTABLE = ("mmd", "ks", "cvm", "energy", "c2st")
 """Distances that are the statistic of a test."""
-ERROR = "error"
-"""What a detector is fed that watches the active model: 1 for a wrong answer, 0 for a right one."""
 
 
 class DistanceMetric(Section):

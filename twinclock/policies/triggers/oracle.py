@@ -18,6 +18,7 @@ from twinclock.section import Section
 from twinclock.stream import DataTime
 
 if TYPE_CHECKING:
+    from twinclock.config import Config
     from twinclock.result import Run
 
 _NEEDED = "an evaluation plan {kind: between_triggers, models: all}"
@@ -94,6 +95,16 @@ def oracle_trigger(config: OracleTriggerConfig) -> OracleTrigger:
     matrix = measured_costs(run, per_training_second=config.per_training_second, metric=config.metric)
     positions = _with_samples(run)["position"].to_list()
     return OracleTrigger(tuple(positions[i] for i in oracle(matrix, delay=config.delay).fires))
+
+
+def different_training(config: OracleTriggerConfig, ours: Config) -> str | None:
+    """The section in which the earlier run would have trained other models than `ours` does; None if there is none."""
+    from twinclock.result import Run
+
+    theirs = Run.load(config.run).config
+    return next(
+        (name for name in ("data", "selection", "training") if getattr(theirs, name) != getattr(ours, name)), None
+    )
 
 
 def measured_costs(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DependsOn: TypeAlias = Literal["data", "scores", "clock"]
 """What decides a trigger's answers: the samples alone, also scores of models, or also clock time."""
 Verdict: TypeAlias = Literal["fired", "none", "suppressed", "dropped", "coalesced"]
+"""Policies decide `fired`, `none` or `suppressed`; what became of a fire later is `dropped` or `coalesced`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
