@@ -225,8 +225,8 @@ class Interval(Never):
             return False
         if self.cooldown.get("samples") is not None:
             return at - last < self.cooldown["samples"]
-        if self.cooldown.get("seconds") is not None and last >= 0:
-            return self.world.ts[at] - self.world.ts[last] < duration(self.cooldown["seconds"])
+        if self.cooldown.get("seconds") is not None:
+            return self.world.ts[at] - self.world.ts[max(0, last)] < duration(self.cooldown["seconds"])
         return False
 
 
@@ -415,7 +415,7 @@ class Drift:
         self.world = world
         self.rules = {name: self.rule(metric) for name, metric in config["metrics"].items()}
         self.aggregate = config.get("aggregate", "majority")
-        self.windows = config["windows"]
+        self.windows = config.get("windows")
         self.reference, self.reservoir, self.current, self.since_fire = [], [], [], []
 
     def rule(self, metric):
@@ -430,12 +430,16 @@ class Drift:
         return [i for i in window if ts[i] >= ts[window[-1]] - duration(limit)]
 
     def sees(self, i):
+        if self.windows is None:
+            return
         self.since_fire.append(i)
         before = [*self.current, i]
         self.current = self.trimmed(before, self.windows["cur"])
         self.reservoir += before[: len(before) - len(self.current)]
 
     def fired(self, position):
+        if self.windows is None:
+            return
         if self.windows.get("overlap", False):
             reference = self.reference + self.since_fire
         else:
@@ -448,7 +452,7 @@ class Drift:
     def decide(self, number, first, stop, warm):
         if not self.world.has_model:
             return False
-        if len(self.reference) < 2 or len(self.current) < 2:
+        if self.windows is not None and min(len(self.reference), len(self.current)) < 2:
             return False
         votes = []
         for name, rule in self.rules.items():
@@ -614,6 +618,7 @@ class Budget(Never):
         self.pace = config.get("pace", "greedy")
         self.usd_per_second = (config.get("usd_per_device_hour") or 0.0) / 3600
         self.charges = []
+        self.passed = None
 
     def closing(self, i):
         for _ in self.of.closing(i):
@@ -633,27 +638,34 @@ class Budget(Never):
     def horizon_of(self, position):
         if self.horizon is None:
             return 0
-        return math.floor((self.world.ts[max(0, position)] - self.world.ts[0]) / self.horizon)
+        return math.floor(self.data_time(position) / self.horizon)
+
+    def data_time(self, position):
+        """Since the first sample."""
+        return self.world.ts[max(0, position)] - self.world.ts[0]
 
     def forecast(self, num_samples):
-        if num_samples == 0:
-            return 0.0
-        return self.charge(forecast_seconds(self.world.reports, num_samples, 1000) or 0.0)
+        return self.charge(max(0.0, forecast_seconds(self.world.reports, num_samples, 1000) or 0.0))
 
     def charge(self, seconds):
         return {"trainings": 1.0, "gpu_seconds": seconds, "money": seconds * self.usd_per_second}[self.unit]
 
     def passes(self, position):
-        spent = 0.0
-        for k in range(len(self.charges)):
-            if self.horizon_of(self.charges[k][0]) == self.horizon_of(position):
-                spent += self.charge_of(k)
-        forecast = self.forecast(position + 1 - self.world.first_waiting)
-        if self.pace == "even":
-            began = self.world.ts[0] + self.horizon_of(position) * self.horizon
-            credit = self.limit / self.horizon * (self.world.ts[max(0, position)] - began)
-            return spent + forecast <= credit
-        return spent + forecast <= self.limit
+        spent = sum(
+            self.charge_of(k)
+            for k, (at, _, _) in enumerate(self.charges)
+            if self.horizon_of(at) == self.horizon_of(position)
+        )
+        num_samples = position + 1 - self.world.first_waiting
+        forecast = self.forecast(num_samples)
+        if spent + forecast > self.limit or (self.pace == "even" and spent + forecast > self.credit(position)):
+            return False
+        self.passed = position, num_samples, forecast
+        return True
+
+    def credit(self, position):
+        began = self.horizon_of(position) * self.horizon
+        return self.limit / self.horizon * (self.data_time(position) - began)
 
     def charge_of(self, k):
         """What was reported, else what was forecast."""
@@ -664,7 +676,9 @@ class Budget(Never):
         return forecast
 
     def fired(self, position):
-        num_samples = position + 1 - (self.world.triggers[-2] + 1 if len(self.world.triggers) > 1 else 0)
-        training = len(self.world.trainings) if num_samples > 0 else None
-        self.charges.append((position, self.forecast(num_samples), training))
+        """Only what it let through itself is charged."""
+        if self.passed is not None:
+            at, num_samples, forecast = self.passed
+            self.charges.append((at, forecast, len(self.world.trainings) if num_samples > 0 else None))
+            self.passed = None
         self.of.fired(position)
