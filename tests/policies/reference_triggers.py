@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 HIGHER_IS_BAD = ("log_loss", "mae", "rmse")
+DETECTORS = ("adwin", "page_hinkley", "kswin")
 
 
 @dataclass
@@ -33,8 +34,10 @@ class World:
     distances: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     train_seconds: Callable[[int], float] | None = None
     label_delay_s: float = 0.0
+    score_of_model: Callable[[int, int], float] | None = None
     triggers: list[int] = field(default_factory=list)
     trainings: list[Training] = field(default_factory=list)
+    num_trained: int = 0
 
     @property
     def last_fire(self) -> int | None:
@@ -43,6 +46,13 @@ class World:
     @property
     def first_waiting(self) -> int:
         return self.triggers[-1] + 1 if self.triggers else 0
+
+    def num_to_train(self, position: int) -> int:
+        """What a training fired at a position gets: the samples with labels that none has had."""
+        known = [
+            i for i in range(self.num_trained, position + 1) if self.ts[i] + self.label_delay_s <= self.ts[position]
+        ]
+        return len(known)
 
     @property
     def has_model(self) -> bool:
@@ -61,16 +71,18 @@ def fires(
     distances: Mapping[str, Sequence[float | None]] | None = None,
     train_seconds: float | Callable[[int], float] | None = None,
     label_delay_s: float = 0.0,
+    score_of_model: Callable[[int, int], float] | None = None,
 ) -> list[int]:
     seconds = train_seconds if callable(train_seconds) or train_seconds is None else lambda _: train_seconds
-    world = World([float(ts) for ts in timestamps], scores, distances or {}, seconds, label_delay_s)
+    world = World([float(ts) for ts in timestamps], scores, distances or {}, seconds, label_delay_s, score_of_model)
     policy = build(config, world)
 
     def become_triggers(wanted: Iterator[None], position: int) -> None:
         for _ in wanted:
-            num_samples = position + 1 - world.first_waiting
+            num_samples = world.num_to_train(position)
             world.triggers.append(position)
             policy.fired(position)
+            world.num_trained += num_samples
             if num_samples > 0:
                 world.trainings.append(Training(num_samples, None if seconds is None else seconds(num_samples)))
 
@@ -91,6 +103,7 @@ def build(config: Mapping[str, Any], world: World) -> Any:
         "performance": lambda config, world: Interval(config, world, Performance(config, world)),
         "drift": lambda config, world: Interval(config, world, Drift(config, world)),
         "cost": lambda config, world: Interval(config, world, Cost(config, world)),
+        "cara": lambda config, world: Interval(config, world, Cara(config, world)),
         "continuum": Continuum,
         "best_effort": BestEffort,
         "ensemble": Ensemble,
@@ -182,21 +195,23 @@ class Interval(Never):
             if i == 0:
                 self.boundary = ts + duration(self.every)
             if ts >= self.boundary:
-                self.due.append((self.began, i))
+                self.due.append((self.began, i, self.boundary))
                 self.began = i
                 while ts >= self.boundary:
                     self.boundary += duration(self.every)
-        while self.due and self.labels_known(self.due[0], ts):
-            yield from self.decide(*self.due.pop(0), at=i - 1)
+        while self.due and (not self.waits_for_labels() or ts >= self.due[0][2] + self.world.label_delay_s):
+            first, stop, _ = self.due.pop(0)
+            yield from self.decide(first, stop, at=i - 1)
         self.simple_fired_on += [i for _ in self.simple.closing(i)]
 
     def seeing(self, i):
         self.simple_fired_on += [i for _ in self.simple.seeing(i)]
         self.judge.sees(i)
         if self.by_count and (i + 1) % self.every == 0:
-            self.due.append((i + 1 - self.every, i + 1))
-            if not self.waits_for_labels():
-                yield from self.decide(*self.due.pop(0), at=i)
+            if self.waits_for_labels():
+                self.due.append((i + 1 - self.every, i + 1, self.world.ts[i]))
+            else:
+                yield from self.decide(i + 1 - self.every, i + 1, at=i)
 
     def fired(self, position):
         self.judge.fired(position)
@@ -204,14 +219,11 @@ class Interval(Never):
     def waits_for_labels(self):
         return self.judge.needs_labels and self.world.label_delay_s > 0
 
-    def labels_known(self, interval, now):
-        return not self.waits_for_labels() or now >= self.world.ts[interval[1] - 1] + self.world.label_delay_s
-
     def decide(self, first, stop, *, at):
         number = self.num_decided
         self.num_decided += 1
         warm = number < self.warmup_intervals
-        wanted = self.judge.decide(number, first, stop, warm)
+        wanted = self.judge.decide(number, first, stop, at, warm)
         if not self.world.has_model:
             wanted = True
         elif warm:
@@ -388,7 +400,7 @@ class Performance:
     def sees(self, i):
         pass
 
-    def decide(self, number, first, stop, warm):
+    def decide(self, number, first, stop, at, warm):
         if not self.world.has_model:
             return False
         score = self.world.scores[number]
@@ -409,9 +421,11 @@ class Performance:
 
 
 class Drift:
-    needs_labels = False
-
     def __init__(self, config, world):
+        self.needs_labels = any(
+            metric["kind"] in DETECTORS and metric.get("value", "error") == "error"
+            for metric in config["metrics"].values()
+        )
         self.world = world
         self.rules = {name: self.rule(metric) for name, metric in config["metrics"].items()}
         self.aggregate = config.get("aggregate", "majority")
@@ -419,7 +433,7 @@ class Drift:
         self.reference, self.reservoir, self.current, self.since_fire = [], [], [], []
 
     def rule(self, metric):
-        if metric["kind"] in ("adwin", "page_hinkley", "kswin"):
+        if metric["kind"] in DETECTORS:
             return RULES["static"]({"threshold": math.nextafter(0, 1)}, "higher")
         return RULES[metric["rule"]["kind"]](metric["rule"], "higher")
 
@@ -449,7 +463,7 @@ class Drift:
         self.reference = self.trimmed(reference, self.windows["ref"])
         self.reservoir, self.since_fire = [], []
 
-    def decide(self, number, first, stop, warm):
+    def decide(self, number, first, stop, at, warm):
         if not self.world.has_model:
             return False
         if self.windows is not None and min(len(self.reference), len(self.current)) < 2:
@@ -496,7 +510,7 @@ class Cost:
     def sees(self, i):
         pass
 
-    def decide(self, number, first, stop, warm):
+    def decide(self, number, first, stop, at, warm):
         ts = self.world.ts
         e = ts[stop - 1]
         d = e - (ts[first] if self.previous_end is None else self.previous_end)
@@ -509,7 +523,7 @@ class Cost:
             fresh = range(max(first, self.world.first_waiting), stop)
             self.area += self.waiting * d + sum(e - ts[i] for i in fresh)
             self.waiting += len(fresh)
-        seconds = forecast_seconds(self.world.reports, stop - self.world.first_waiting, self.window)
+        seconds = forecast_seconds(self.world.reports, self.world.num_to_train(at), self.window)
         if seconds is None:
             return True
         self.signal = self.area / self.f - seconds
@@ -527,6 +541,87 @@ class Cost:
 
     def fired(self, position):
         self.area, self.rate, self.waiting = 0.0, 0.0, 0
+
+
+class Cara:
+    """Every interval of the tuning is taken to have a training of its own, so model i is that of interval i."""
+
+    needs_labels = True
+
+    def __init__(self, config, world):
+        self.world = world
+        self.mode = config.get("mode", "threshold")
+        self.num_tuning = config.get("tuning", 10)
+        self.f = config["per_training_second"]
+        self.by_misses = config.get("metric", "accuracy") == "accuracy"
+        self.unanswered = []
+        self.answered = {}
+        self.choice = None
+        self.s = 0.0
+
+    def sees(self, i):
+        pass
+
+    def cost_of(self, model, number, num_samples):
+        score = self.world.score_of_model(model, number)
+        return num_misses(score, num_samples) if self.by_misses else score * num_samples
+
+    def decide(self, number, first, stop, at, warm):
+        if number < self.num_tuning:
+            self.unanswered.append(stop - first)
+            for model in range(number):
+                self.answered[model, number] = self.cost_of(model, number, stop - first)
+            return True
+        if self.choice is None:
+            self.choice = self.best()
+        if self.mode == "periodic":
+            period, offset = self.choice
+            return number % period == offset
+        v = self.cost_of(len(self.world.trainings) - 1, number, stop - first)
+        self.s = self.s + v if self.mode == "cumulative" else v
+        return self.s >= self.choice
+
+    def fired(self, position):
+        self.s = 0.0
+
+    def best(self):
+        if self.mode == "periodic":
+            choices = [(period, o) for period in range(1, self.num_tuning + 1) for o in range(period)]
+        else:
+            choices = [*sorted(self.occurring()), math.inf]
+        return min(choices, key=lambda choice: self.price(self.would_fire(choice)))
+
+    def v(self, last, j):
+        return self.unanswered[j] if last is None else self.answered[last, j]
+
+    def occurring(self):
+        values = set()
+        for last in (None, *range(self.num_tuning)):
+            s = 0.0
+            for j in range(0 if last is None else last + 1, self.num_tuning):
+                s = s + self.v(last, j) if self.mode == "cumulative" else self.v(last, j)
+                values.add(s)
+        return values
+
+    def would_fire(self, choice):
+        if self.mode == "periodic":
+            return [j for j in range(self.num_tuning) if j % choice[0] == choice[1]]
+        found, s = [], 0.0
+        for j in range(self.num_tuning):
+            v = self.v(found[-1] if found else None, j)
+            s = s + v if self.mode == "cumulative" else v
+            if s >= choice:
+                found.append(j)
+                s = 0.0
+        return found
+
+    def price(self, found):
+        """Cost, then the number of trainings."""
+        total = sum(self.f * (self.world.trainings[j].seconds or 0.0) for j in found)
+        for j in range(self.num_tuning):
+            before = [i for i in found if i < j]
+            total += self.v(before[-1] if before else None, j)
+        return total, len(found)
 
 
 # --- those that weigh latency against trainings
@@ -656,7 +751,7 @@ class Budget(Never):
             for k, (at, _, _) in enumerate(self.charges)
             if self.horizon_of(at) == self.horizon_of(position)
         )
-        num_samples = position + 1 - self.world.first_waiting
+        num_samples = self.world.num_to_train(position)
         forecast = self.forecast(num_samples)
         if spent + forecast > self.limit or (self.pace == "even" and spent + forecast > self.credit(position)):
             return False
