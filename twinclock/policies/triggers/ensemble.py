@@ -88,7 +88,7 @@ class EnsembleTrigger:
                 return replace(request, decisions=tuple(decisions))
             observation = None
             moment, voted = self._moment, self._voted
-            self._moment, self._voted = None, []
+            self._moment, self._voted = None if moment.is_over else _Moment(moment.position, is_over=True), []
             if self._fired is not None and moment.position <= self._fired:
                 continue
             self._on += [name for name in voted if name not in self._on]
@@ -139,18 +139,9 @@ class EnsembleTrigger:
 
     def _next_moment(self, samples: Samples) -> _Moment | None:
         """The first at which a member has something to say; None if none has."""
-        says = {name: _look_ahead(member, samples) for name, member in self._members.items()}
-        position = min((answer.position for answer in says.values() if not isinstance(answer, Quiet)), default=None)
-        if position is None:
-            return None
-        seen = _Moment(position, is_over=False)
-        view = seen.view(samples)
-        speaks = any(
-            not isinstance(_look_ahead(self._members[name], view), Quiet)
-            for name, answer in says.items()
-            if not isinstance(answer, Quiet) and answer.position == position
-        )
-        return seen if speaks else _Moment(position, is_over=True)
+        says = [_look_ahead(member, samples) for member in self._members.values()]
+        position = min((answer.position for answer in says if not isinstance(answer, Quiet)), default=None)
+        return None if position is None else _Moment(position, is_over=False)
 
     def _read_through(
         self, moment: _Moment, samples: Samples, observation: Observation | None, decisions: list[Decision]
