@@ -2,6 +2,8 @@
 
 `fires` answers what `twinclock.fires` answers: every fire becomes a trigger, its training is over at once, every
 fire with samples makes a model, and the seconds of each training are reported. Nothing of twinclock is imported.
+Distances are given for each decision, or computed from the positions in the two windows; accuracies of several models
+from the numbers of the model and of the decision.
 
 A policy here is an object with two generators that yield once for each fire it wants: `closing(i)`, at the position
 before sample i, which is in hand but not yet seen; and `seeing(i)`, at position i. `end` is asked when the
@@ -35,6 +37,7 @@ class World:
     train_seconds: Callable[[int], float] | None = None
     label_delay_s: float = 0.0
     score_of_model: Callable[[int, int], float] | None = None
+    distance_of: Callable[[Sequence[int], Sequence[int]], float] | None = None
     triggers: list[int] = field(default_factory=list)
     trainings: list[Training] = field(default_factory=list)
     num_trained: int = 0
@@ -72,9 +75,12 @@ def fires(
     train_seconds: float | Callable[[int], float] | None = None,
     label_delay_s: float = 0.0,
     score_of_model: Callable[[int, int], float] | None = None,
+    distance_of: Callable[[Sequence[int], Sequence[int]], float] | None = None,
 ) -> list[int]:
     seconds = train_seconds if callable(train_seconds) or train_seconds is None else lambda _: train_seconds
-    world = World([float(ts) for ts in timestamps], scores, distances or {}, seconds, label_delay_s, score_of_model)
+    world = World(
+        [float(ts) for ts in timestamps], scores, distances or {}, seconds, label_delay_s, score_of_model, distance_of
+    )
     policy = build(config, world)
 
     def become_triggers(wanted: Iterator[None], position: int) -> None:
@@ -470,7 +476,10 @@ class Drift:
             return False
         votes = []
         for name, rule in self.rules.items():
-            value = self.world.distances[name][number]
+            if self.world.distances:
+                value = self.world.distances[name][number]
+            else:
+                value = self.world.distance_of(self.reference, self.current)
             votes.append(usable(value) and rule.judge(value))
         return enough(self.aggregate, sum(votes), len(votes))
 

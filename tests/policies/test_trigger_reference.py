@@ -6,7 +6,7 @@ import os
 
 import pytest
 import reference_triggers
-from trigger_cases import BATCH_SIZES, CONFIGS, Case, fires_of, random_case, score_of_model
+from trigger_cases import BATCH_SIZES, CONFIGS, Case, distance_of, fires_of, random_case, score_of_model
 
 NUM_TRIGGERS = int(os.environ.get("TWINCLOCK_NUM_TRIGGERS", "400"))
 """Random policies of each kind."""
@@ -21,6 +21,7 @@ def reference(case: Case) -> list[int]:
         train_seconds=case.train_seconds,
         label_delay_s=case.label_delay_s,
         score_of_model=score_of_model,
+        distance_of=distance_of,
     )
 
 

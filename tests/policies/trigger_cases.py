@@ -7,7 +7,7 @@ be met to the last bit. Where a forecast can't be exact, the numbers it is compa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -40,7 +40,7 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Case:
-    """A policy, a stream, and all that can be observed on it."""
+    """A policy, a stream, and all that can be observed on it. Without `distances` windows are compared."""
 
     config: Mapping[str, Any]
     timestamps: tuple[float, ...]
@@ -59,6 +59,12 @@ def score_of_model(model: int, decision: int) -> float:
     return (model * 7 + decision * 5 + model * decision * 3) % 17 / 16
 
 
+def distance_of(reference: Sequence[int], current: Sequence[int]) -> float:
+    """Of two windows of positions, made up: it changes with every sample that is in them."""
+    ours, theirs = sum(i * i + 3 for i in current), sum(i * i + 3 for i in reference)
+    return (ours * len(reference) - theirs * len(current)) % 17 / 16
+
+
 def answers(
     case: Case, batch_size: int | None, renew: Callable[[Trigger], Trigger] = lambda trigger: trigger
 ) -> Iterator[Any]:
@@ -66,15 +72,16 @@ def answers(
     num_triggers = 0
 
     def observe(request: Mapping[str, Any]) -> dict[str, float | None]:
+        if request["kind"] == "distance" and case.distances is None:
+            value = distance_of(range(*request["reference"]), range(*request["current"]))
+            return dict.fromkeys(request["metrics"], value)
         if request["kind"] == "distance":
             return {name: case.distances[name][request["decision"]] for name in request["metrics"]}
         if case.config["kind"] != "cara":
             return dict.fromkeys(value_names(request), case.scores[request["decision"]])
         names = value_names(request)
         models = [num_triggers - 1] if request["models"] is None else [model["trigger"] for model in request["models"]]
-        return {
-            name: score_of_model(model, request["decision"]) for name, model in zip(names, models, strict=True)
-        }
+        return {name: score_of_model(model, request["decision"]) for name, model in zip(names, models, strict=True)}
 
     ran = dry_run(
         trigger_of(case.config),
@@ -108,7 +115,9 @@ def random_case(kind: str, seed: int) -> Case:
         config=config,
         timestamps=tuple(timestamps),
         scores=tuple(values(rng, num_samples, 0, 16, missing=kind != "cara")),
-        distances={name: tuple(values(rng, num_samples, -4, 16, missing=True)) for name in DISTANCES},
+        distances=None
+        if kind == "drift of windows"
+        else {name: tuple(values(rng, num_samples, -4, 16, missing=True)) for name in DISTANCES},
         train_seconds=rng.choice(
             [None, Seconds(0.0), Seconds(rng.choice([0.5, 2.0, 5.0])), Seconds(0.731, rng.choice([0.1, 1.0, 3.0]))]
         ),
@@ -208,9 +217,6 @@ def quorum(rng: Random, number: int) -> Any:
 def drift(rng: Random) -> dict[str, Any]:
     names = DISTANCES[: rng.randint(1, 3)]
     config = {"kind": "drift", **interval(rng), "aggregate": quorum(rng, len(names))}
-    if rng.random() < 0.15:
-        value = rng.choice(["error", "x"])
-        return config | {"metrics": {name: {"kind": "adwin", "value": value} for name in names}}
     metrics = {
         name: {"kind": "hellinger", "rule": threshold_rule(rng, None)}
         if rng.random() < 0.8
@@ -221,6 +227,12 @@ def drift(rng: Random) -> dict[str, Any]:
     if rng.random() < 0.4:
         windows = {"kind": "time", "ref": rng.choice([1.0, 4.0, "10s"]), "cur": rng.choice([0.5, 3.0, "10s"])}
     return config | {"metrics": metrics, "windows": {**windows, "overlap": rng.random() < 0.4}}
+
+
+def detectors(rng: Random) -> dict[str, Any]:
+    names, value = DISTANCES[: rng.randint(1, 3)], rng.choice(["error", "x"])
+    metrics = {name: {"kind": rng.choice(["adwin", "page_hinkley", "kswin"]), "value": value} for name in names}
+    return {"kind": "drift", **interval(rng), "aggregate": quorum(rng, len(names)), "metrics": metrics}
 
 
 def cost(rng: Random) -> dict[str, Any]:
@@ -261,7 +273,7 @@ def cara(rng: Random) -> dict[str, Any]:
 
 
 SIMPLE = (amount, always, never, time)
-LEAVES = (*SIMPLE, time, performance, misclassifications, drift, cost, continuum, best_effort)
+LEAVES = (*SIMPLE, time, performance, misclassifications, drift, detectors, cost, continuum, best_effort)
 
 
 def ensemble(rng: Random, makers: tuple[Callable[[Random], dict[str, Any]], ...] = LEAVES) -> dict[str, Any]:
@@ -302,6 +314,8 @@ CONFIGS: dict[str, Callable[[Random], dict[str, Any]]] = {
     "performance": performance,
     "misclassifications": misclassifications,
     "drift": drift,
+    "drift of windows": drift,
+    "detectors": detectors,
     "cost": cost,
     "continuum": continuum,
     "best_effort": best_effort,
