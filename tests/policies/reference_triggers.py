@@ -111,6 +111,7 @@ def build(config: Mapping[str, Any], world: World) -> Any:
         "cost": lambda config, world: Interval(config, world, Cost(config, world)),
         "cara": lambda config, world: Interval(config, world, Cara(config, world)),
         "continuum": Continuum,
+        "custom": Gap,
         "best_effort": BestEffort,
         "ensemble": Ensemble,
         "budget": Budget,
@@ -171,6 +172,18 @@ class Time(Never):
 
     def end(self):
         if self.final and self.world.first_waiting < len(self.world.ts):
+            yield
+
+
+class Gap(Never):
+    """The custom trigger of the cases."""
+
+    def __init__(self, config, world):
+        self.ts = world.ts
+        self.pause = config["args"]["pause"]
+
+    def closing(self, i):
+        if i > 0 and self.ts[i] - self.ts[i - 1] >= self.pause:
             yield
 
 

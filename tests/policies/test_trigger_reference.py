@@ -30,3 +30,11 @@ def test_random_triggers_fire_where_the_reference_does(kind):
     for seed in range(NUM_TRIGGERS):
         case = random_case(kind, seed)
         assert fires_of(case, BATCH_SIZES[seed % len(BATCH_SIZES)]) == reference(case), (seed, case)
+
+
+def test_a_member_that_needs_the_next_sample_to_see_a_gap_gets_it():
+    """Found by these: the ensemble asked such a member for ever."""
+    of = {"gap": {"kind": "custom", "import": "trigger_cases:GapTrigger", "args": {"pause": 5}}}
+    case = Case({"kind": "ensemble", "of": {**of, "a": {"kind": "amount", "n": 4}}, "rule": "any"}, (0, 1, 9, 10, 20))
+    for size in BATCH_SIZES:
+        assert fires_of(case, size) == [1, 3] == reference(case)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from twinclock.policies import Fire, Trigger, build_trigger
+from twinclock.policies import Answer, Fire, Quiet, Samples, Trigger, build_trigger
 from twinclock.policies.fires import _Only
 from twinclock.policies.observations import value_names
 from twinclock.policies.triggers.dry_run import dry_run
@@ -110,7 +110,7 @@ def random_case(kind: str, seed: int) -> Case:
     for _ in range(num_samples):
         timestamps.append(now)
         now += rng.choice(gaps)
-    config = CONFIGS[kind](rng)
+    config = ALL_CONFIGS[kind](rng)
     return Case(
         config=config,
         timestamps=tuple(timestamps),
@@ -257,6 +257,38 @@ def continuum(rng: Random) -> dict[str, Any]:
     }
 
 
+class GapTrigger:
+    """A user's own: fires before a sample that comes `pause` or more after the one before it."""
+
+    depends_on = "data"
+
+    def __init__(self, pause: float) -> None:
+        self.pause = pause
+        self.reached = 1
+
+    def advance(self, samples: Samples, observation: Any) -> Answer:
+        while self.reached < samples.stop:
+            i = self.reached
+            self.reached += 1
+            if samples.stream.timestamp(i) - samples.stream.timestamp(i - 1) >= self.pause:
+                return Fire(position=i - 1, reason="a gap")
+        return Quiet()
+
+    def on_fire(self, position: int) -> None: ...
+    def on_training_cost(self, num_samples: int, seconds: float) -> None: ...
+    def on_new_model(self, model: Mapping[str, Any]) -> None: ...
+    def next_deadline(self) -> None: ...
+    def state_dict(self) -> dict[str, Any]:
+        return {"reached": self.reached}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.reached = state["reached"]
+
+
+def custom(rng: Random) -> dict[str, Any]:
+    return {"kind": "custom", "import": "trigger_cases:GapTrigger", "args": {"pause": rng.choice([0.5, 2.0, 10.0])}}
+
+
 def best_effort(rng: Random) -> dict[str, Any]:
     return {"kind": "best_effort"}
 
@@ -273,7 +305,7 @@ def cara(rng: Random) -> dict[str, Any]:
 
 
 SIMPLE = (amount, always, never, time)
-LEAVES = (*SIMPLE, time, performance, misclassifications, drift, detectors, cost, continuum, best_effort)
+LEAVES = (*SIMPLE, time, performance, misclassifications, drift, detectors, cost, continuum, best_effort, custom)
 
 
 def ensemble(rng: Random, makers: tuple[Callable[[Random], dict[str, Any]], ...] = LEAVES) -> dict[str, Any]:
@@ -302,6 +334,11 @@ def budget(rng: Random, makers: tuple[Callable[[Random], dict[str, Any]], ...] =
     return config
 
 
+def budget_of_the_top(rng: Random) -> dict[str, Any]:
+    config = budget(rng, (performance, misclassifications, drift, cost))
+    return config | {"pace": "top", "horizon": rng.choice([8.0, "16s", 64.0, 300.0])}
+
+
 def budgeted_ensemble(rng: Random) -> dict[str, Any]:
     return budget(rng, (ensemble,))
 
@@ -313,6 +350,7 @@ CONFIGS: dict[str, Callable[[Random], dict[str, Any]]] = {
     "time": time,
     "performance": performance,
     "misclassifications": misclassifications,
+    "custom": custom,
     "drift": drift,
     "drift of windows": drift,
     "detectors": detectors,
@@ -325,3 +363,5 @@ CONFIGS: dict[str, Callable[[Random], dict[str, Any]]] = {
     "budget": budget,
     "budgeted ensemble": budgeted_ensemble,
 }
+"""Of every kind that there is a reference of."""
+ALL_CONFIGS = CONFIGS | {"budget of the top": budget_of_the_top}

@@ -153,12 +153,11 @@ class EnsembleTrigger:
                 if name == self._asking:
                     self._asking = None
                     answer = member.advance(view, observation)
+                elif _speaks_by(moment.position, _look_ahead(member, samples)):
+                    # some see what is over only in the next sample itself
+                    answer = member.advance(samples if moment.is_over else view, None)
                 else:
-                    # some members would take the end of the view for the end of the batch
-                    ahead = _look_ahead(member, samples)
-                    if isinstance(ahead, Quiet) or ahead.position > moment.position:
-                        break
-                    answer = member.advance(view, None)
+                    break
                 decisions += _votes(name, answer.decisions)
                 if isinstance(answer, Quiet):
                     break
@@ -217,6 +216,10 @@ def _look_ahead(member: Trigger, samples: Samples) -> Answer:
     answer = member.advance(samples, None)
     member.load_state_dict(before)
     return answer
+
+
+def _speaks_by(position: int, answer: Answer) -> bool:
+    return not isinstance(answer, Quiet) and answer.position <= position
 
 
 def _within(name: str, member: str | None) -> str:
