@@ -73,7 +73,7 @@ class EnsembleTrigger:
         self._asking: str | None = None
         """The member that awaits an observation."""
         self._fired: int | None = None
-        """Where the ensemble has fired last, or what it is part of; votes up to there are part of that fire."""
+        """Where the last fire was, its own or that of a trigger around it; votes up to there are part of it."""
         self._since = 0
 
     def advance(self, samples: Samples, observation: Observation | None) -> Answer:
@@ -178,6 +178,7 @@ class EnsembleTrigger:
         """Members have read on to the moment of the fire when they are told of it."""
         view, position = moment.view(samples), moment.position
         for name, member in self._members.items():
+            # not `on_batch`, which would take the end of the view for the end of a batch
             if isinstance(_look_ahead(member, view), Quiet):
                 decisions += _votes(name, member.advance(view, None).decisions)
         self._fired = position
