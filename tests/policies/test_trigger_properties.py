@@ -319,3 +319,73 @@ def test_nothing_costs_less_than_the_oracle(matrix, delay, data):
     best = oracle(matrix, delay=delay)
     assert cost(matrix, best.fires, delay=delay) == best.cost
     assert regret(matrix, best.fires, delay=delay) == 0
+
+
+# --- models that are there before, or not yet
+
+
+STATIC = {"kind": "static", "threshold": 0.5}
+DECIDING = {
+    "performance": {"kind": "performance", "interval": 4, "rules": [STATIC]},
+    "drift": {
+        "kind": "drift",
+        "interval": 4,
+        "metrics": {"d0": {"kind": "hellinger", "rule": STATIC}},
+        "windows": {"kind": "amount", "ref": 4, "cur": 4},
+    },
+    "cost": {"kind": "cost", "interval": 4, "per_training_second": 1.0},
+}
+MODEL = {"trigger": 0, "parent": None, "first_ts": 0.0, "last_ts": 0.0, "num_samples": 1}
+
+
+def first_answers(trigger: Trigger, *, training_under_way: bool = False) -> list[Answer]:
+    """On samples at 0, 1, …, 11, until it is quiet or wants something."""
+    samples = Samples(stream=RecordedStream(np.arange(12.0)), first=0, stop=12, training_under_way=training_under_way)
+    found = [trigger.advance(samples, None)]
+    while isinstance(found[-1], Fire):
+        trigger.on_fire(found[-1].position)
+        found.append(trigger.advance(samples, None))
+    return found
+
+
+@pytest.mark.parametrize("kind", DECIDING)
+def test_while_the_first_training_runs_nothing_is_asked_and_nothing_fires(kind):
+    (answer,) = first_answers(trigger_of(DECIDING[kind]), training_under_way=True)
+    assert [(row.first, row.stop, row.verdict) for row in answer.decisions] == [
+        (0, 4, "none"),
+        (4, 8, "none"),
+        (8, 12, "none"),
+    ]
+
+
+def test_waiting_goes_on_while_the_first_training_runs():
+    trigger, stream = trigger_of(DECIDING["cost"]), RecordedStream(np.arange(12.0))
+    trigger.advance(Samples(stream=stream, first=0, stop=8, training_under_way=True), None)
+    trigger.on_training_cost(4, 50.0)
+    trigger.on_new_model(MODEL)
+    answer = trigger.advance(Samples(stream=stream, first=8, stop=12), None)
+    assert isinstance(answer, Fire)
+    assert answer.decisions[-1].observation == sum(11 - i for i in range(12))  # 66 s of waiting, worth more than 50
+
+
+def test_an_initial_model_is_scored_at_once():
+    trigger = trigger_of(DECIDING["performance"])
+    trigger.on_new_model(MODEL)
+    (answer,) = first_answers(trigger)
+    assert isinstance(answer, Observe)
+    assert (answer.request["first"], answer.request["stop"]) == (0, 4)
+
+
+def test_with_an_initial_model_the_first_interval_is_the_reference():
+    trigger = trigger_of(DECIDING["drift"])
+    trigger.on_new_model(MODEL)
+    (answer,) = first_answers(trigger)
+    assert isinstance(answer, Observe)
+    assert [(row.first, row.stop, row.verdict) for row in answer.decisions] == [(0, 4, "none")]
+    assert (answer.request["reference"], answer.request["current"]) == ([0, 4], [4, 8])
+
+
+def test_an_initial_model_is_no_training_that_was_timed():
+    trigger = trigger_of(DECIDING["cost"])
+    trigger.on_new_model(MODEL)
+    assert [answer.position for answer in first_answers(trigger) if isinstance(answer, Fire)] == [3, 7, 11]
