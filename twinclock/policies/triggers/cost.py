@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Protocol
 
@@ -35,7 +36,7 @@ class CostTriggerConfig(Section):
     (α = 1) on the last `window` trainings; fires if there was none yet.
     `incorporation_latency`: A = ∫ waiting samples dt over data time, in sample-seconds.
     `avoidable_misclassification_latency`: A = ∫ R dt, where R adds up the wrong answers beyond those to expect (see
-    `avoidable_misclassifications`), not rounded.
+    `avoidable_misclassifications`), not rounded; fewer than expected count 0.
     """
 
     source: ClassVar[str] = ""
@@ -64,6 +65,9 @@ class Regret(Protocol):
 
     def add(self, view: View, accuracy: float | None) -> float:
         """Take an interval in; the regret until now. `accuracy`: None without a model or an observation."""
+
+    def note(self, accuracy: float | None) -> None:
+        """Remember an accuracy that adds nothing to the regret."""
 
     def on_fire(self, position: int) -> None:
         """Nothing waits any more."""
@@ -102,6 +106,9 @@ class IncorporationLatency:
         self._waiting += len(times)
         self._until_ts = end
         return self._regret
+
+    def note(self, accuracy: float | None) -> None:
+        """Accuracies do not matter."""
 
     def on_fire(self, position: int) -> None:
         """The samples up to `position` wait no more."""
@@ -146,14 +153,19 @@ class MisclassificationLatency:
         end = stream.timestamp(interval.stop - 1)
         begin = stream.timestamp(interval.first) if self._until_ts is None else self._until_ts
         more = 0.0
-        if accuracy is not None:
+        if accuracy is not None and not math.isnan(accuracy):
             expected = self._history.expected(self._expected_accuracy)
-            more = avoidable(accuracy, view.num_samples, expected)
-            self._history.note(accuracy)
+            more = max(0.0, avoidable(accuracy, view.num_samples, expected))
+        self.note(accuracy)
         self._regret += self._rate * (end - begin) + more * (end - begin) / 2
         self._rate += more
         self._until_ts = end
         return self._regret
+
+    def note(self, accuracy: float | None) -> None:
+        """An accuracy that later ones are expected from; None or NaN is left out."""
+        if accuracy is not None and not math.isnan(accuracy):
+            self._history.note(accuracy)
 
     def on_fire(self, position: int) -> None:
         """The regret begins anew."""
@@ -202,7 +214,8 @@ class CostJudge:
         return self._weigh(view, observed(observation, METRIC))
 
     def warm_up(self, view: View, observation: Observation | None) -> Judgement:
-        """Waiting goes on; misclassifications do not count."""
+        """Waiting goes on; misclassifications do not count, but show what to expect of later models."""
+        self._regret.note(observed(observation, METRIC))
         return self._weigh(view, None)
 
     def pass_over(self, view: View) -> None:
@@ -243,7 +256,7 @@ class CostJudge:
             reason=f"the regret is worth {worth_s:.4g} s, a training takes {threshold:.4g} s",
             observation=worth_s,
             threshold=threshold,
-            signal=worth_s - threshold,
+            signal=worth_s - seconds,
         )
 
 
