@@ -53,15 +53,15 @@ class BudgetTriggerConfig(Section):
     of: TriggerConfig
     """The trigger that is held back."""
     limit: float = Field(gt=0)
-    """Per horizon: trainings, device-seconds or USD."""
+    """How much there is for each horizon, in what `unit` says. [trainings, device-s or USD]"""
     unit: Literal["trainings", "gpu_seconds", "money"] = "trainings"
-    """What is counted."""
+    """What is counted: trainings, seconds that devices are held for them, or what these cost."""
     horizon: Duration | None = None
-    """Data time for which the limit is; None: the whole stream."""
+    """How long the limit has to last; None: for the whole stream. [s of data time]"""
     pace: Literal["greedy", "even", "top"] = "greedy"
     """How the budget is spread over the horizon."""
     usd_per_device_hour: float | None = Field(default=None, gt=0)
-    """For `money`: the price of a device."""
+    """For `money`, and only there: the price of a device. [USD per device-hour]"""
 
     @model_validator(mode="after")
     def _complete(self) -> BudgetTriggerConfig:

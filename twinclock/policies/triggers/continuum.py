@@ -36,11 +36,11 @@ class ContinuumTriggerConfig(Section):
 
     kind: Literal["continuum"] = "continuum"
     w: float = Field(gt=0)
-    """Sample-seconds of latency that one second of training is worth."""
+    """Latency that one second of training is worth. [sample-s of data time per s of training]"""
     alpha: float = Field(ge=0)
-    """Seconds of training per sample, until trainings have been timed."""
+    """Training time of each sample, until trainings have been timed. [clock s per sample]"""
     beta: float = Field(ge=0)
-    """Seconds of every training, until trainings have been timed."""
+    """Training time whatever the samples, until trainings have been timed. [clock s]"""
 
 
 class BestEffortTriggerConfig(Section):
