@@ -9,64 +9,28 @@ both windows.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twinclock.drift.logistic import decision_values
-from twinclock.drift.windows import Floats, scale_exponents
+from twinclock.drift.windows import Floats
 
 NUM_FOLDS = 5
 
-_MAX_VALUES = 2**21
-"""Divisions are dealt with in groups of at most so many log-odds (16 MB for each array in use), at least one."""
+_MAX_STEPS = 100
+"""Of lbfgs. Standardised features take some tens; what has not come to an end by then hardly changes the order."""
 
 
 def c2st(x: Floats, y: Floats) -> float:
     """The mean over the folds of the area under the ROC curve of a classifier trained on the other four.
 
     Around 0.5 if the windows look alike, 1 if no row of the one looks like one of the other. Each window must
-    have at least `NUM_FOLDS` rows, and no missing values.
+    have at least `NUM_FOLDS` rows, and no missing values. It takes tens of milliseconds however small the windows are:
+    scikit-learn makes five fits.
     """
-    is_reference = np.arange(len(x) + len(y)) < len(x)
-    return float(c2st_of_divisions(x, y, is_reference[None])[0])
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import PredefinedSplit, cross_val_score
+    from sklearn.preprocessing import StandardScaler
 
-
-def c2st_of_divisions(x: Floats, y: Floats, in_reference: NDArray[np.bool_]) -> Floats:
-    """The same for the pooled rows divided in other ways: (divisions, n + m), whether a row is in the reference."""
-    features = _standardised(x, y)
-    num_divisions = max(1, _MAX_VALUES // (NUM_FOLDS * len(features)))
-    firsts = range(0, len(in_reference), num_divisions)
-    return np.concatenate([_areas(features, in_reference[first : first + num_divisions]) for first in firsts])
-
-
-def _areas(features: Floats, in_reference: NDArray[np.bool_]) -> Floats:
-    in_current = ~in_reference
-    places = np.where(in_reference, np.cumsum(in_reference, axis=1), np.cumsum(in_current, axis=1)) - 1
-    held_out = np.concatenate([places % NUM_FOLDS == fold for fold in range(NUM_FOLDS)])
-    labels = np.tile(in_current, (NUM_FOLDS, 1))
-    scores = decision_values(features, labels, ~held_out)
-    areas = [
-        _area_under_roc(score[rows], label[rows]) for score, label, rows in zip(scores, labels, held_out, strict=True)
-    ]
-    means: Floats = np.reshape(areas, (NUM_FOLDS, -1)).mean(axis=0)
-    return means
-
-
-def _standardised(x: Floats, y: Floats) -> Floats:
-    """Both windows, one below the other, each feature with mean 0 and variance 1; a constant one is 0."""
-    both = np.concatenate([x, y])
-    exponents = scale_exponents(both.T)
-    both = np.ldexp(both, -exponents) if exponents.any() else both
-    centred = both - both.mean(axis=0)
-    deviations = np.sqrt((centred**2).mean(axis=0))
-    is_constant = (both == both[0]).all(axis=0) | (deviations == 0)
-    return np.where(is_constant, 0.0, centred / np.where(is_constant, 1.0, deviations))
-
-
-def _area_under_roc(scores: Floats, is_positive: NDArray[np.bool_]) -> float:
-    """The share of pairs of a positive and a negative that the scores put in order; a tie counts half."""
-    from scipy.stats import rankdata
-
-    num_positive = int(is_positive.sum())
-    num_negative = len(is_positive) - num_positive
-    above = rankdata(scores)[is_positive].sum() - num_positive * (num_positive + 1) / 2
-    return float(above / (num_positive * num_negative))
+    standardised = StandardScaler().fit_transform(np.concatenate([x, y]))
+    is_current = np.arange(len(x) + len(y)) >= len(x)
+    folds = PredefinedSplit(np.concatenate([np.arange(len(x)), np.arange(len(y))]) % NUM_FOLDS)
+    model = LogisticRegression(max_iter=_MAX_STEPS)
+    return float(cross_val_score(model, standardised, is_current, cv=folds, scoring="roc_auc", n_jobs=None).mean())
