@@ -33,6 +33,7 @@ types: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/triggers.py
 	$(BIN)/python benchmarks/criteo_size.py
 	$(BIN)/python benchmarks/real_overhead.py
 	$(BIN)/python benchmarks/drift.py

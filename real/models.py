@@ -8,12 +8,8 @@ class needs a method `embed(inputs)` too, which gives a tensor of shape (samples
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +17,8 @@ from torch import Tensor, nn
 from real.store import StoredModel
 from twinclock.config import ImportedModelConfig, LogisticConfig, MlpConfig, ModelConfig
 from twinclock.errors import ConfigError, UserError
+from twinclock.imports import create
 from twinclock.policies.metrics import Task
-from twinclock.section import nearest
 
 
 class ModelError(UserError):
@@ -55,49 +51,6 @@ def build_model(config: ModelConfig, *, num_inputs: int, num_classes: int) -> nn
                     f"training.model.path: {config.path} gives a {type(model).__name__}, expected a torch.nn.Module"
                 )
             return model
-
-
-def create(path: str, key: str, **arguments: Any) -> Any:
-    """What the callable at `package.module:name` gives for these arguments.
-
-    `key` is the key of the configuration, for messages. ConfigError, one line, if it can't be
-    imported or raises.
-    """
-    made_by = import_object(path, key)
-    if not callable(made_by):
-        raise ConfigError(f"{key}: {path} is a {type(made_by).__name__}, expected a class")
-    try:
-        return made_by(**arguments)
-    except Exception as error:
-        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        raise ConfigError(f"{key}: {path}({given}) failed: {_one_line(error)}") from error
-
-
-def import_object(path: str, key: str) -> Any:
-    """What the user means by `package.module:name`; the working directory is searched last.
-
-    ConfigError, one line that begins with `key`, if it can't be imported.
-    """
-    module_name, _, name = path.partition(":")
-    if module_name in ("__main__", "__mp_main__"):
-        raise ConfigError(
-            f"{key}: {path} is defined in a script or notebook, which a worker process can't import; "
-            "expected a class in a module file of its own"
-        )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{key}: can't import {path}: no module {error.name!r} on the Python path or in {os.getcwd()}"
-        ) from error
-    except Exception as error:
-        raise ConfigError(f"{key}: can't import {path}: {_one_line(error)}") from error
-    if not hasattr(module, name):
-        public = [each for each in vars(module) if not each.startswith("_")]
-        raise ConfigError(f"{key}: module {module_name} has no {name!r}; {nearest(name, public)}")
-    return getattr(module, name)
 
 
 def inherit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -189,7 +142,3 @@ def check_outputs(outputs: object, num_samples: int, num_outputs: int, model: nn
 def torch_device(name: str) -> torch.device:
     """The torch device of a worker called `cpu:1` or `cuda:1`; all CPU workers share the one CPU."""
     return torch.device("cpu" if name.startswith("cpu") else name)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

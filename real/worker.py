@@ -152,9 +152,10 @@ class _Worker:
 
         from real.evaluator import TorchEvaluator
         from real.metrics import load_what_is_needed
-        from real.models import create, import_object, torch_device
+        from real.models import torch_device
         from real.observer import Observer
         from real.trainer import TorchTrainer
+        from twinclock.imports import create, import_object
 
         if not isinstance(config.data, TableConfig):
             raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from twinclock.errors import ConfigError, DataError, UserError
 from twinclock.graph import Json
@@ -22,16 +23,16 @@ class MeasuredScores:
         if run.outcome != "done":
             raise ConfigError(f"sim.quality.run: {folder} is not done, expected a finished run to take scores from")
         self._folder = Path(folder)
-        self._evaluations = {
+        self._evaluations: dict[tuple[Any, ...], float | None] = {
             (model, start, end, metric): value
             for model, start, end, metric, value in run.evaluations.select(
                 "model", "start_ts", "end_ts", "metric", "value"
             ).iter_rows()
         }
-        self._observations = {
-            (model, first, stop, name): value
-            for model, first, stop, name, value in run.observations.select(
-                "model", "first", "stop", "name", "value"
+        self._observations: dict[tuple[Any, ...], float | None] = {
+            (model, member if kind == "distance" else None, first, stop, name): value
+            for kind, model, member, first, stop, name, value in run.observations.select(
+                "kind", "model", "member", "first", "stop", "name", "value"
             ).iter_rows()
         }
 
@@ -39,20 +40,19 @@ class MeasuredScores:
         self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str, *, span: tuple[float, float]
     ) -> float | None:
         """What the run's evaluation, or its trigger, measured. DataError if it measured no such thing."""
-        serial = model["trigger"]
-        keys = (
-            (self._evaluations, (serial, interval["start"], interval["end"], metric)),
-            (self._observations, (serial, interval["first"], interval["stop"], metric)),
-        )
-        for known, key in keys:
-            if key in known:
-                value: float | None = known[key]
-                return value
-        raise self._unknown(f"{metric} of model {serial} on samples {interval['first']} to {interval['stop'] - 1}")
+        serial, first, stop = model["trigger"], interval["first"], interval["stop"]
+        evaluation = (serial, interval["start"], interval["end"], metric)
+        if evaluation in self._evaluations:
+            return self._evaluations[evaluation]
+        observation = (serial, None, first, stop, metric)
+        if observation in self._observations:
+            return self._observations[observation]
+        raise self._unknown(f"{metric} of model {serial} on samples {first} to {stop - 1}")
 
     def observed(self, request: Mapping[str, Json]) -> dict[str, float | None]:
         """What the run's trigger was told by the same request. DataError if it made no such request."""
-        keys = {name: (None, request["first"], request["stop"], name) for name in request["metrics"]}
+        key = (None, request["member"], request["first"], request["stop"])
+        keys = {name: (*key, name) for name in request["metrics"]}
         unknown = [name for name, key in keys.items() if key not in self._observations]
         if unknown:
             raise self._unknown(f"{', '.join(unknown)} on samples {request['first']} to {request['stop'] - 1}")

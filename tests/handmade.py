@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from twinclock.config import load_config
-from twinclock.records import SCHEMAS
 from twinclock.result import Run
+from twinclock.schemas import SCHEMAS
 
 CONFIG = {
     "name": "hand",

@@ -44,8 +44,8 @@ from twinclock.policies.metrics import Task, metric_names
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.selection import FreshnessConfig, PresampleConfig
 from twinclock.policies.triggers import TriggerConfig
-from twinclock.records import SCHEMAS
 from twinclock.render import mermaid
+from twinclock.schemas import SCHEMAS
 from twinclock.yaml_text import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -33,8 +33,8 @@ from twinclock.policies.evaluation import Span, active, all_bounds, trained
 from twinclock.policies.observations import score_request
 from twinclock.policies.overlap import training_under_way
 from twinclock.policies.triggers import Decision, Fire, Observe, Quiet
-from twinclock.records import KEYS
 from twinclock.result import Run
+from twinclock.schemas import KEYS
 from twinclock.stages import Context, decide
 from twinclock.stream import RecordedStream, Stream
 
@@ -59,7 +59,7 @@ def test_every_overlapped_run_keeps_the_rules(config, broken):
 
 
 @pytest.mark.parametrize("on_trigger", ["queue", "coalesce", "drop", "preempt"])
-@settings(pipelines, max_examples=NUM_PIPELINES // 2)
+@settings(pipelines, max_examples=NUM_PIPELINES // 4)
 @given(configs(["overlapped"]), st.sampled_from([2, 3]), faults())
 def test_several_trainings_at_once_keep_the_rules(on_trigger, config, at_once, broken):
     overlap = {"on_trigger": on_trigger, "trainings_at_once": at_once}

@@ -10,8 +10,8 @@ import typer
 import twinclock
 from twinclock.cli import app
 from twinclock.config import Config
-from twinclock.records import SCHEMAS
 from twinclock.result import Run
+from twinclock.schemas import SCHEMAS
 
 PUBLIC = ["Config", "Run", "check_executor", "check_trigger", "fires", "load_config", "resume", "run"]
 
@@ -31,7 +31,7 @@ TABLES = {
     ),
     "batches": "batch first stop last_ts cut_s",
     "decisions": "batch first stop observation threshold verdict reason decided_s",
-    "observations": "batch decision kind first stop model name value observed_s",
+    "observations": "batch decision member kind first stop model name value observed_s",
     "triggers": "trigger position first stop num_samples first_ts last_ts training_samples fired_s",
     "trainings": "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error",
     "models": "model parent first_ts last_ts num_samples size_bytes loss path stored_s",

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from simulated import breaking, configs, costs, faults, seconds, simulate
 
-from twinclock.records import KEYS, SCHEMAS, Recorder
+from twinclock.records import Recorder
+from twinclock.schemas import KEYS, SCHEMAS
 
 
 def story(broken=None, times=range(20), **more):

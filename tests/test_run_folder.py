@@ -15,8 +15,8 @@ import pytest
 import twinclock as tc
 from twinclock import launch, records
 from twinclock.errors import RunError
-from twinclock.records import SCHEMAS
 from twinclock.run_folder import RunFolder, read_header, read_tables, replace_durably
+from twinclock.schemas import SCHEMAS
 
 CONFIG = {
     "data": {"kind": "uniform", "num_samples": 2000, "every": 60},

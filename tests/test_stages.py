@@ -173,7 +173,7 @@ def test_of_costs_that_were_forgotten_only_the_rest_is_told():
 
 def test_an_observation_is_told_to_the_request_that_asked_for_it_and_to_no_other():
     request = {"first": 0, "stop": 4, "metric": "accuracy"}
-    spy = Spy(Observe(request=request), Quiet())
+    spy = Spy(Observe(request=request, position=9), Quiet())
     batch = Batch(context(spy))
     outcome, values = batch.ask()
     assert (outcome, values["request"]) == ("observe", {**request, "serial": 1})
@@ -186,7 +186,7 @@ def test_an_observation_is_told_to_the_request_that_asked_for_it_and_to_no_other
 
 
 def test_an_observation_that_failed_is_no_observation():
-    spy = Spy(Observe(request={}), Observe(request={}), Quiet())
+    spy = Spy(Observe(request={}, position=4), Observe(request={}, position=9), Quiet())
     batch = Batch(context(spy))
     _, values = batch.ask()
     batch.inputs["observation"] = {**values["request"], "values": {"accuracy": 0.75}}
@@ -217,6 +217,7 @@ def test_decisions_go_on_record_as_they_were_made():
             "reason": "cooldown",
             "observation": 0.5,
             "threshold": 0.7,
+            "signal": None,
         }
     ]
 

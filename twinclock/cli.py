@@ -126,15 +126,16 @@ def check(config: ConfigFile, debug: Debug = False) -> None:
     from twinclock.config import load_config
 
     loaded = load_config(config)
-    problems = []
+    problems: dict[str, list[str]] = {}
     for name in plugins.names():
         try:
             launch.plan_run(loaded, name)
         except UserError as error:
-            problems.append(name)
-            typer.echo(f"{name}: {error}", err=True)
+            problems.setdefault(str(error), []).append(name)
         else:
             typer.echo(f"{name}: ok")
+    for problem, names in problems.items():
+        typer.echo(f"{', '.join(names)}: {problem}", err=True)
     if problems:
         raise typer.Exit(USER_ERROR)
 

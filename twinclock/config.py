@@ -198,7 +198,7 @@ class PatienceConfig(Section):
 class ClusterConfig(Section):
     """What computes."""
 
-    devices: int = Field(default=1, gt=0)
+    devices: int = Field(default=1, gt=0, le=1_000_000)
     patience: PatienceConfig = PatienceConfig()
 
 

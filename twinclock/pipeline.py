@@ -136,7 +136,6 @@ def _registers(variant: Variant) -> Mapping[str, Register]:
 
 def _ingest(new_data: Node) -> Flow:
     """Replay or live: which of the two is the outcome of a stage, so it is on record."""
-    handled = {"done": "REPLAY_DATA"}
     replay_data = Flow(
         start="REPLAY_DATA",
         initial={"position": 0, "next_batch": 0, "taken_s": None},
@@ -151,7 +150,7 @@ def _ingest(new_data: Node) -> Flow:
         },
         edges={
             "REPLAY_DATA": {"chunk": "new_data", "end": "REPLAY_DATA_DONE", "stop": "REPLAY_DATA_DONE"},
-            "new_data": handled,
+            "new_data": {"done": "REPLAY_DATA"},
             "REPLAY_DATA_DONE": {"done": leave("done")},
         },
     )
@@ -230,6 +229,7 @@ def _new_data(options: GraphOptions, evaluation_jobs: Node) -> Flow:
 def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
     ask = "HANDLE_TRIGGERS_WITHIN_BATCH"
     overlapped = options.variant == "overlapped"
+    beside = ("pending", "models") if overlapped else ()
     steps: dict[str, Node] = {
         ask: _decide(
             operation=ask,
@@ -239,14 +239,7 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
                 "none": ("answers", "decisions"),
             },
             reads=("batch", "observation", "answers"),
-            reads_registers=(
-                "active_model",
-                "costs",
-                "selector",
-                "skipped",
-                "policy",
-                *(["pending", "models"] if overlapped else []),
-            ),
+            reads_registers=("active_model", "costs", "selector", "skipped", "policy", *beside),
             writes_registers=("policy",),
         ),
         "OBSERVE": _work(
@@ -274,11 +267,7 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
         ),
     }
     edges: dict[str, dict[str, str]] = {
-        ask: {
-            "fired": "INFORM_SELECTOR_AND_TRIGGER",
-            "observe": "OBSERVE",
-            "none": "INFORM_SELECTOR_REMAINING_DATA",
-        },
+        ask: {"fired": "INFORM_SELECTOR_AND_TRIGGER", "observe": "OBSERVE", "none": "INFORM_SELECTOR_REMAINING_DATA"},
         "OBSERVE": {"done": ask, "failed": ask} | ({} if options.observation_timeout_s is None else {"timeout": ask}),
         "INFORM_SELECTOR_REMAINING_DATA": {"done": leave("done")},
     }
@@ -325,21 +314,20 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
 
 def _train_and_eval(options: GraphOptions, evaluation_jobs: Node) -> Flow:
     """`training`, then `evaluation`: spawned in `seed`, in line in `sequential`."""
-    evaluation = _evaluation(evaluation_jobs)
-    spawned = {"done": leave("done")}
-    in_line = {"done": leave("done"), "failed": leave("done")}
+    evaluation, is_spawned = _evaluation(evaluation_jobs), options.variant == "seed"
+    failed = {} if is_spawned else {"failed": leave("done")}
     return Flow(
         start="training",
         label="trigger",
         steps={
             "training": _training(options),
             "TRAINING_SKIPPED": _training_skipped(),
-            "evaluation": Spawn(body=evaluation) if options.variant == "seed" else evaluation,
+            "evaluation": Spawn(body=evaluation) if is_spawned else evaluation,
         },
         edges={
             "training": {"done": "evaluation", "superseded": leave("skipped"), "failed": "TRAINING_SKIPPED"},
             "TRAINING_SKIPPED": {"done": leave("skipped")},
-            "evaluation": spawned if options.variant == "seed" else in_line,
+            "evaluation": {"done": leave("done"), **failed},
         },
     )
 

@@ -9,7 +9,7 @@ from twinclock.dataset import TableConfig, numeric_columns
 from twinclock.durations import parse_duration
 from twinclock.errors import UserError
 from twinclock.policies.metrics import find_metric, metric_names
-from twinclock.policies.needs import each_trigger, features_needed, metrics_needed
+from twinclock.policies.needs import compares_all_features, each_trigger, features_named, metrics_needed
 from twinclock.policies.observations import ERROR
 from twinclock.policies.selection import NewDataConfig
 from twinclock.policies.triggers import TriggerConfig, build_trigger, check_trigger
@@ -79,16 +79,16 @@ def _other_task(key: str, trigger: TriggerConfig, config: Config) -> Iterator[st
 
 def _without_features(key: str, trigger: DriftTriggerConfig, config: Config) -> Iterator[str]:
     """A drift trigger that would look at columns that are not there, or no numbers."""
-    wanted = features_needed(trigger)
-    if wanted == ():
+    named, compares_all = features_named(trigger), compares_all_features(trigger)
+    if not named and not compares_all:
         return
     if not isinstance(config.data, TableConfig):
         yield f"{key}: looks at features, but data.kind is {config.data.kind}, whose samples have none; expected table"
         return
     known = numeric_columns(config.data)
-    if wanted is None and not known:
+    if compares_all and not known:
         yield f"{key}.features: no feature of the data is numeric, and distances are between numbers"
-    for name in wanted or ():
+    for name in named:
         if name not in known:
             yield f"{key}: got feature {name!r}, expected a numeric one: {', '.join(known) or 'there is none'}"
 

@@ -30,123 +30,10 @@ from twinclock.messages import (
     path_text,
 )
 from twinclock.policies.triggers.protocol import Verdict
+from twinclock.schemas import SCHEMAS
 from twinclock.stream import ClockTime
 
 Rows: TypeAlias = list[tuple[Any, ...]]
-
-SCHEMAS: Mapping[str, Mapping[str, Any]] = {
-    "stage_runs": {
-        "id": pl.String,
-        "stage": pl.String,
-        "parent": pl.String,
-        "trigger": pl.Int64,
-        "batch": pl.Int64,
-        "attempt": pl.Int64,
-        "queued_s": pl.Float64,
-        "started_s": pl.Float64,
-        "ended_s": pl.Float64,
-        "data_ts": pl.Float64,
-        "device": pl.String,
-        "outcome": pl.String,
-        "error": pl.String,
-        "registers": pl.String,
-    },
-    "batches": {"batch": pl.Int64, "first": pl.Int64, "stop": pl.Int64, "last_ts": pl.Float64, "cut_s": pl.Float64},
-    "decisions": {
-        "batch": pl.Int64,
-        "first": pl.Int64,
-        "stop": pl.Int64,
-        "observation": pl.Float64,
-        "threshold": pl.Float64,
-        "verdict": pl.String,
-        "reason": pl.String,
-        "decided_s": pl.Float64,
-    },
-    "observations": {
-        "batch": pl.Int64,
-        "decision": pl.Int64,
-        "kind": pl.String,
-        "first": pl.Int64,
-        "stop": pl.Int64,
-        "model": pl.Int64,
-        "name": pl.String,
-        "value": pl.Float64,
-        "observed_s": pl.Float64,
-    },
-    "triggers": {
-        "trigger": pl.Int64,
-        "position": pl.Int64,
-        "first": pl.Int64,
-        "stop": pl.Int64,
-        "num_samples": pl.Int64,
-        "first_ts": pl.Float64,
-        "last_ts": pl.Float64,
-        "training_samples": pl.Int64,
-        "fired_s": pl.Float64,
-    },
-    "trainings": {
-        "id": pl.String,
-        "trigger": pl.Int64,
-        "outcome": pl.String,
-        "num_samples": pl.Int64,
-        "parent": pl.Int64,
-        "device": pl.String,
-        "queued_s": pl.Float64,
-        "granted_s": pl.Float64,
-        "started_s": pl.Float64,
-        "ended_s": pl.Float64,
-        "loss": pl.Float64,
-        "error": pl.String,
-    },
-    "models": {
-        "model": pl.Int64,
-        "parent": pl.Int64,
-        "first_ts": pl.Float64,
-        "last_ts": pl.Float64,
-        "num_samples": pl.Int64,
-        "size_bytes": pl.Int64,
-        "loss": pl.Float64,
-        "path": pl.String,
-        "stored_s": pl.Float64,
-    },
-    "evaluations": {
-        "plan": pl.Int64,
-        "model": pl.Int64,
-        "start_ts": pl.Float64,
-        "end_ts": pl.Float64,
-        "metric": pl.String,
-        "value": pl.Float64,
-        "num_samples": pl.Int64,
-        "evaluated_s": pl.Float64,
-    },
-    "faults": {
-        "id": pl.String,
-        "stage": pl.String,
-        "attempt": pl.Int64,
-        "outcome": pl.String,
-        "type": pl.String,
-        "message": pl.String,
-        "at_s": pl.Float64,
-    },
-    "devices": {
-        "resource": pl.String,
-        "unit": pl.String,
-        "holder": pl.String,
-        "requested_s": pl.Float64,
-        "granted_s": pl.Float64,
-        "released_s": pl.Float64,
-    },
-}
-"""Table → column → type. Nullable throughout; a table without rows has its columns all the same."""
-
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "batches": ("batch",),
-    "triggers": ("trigger",),
-    "models": ("model",),
-    "evaluations": ("plan", "model", "start_ts", "end_ts", "metric"),
-}
-"""What identifies a row, where a run and its resumed twin must agree row by row."""
-
 
 _PATH_COLUMN: Mapping[str, int] = {"faults": 0, "devices": 2}
 """Table → the column that holds a path until the table is made."""
@@ -315,8 +202,8 @@ class Recorder:
             metric, _, serial = name.partition("@")
             model = int(serial) if serial else active["trigger"] if scores_active and active is not None else None
             self._rows["observations"].append(
-                (batch, observation["decision"], observation["kind"], observation["first"], observation["stop"],
-                 model, metric, value, now)
+                (batch, observation["decision"], observation["member"], observation["kind"], observation["first"],
+                 observation["stop"], model, metric, value, now)
             )  # fmt: skip
 
     def _note_trigger(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:

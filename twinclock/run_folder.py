@@ -31,7 +31,7 @@ from typing import IO, Any
 import polars as pl
 
 from twinclock.errors import RunError
-from twinclock.records import SCHEMAS
+from twinclock.schemas import SCHEMAS
 
 HEADER = "run.json"
 FORMAT = 1

@@ -65,6 +65,7 @@ class InlinePool:
             "epochs": 1,
             "loss": 1.0 / recipe["num_samples"],
             "path": f"{WORK}/{final.name}",
+            "seconds": 0.0,
         }
         with new_folder(final) as folder:
             (folder / WEIGHTS).write_bytes(weights)

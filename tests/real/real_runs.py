@@ -152,6 +152,7 @@ def end_state(folder: Path) -> dict[str, Any]:
     run = Run.load(folder)
     assert (run.state, run.outcome) == ("finished", "done")
     trained = run.trainings.filter(pl.col("outcome") == "trained")
+    assert trained.height > 0, "no training came to its end"
     assert trained["trigger"].is_unique().all(), "a finished training was repeated"
     tables = {
         "batches": run.batches.drop("cut_s"),

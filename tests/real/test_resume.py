@@ -111,6 +111,7 @@ def test_a_crash_at_every_commit(tmp_path, monkeypatch, inline, variant, number,
     config = small(variant=variant)
     undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
     assert undisturbed.folder is not None
+    assert undisturbed.models.height == 4, "there would be little to lose"
     num_crashes = 0
     start, out = partial(launch.run, config, on="real", out=tmp_path / "disturbed"), tmp_path / "disturbed"
     while True:

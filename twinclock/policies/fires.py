@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -35,11 +37,11 @@ def fires(
     A position is that of the last sample included; -1 stands for "before the first sample". Empty
     triggers repeat a position. Every fire becomes a trigger, whose training is over at once.
 
-    `trigger`: a mapping as in a configuration, or a trigger. `timestamps`: seconds of data time, in order.
-    `batch_size`: samples that the trigger is shown at a time; None: all. `scores`: what is observed of
-    the model in use at each decision, in order, whatever the metric; None where nothing is, as at the first decision,
-    for which there is no model. `distances`: likewise for each metric of a drift trigger, by name; a
-    detector reports drift with a number above 0. `train_seconds`: what is reported of every training, or a
+    `trigger`: a mapping as in a configuration, or a trigger, which is left as it was. `timestamps`: seconds of
+    data time, in order. `batch_size`: samples that the trigger is shown at a time; None: all. `scores`: what is
+    observed of the model in use at each decision, in order, whatever the metric; None where nothing is, as at the
+    first decision, for which there is no model. `distances`: likewise for each metric of a drift trigger, by name;
+    a detector reports drift with a number above 0. `train_seconds`: what is reported of every training, or a
     function of its number of samples; None: nothing is reported.
 
     ConfigError if the trigger is not right, or wants a value that is not given; ValueError if timestamps are not in
@@ -49,8 +51,8 @@ def fires(
         [5, 11, 17]
     """
     stream = RecordedStream(np.asarray(timestamps, np.float64))
-    size = batch_size or max(1, stream.num_samples)
-    if size < 0:
+    size = max(1, stream.num_samples) if batch_size is None else batch_size
+    if size < 1:
         raise ConfigError(f"batch_size: got {batch_size}, expected a number > 0")
 
     def observe(request: Mapping[str, Json]) -> dict[str, float | None]:
@@ -62,8 +64,13 @@ def fires(
         }
 
     seconds = train_seconds if callable(train_seconds) or train_seconds is None else _constant(train_seconds)
-    ran = dry_run(_trigger(trigger), stream, size, observe=observe, train_seconds=seconds)
-    return [answer.position for _, answer in ran if isinstance(answer, Fire)]
+    made = _trigger(trigger)
+    before = deepcopy(made.state_dict())
+    try:
+        ran = dry_run(made, stream, size, observe=observe, train_seconds=seconds)
+        return [answer.position for _, answer in ran if isinstance(answer, Fire)]
+    finally:
+        made.load_state_dict(before)
 
 
 class _Only(Section):
@@ -89,4 +96,6 @@ def _given(name: str, values: Values | None, decision: int) -> float | None:
 
 
 def _constant(seconds: float) -> Callable[[int], float]:
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"train_seconds: got {seconds}, expected a finite number >= 0")
     return lambda num_samples: seconds

@@ -21,19 +21,23 @@ class Metric:
 
     bad: Direction
     task: Task
+    worst: float
+    """No value is worse: 0 for accuracy, infinity for a loss."""
+    best: float
 
 
+_INFINITY = float("inf")
 _METRICS = {
-    "accuracy": Metric(bad="lower", task="classification"),
-    "f1_macro": Metric(bad="lower", task="classification"),
-    "f1_micro": Metric(bad="lower", task="classification"),
-    "f1_weighted": Metric(bad="lower", task="classification"),
-    "f1_binary": Metric(bad="lower", task="classification"),
-    "roc_auc": Metric(bad="lower", task="classification"),
-    "log_loss": Metric(bad="higher", task="classification"),
-    "mae": Metric(bad="higher", task="regression"),
-    "rmse": Metric(bad="higher", task="regression"),
-    "r2": Metric(bad="lower", task="regression"),
+    "accuracy": Metric(bad="lower", task="classification", worst=0.0, best=1.0),
+    "f1_macro": Metric(bad="lower", task="classification", worst=0.0, best=1.0),
+    "f1_micro": Metric(bad="lower", task="classification", worst=0.0, best=1.0),
+    "f1_weighted": Metric(bad="lower", task="classification", worst=0.0, best=1.0),
+    "f1_binary": Metric(bad="lower", task="classification", worst=0.0, best=1.0),
+    "roc_auc": Metric(bad="lower", task="classification", worst=0.0, best=1.0),
+    "log_loss": Metric(bad="higher", task="classification", worst=_INFINITY, best=0.0),
+    "mae": Metric(bad="higher", task="regression", worst=_INFINITY, best=0.0),
+    "rmse": Metric(bad="higher", task="regression", worst=_INFINITY, best=0.0),
+    "r2": Metric(bad="lower", task="regression", worst=-_INFINITY, best=1.0),
 }
 _TOP_N = re.compile(r"top_([1-9][0-9]{0,8})_accuracy")
 

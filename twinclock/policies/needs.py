@@ -49,14 +49,17 @@ def looks_at_models(config: TriggerConfig) -> bool:
     return watches or bool(all_metrics_needed(config))
 
 
-def features_needed(config: DriftTriggerConfig) -> tuple[str, ...] | None:
-    """The feature columns that a drift trigger names; None if it takes all that are numeric, () if it needs none."""
+def features_named(config: DriftTriggerConfig) -> tuple[str, ...]:
+    """The feature columns that a drift trigger names."""
     watched = [
         metric.value
         for metric in config.metrics.values()
         if isinstance(metric, DetectorMetric) and metric.value != ERROR
     ]
-    compares = config.of == "features" and any(isinstance(each, DistanceMetric) for each in config.metrics.values())
-    if compares and config.features is None:
-        return None
     return tuple(dict.fromkeys([*(config.features or ()), *watched]))
+
+
+def compares_all_features(config: DriftTriggerConfig) -> bool:
+    """Does a drift trigger compare all features that are numeric?"""
+    compares = any(isinstance(each, DistanceMetric) for each in config.metrics.values())
+    return compares and config.of == "features" and config.features is None

@@ -4,6 +4,7 @@
 |---|---|
 | kind | `score`: how good a model is on [first, stop); `distance`: how far two windows are apart |
 | decision | which decision of the trigger it is for, counted from 0 |
+| member | which member of an ensemble asks: its name, in an ensemble of ensembles `outer.inner`; null: there is none |
 | first, stop | the interval of the decision |
 | metrics | `score`: the metrics wanted. `distance`: name → what to compute, see `Distance` |
 | models | `score`: lineage entries of the models to score; null: the active one |
@@ -40,6 +41,7 @@ def score_request(
     return {
         "kind": "score",
         "decision": decision,
+        "member": None,
         "first": first,
         "stop": stop,
         "metrics": list(metrics),
@@ -65,6 +67,7 @@ def distance_request(
     return {
         "kind": "distance",
         "decision": decision,
+        "member": None,
         "first": first,
         "stop": stop,
         "metrics": {name: dict(each) for name, each in metrics.items()},

@@ -9,7 +9,7 @@ the same time.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -49,7 +49,7 @@ class OverlapConfig(Section):
     source: ClassVar[str] = ""
     on_trigger: Literal["queue", "coalesce", "drop", "preempt"] = "queue"
     """What to do with a trigger that fires while as many trainings run as may."""
-    trainings_at_once: Annotated[int, Field(ge=1)] = 1
+    trainings_at_once: int = Field(default=1, gt=0, le=10_000)
 
 
 class Admission(NamedTuple):

@@ -6,6 +6,7 @@ The intervals of data time that each asks for are computed in `intervals`.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -23,8 +24,9 @@ def _data_times(value: object) -> object:
     """Two data times in order. ValueError if it is anything else."""
     if isinstance(value, list | tuple) and len(value) == 2:
         numbers = [each for each in value if isinstance(each, int | float) and not isinstance(each, bool)]
-        if len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]:
-            return float(numbers[0]), float(numbers[1])
+        with suppress(OverflowError):  # whole numbers that no float can hold
+            if len(numbers) == 2 and all(map(math.isfinite, numbers)) and numbers[0] < numbers[1]:
+                return float(numbers[0]), float(numbers[1])
     raise ValueError("expected [start, end], two finite numbers, start < end")
 
 

@@ -18,7 +18,7 @@ from twinclock.policies.triggers.interval import (
     WarmupConfig,
 )
 from twinclock.policies.triggers.protocol import DependsOn, Observation
-from twinclock.policies.triggers.rules import HypothesisTestRule, Rule, ThresholdMemory, Verdict
+from twinclock.policies.triggers.rules import HypothesisTestRule, Rule, StaticRule, ThresholdMemory, Verdict
 from twinclock.policies.triggers.schedule import IntervalLength
 from twinclock.policies.triggers.votes import AtLeast, Quorum, needed
 from twinclock.policies.triggers.windows import Window, WindowsConfig, current_window, reference_window
@@ -46,6 +46,9 @@ class DistanceMetric(Section):
             raise WrongKeyError(
                 "rule.kind", f"got hypothesis_test, which {self.kind} has not; {', '.join(TESTABLE)} have"
             )
+        if isinstance(self.rule, StaticRule) and self.rule.threshold < 0 and self.kind != "mmd":
+            expected = f"expected at least 0, for {self.kind} is never less; only mmd is, by chance"
+            raise WrongKeyError("rule.threshold", f"got {self.rule.threshold:g}, {expected}")
         return self
 
 

@@ -94,7 +94,8 @@ class EnsembleTrigger:
                 position = answer.position
                 if isinstance(answer, Observe):
                     self._asking = name, position
-                    return Observe(request=answer.request, position=position, decisions=tuple(decisions))
+                    request = {**answer.request, "member": _within(name, answer.request.get("member"))}
+                    return Observe(request=request, position=position, decisions=tuple(decisions))
             if self._fired is not None and position <= self._fired:
                 continue
             if name not in self._on:
@@ -191,6 +192,10 @@ class EnsembleTrigger:
             reason=reason,
         )
         return Fire(position=position, reason=reason, decisions=(*decisions, row))
+
+
+def _within(name: str, member: str | None) -> str:
+    return name if member is None else f"{name}.{member}"
 
 
 def _order(answer: Answer) -> tuple[float, bool]:

@@ -53,9 +53,14 @@ class PerformanceTriggerConfig(Section):
     @model_validator(mode="after")
     def _known_metrics(self) -> PerformanceTriggerConfig:
         for index, rule in enumerate(self.rules):
-            if find_metric(_metric(rule)) is None:
-                expected = f"expected one of {', '.join(METRIC_NAMES)}"
-                raise WrongKeyError(f"rules.{index}.metric", f"got {_metric(rule)}, {expected}")
+            name, metric = _metric(rule), find_metric(_metric(rule))
+            if metric is None:
+                raise WrongKeyError(f"rules.{index}.metric", f"got {name}, expected one of {', '.join(METRIC_NAMES)}")
+            if isinstance(rule, StaticRule):
+                low, high = sorted((metric.worst, metric.best))
+                if not low <= rule.threshold <= high:
+                    expected = f"expected a value of {name}: {low:g} to {high:g}"
+                    raise WrongKeyError(f"rules.{index}.threshold", f"got {rule.threshold:g}, {expected}")
         return self
 
     @property

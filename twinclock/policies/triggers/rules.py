@@ -66,7 +66,7 @@ class RollingRule(Section):
     """On scores: which; None: accuracy. On distances there is none to name."""
     window: int = Field(default=_MANY, gt=0)
     """Earlier observations that count."""
-    deviation: float
+    deviation: float = Field(ge=0)
     """In the metric's own unit, or as a share of the mean."""
     absolute: bool = False
     """Is the deviation in the metric's unit? Else it is a share of the mean."""
