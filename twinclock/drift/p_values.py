@@ -7,8 +7,9 @@ one found included: (1 + number)/201. energy is there the mean over features, as
 and not one for each feature, for 1/201 times the number of features would hardly ever be small.
 wasserstein, hellinger, js and psi have no test.
 
-A permutation test takes 200 times as long as its distance: that of energy some seconds with tens of features, that of
-c2st, 1,000 fits, 5 s and more with any windows. mmd compares each pair of rows once and is not slower by much.
+A permutation test takes 200 times as long as its distance: with windows of 1,000 rows of 32 features that of energy
+takes 2 s, and that of c2st, 1,000 fits, 10 s; not much less with smaller windows. mmd compares each pair of rows once
+and takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _smallest(name: str, x: Floats, y: Floats) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an exact p-value that can't be had is approximated
         found = [float(test(*each).pvalue) for each in features(x, y) if each is not None]
-    return min(1.0, min(found, default=1.0) * x.shape[1])
+    return min(1.0, min(found, default=1.0) * len(x.T))
 
 
 def _of_divisions(name: str, x: Floats, y: Floats, divisions: NDArray[np.bool_]) -> list[float]:
