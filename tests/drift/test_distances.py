@@ -122,7 +122,7 @@ def test_a_feature_wise_distance_is_the_mean_of_that_of_each_feature(name, n, m,
     arrays(np.float64, st.tuples(st.integers(2, 12), st.just(2)), elements=st.sampled_from([0, 1, 2, 2.5, math.nan])),
     arrays(np.float64, st.tuples(st.integers(2, 12), st.just(2)), elements=st.sampled_from([0, 1, 2, 7, math.inf])),
 )
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 def test_ties_and_gaps_in_all_arrangements(x, y):
     for name in FEATURE_WISE:
         # a distance that is a root shows rounding of what it is the root of

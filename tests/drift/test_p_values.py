@@ -166,7 +166,7 @@ def test_without_drift_p_values_are_spread_evenly(name, n, m, monkeypatch):
 
 @pytest.mark.parametrize("name", TESTS)
 def test_with_many_features_a_false_alarm_is_no_more_likely_than_said(name):
-    found = np.array([p_value(name, *windows(seed, 60, 60, 8), keyed()) for seed in range(100)])
+    found = np.array([p_value(name, *windows(seed, 40, 40, 8), keyed()) for seed in range(100)])
     assert 0 < (found < 0.1).sum() <= 17  # 10 are due, and 17 is two deviations and a half above
 
 

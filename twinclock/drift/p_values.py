@@ -8,8 +8,8 @@ and not one for each feature, for 1/201 times the number of features would hardl
 wasserstein, hellinger, js and psi have no test.
 
 A permutation test takes 200 times as long as its distance: with windows of 1,000 rows of 32 features that of energy
-takes 2 s, and that of c2st, 1,000 fits, 10 s; not much less with smaller windows. mmd compares each pair of rows once
-and takes a fraction of a second.
+takes 2 s, and that of c2st, 1,000 fits, 5 s, and not much less with smaller windows. mmd compares each pair of rows
+once and takes a fraction of a second.
 """
 
 from __future__ import annotations
