@@ -180,7 +180,7 @@ def threshold_rule(rng: Random, metrics: list[str] | None) -> dict[str, Any]:
     if rule["kind"] == "quantile":
         rule["q"] = rng.choice([0.0, 0.0625, 0.25, 0.5, 1.0])
     if rule["kind"] == "rolling":
-        rule["deviation"] = rng.choice([-0.25, 0.0, 0.125, 0.25, 0.5])
+        rule["deviation"] = rng.choice([0.0, 0.0625, 0.125, 0.25, 0.5])
         rule["absolute"] = rng.random() < 0.5
     return rule
 
