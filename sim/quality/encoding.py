@@ -38,7 +38,9 @@ def all_samples(table: Table) -> Samples:
         table.frame[name].cast(pl.String).rank("dense").cast(pl.Int64).fill_null(0).to_numpy()
         for name in features.categorical
     ]
-    numeric = table.matrix(features.numeric, 0, table.num_samples)
+    numeric = np.empty((table.num_samples, 0))
+    if features.numeric:
+        numeric = table.matrix(features.numeric, 0, table.num_samples)
     return Samples(
         np.where(np.isfinite(numeric), numeric, np.nan),
         np.stack(codes, axis=1) if codes else np.empty((table.num_samples, 0), np.int64),

@@ -44,6 +44,7 @@ def logistic(samples: Samples, at: NDArray[np.int64]) -> Linear:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    at = np.sort(at)  # the order is nothing to it, but to the last bits
     encoder, labels = fitted_encoder(samples, at), samples.labels[at]
     classes = np.unique(labels)
     if len(classes) == 1:

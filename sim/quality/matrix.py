@@ -32,8 +32,8 @@ class MatrixQuality(Section):
 
     Only the position where a model was trained and the interval count, so this extrapolates, without a word, for a
     model older than all measured ones (the oldest answers), for an interval beyond all measured ones (the nearest
-    answers), for a selection other than the run's, and for metrics that are no means over samples (F1, AUC). Data
-    and training other than the run's are refused.
+    answers), for a selection other than the run's or one whose sets depend on the triggers before (a `tail`), and
+    for metrics that are no means over samples (F1, AUC). Data and training other than the run's are refused.
     """
 
     kind: Literal["matrix"] = "matrix"

@@ -38,6 +38,11 @@ class ProxyScores:
     """One small model for each model of the run, fitted when it is first asked about, and kept."""
 
     def __init__(self, quality: ProxyQuality, table: Table, training: TrainingConfig) -> None:
+        import sklearn.linear_model  # noqa: F401  # whose thread pools have to be there to be limited
+        from threadpoolctl import ThreadpoolController
+
+        self._threads = ThreadpoolController()
+        """The matrices are small: more threads take longer, and round otherwise."""
         self._quality = quality
         self._training = training
         self._table = table
@@ -65,7 +70,8 @@ class ProxyScores:
 
     def errors(self, model: Mapping[str, Json], first: int, stop: int) -> NDArray[np.float64]:
         """Those of the small model."""
-        return self.model(model["trigger"]).is_wrong(self._samples, first, stop)
+        with self._threads.limit(limits=1):
+            return self.model(model["trigger"]).is_wrong(self._samples, first, stop)
 
     def model(self, serial: int) -> Linear:
         """The small model in the place of one of the run's. KeyError if that was never trained."""
