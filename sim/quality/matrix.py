@@ -116,7 +116,7 @@ def _rows(scores: pl.DataFrame) -> dict[tuple[str, int], _Row]:
 def _overlapped(row: _Row, start: float, end: float) -> float:
     """The scores of the intervals that [start, end] overlaps, weighted; of the nearest one if there is none."""
     overlap_s = np.minimum(row.end, end) - np.maximum(row.start, start)
-    if not (overlap_s > 0.0).any():
+    if (overlap_s > 0.0).sum() <= 1:
         # a single moment inside an interval overlaps it with length 0, what lies outside with less
         return float(row.value[np.argmax(overlap_s)])
     weights = row.num_samples * np.maximum(overlap_s, 0.0) / (row.end - row.start)

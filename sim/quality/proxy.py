@@ -63,7 +63,7 @@ class ProxyScores:
         """Share of right answers on the samples of the interval; None without samples. ConfigError otherwise."""
         check_metric(metric)
         first, stop = interval["first"], interval["stop"]
-        return float(1.0 - self.errors(model, first, stop).mean()) if first < stop else None
+        return float((1.0 - self.errors(model, first, stop)).mean()) if first < stop else None
 
     def observed(self, request: Mapping[str, Json]) -> None:
         """The small model's errors are computed with."""
