@@ -30,7 +30,8 @@ class AbruptDrift(Section):
 
     The points are listed, or a Poisson process: exponential distances of `every` on average, from the stream's
     first sample on, drawn from the run's seed and the number of this drift in the list. A longer stream has the
-    same points and more. The shape is that of Vela et al., Scientific Reports 12:11654, 2022.
+    same points and more. The shape is in Gama et al., A survey on concept drift adaptation, ACM Computing
+    Surveys 46(4), 2014.
     """
 
     kind: Literal["abrupt"] = "abrupt"

@@ -13,7 +13,7 @@ from twinclock.section import Section
 class GradualDrift(Section):
     """2^(−age / half_life), with the age of the newest training sample: as in the model `decay`.
 
-    The first of the shapes of Vela et al., Temporal quality degradation in AI models, Scientific Reports 12:11654,
+    One of the shapes that Vela et al. saw: Temporal quality degradation in AI models, Scientific Reports 12:11654,
     2022. Wild-Time (Yao et al., NeurIPS 2022) reports some 20 % between samples of the training's time and later ones,
     and Ekya (NSDI 2022) up to 22 % from one window to the next: figures to choose a half-life by.
     """

@@ -1,8 +1,9 @@
 """What a model has learned from: which positions, and how much each counts, also by way of the models before it.
 
 A model trained from scratch knows its own training set; each of its samples counts 1. A model that starts from another
-also has what that one had, where its own training set does not lie: a sample of the parent counts `carry_over` times
-what it counted there for how much was learned, and (1 − `forgetting`) times that for what the model is about.
+also has what that one had, as far as its own training set does not have it again: a sample of the parent counts
+`carry_over` times what it counted there for how much was learned, and (1 − `forgetting`) times that for what the model
+is about.
 So after k more trainings a sample counts carry_over^k, and is present with (carry_over · (1 − forgetting))^k.
 
 That a warm start is worth less than the samples it stands for is what Ash and Adams found (On Warm-Starting Neural
@@ -12,9 +13,8 @@ Network Training, NeurIPS 2020); that training on new data alone drives out the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,7 @@ from twinclock.graph import Json
 from twinclock.section import Section
 
 _NEGLIGIBLE = 1e-6
-"""What a sample counts less than this for is left out."""
-_Piece: TypeAlias = tuple[int, int, float, float]
-"""First, stop, and what each position counts: for how much was learned, and for what the model is about."""
+"""A sample that counts less than this, against the one that counts most, is left out."""
 
 
 class WarmStart(Section):
@@ -71,35 +69,27 @@ def from_scratch(model: Mapping[str, Json]) -> Knowledge:
 
 
 def warm_started(own: Knowledge, parent: Knowledge, warm: WarmStart) -> Knowledge:
-    """What a model knows that was trained on `own` after it was started from one that knew `parent`."""
-    pieces = [*_pieces(own)]
-    for first, stop, learned, present in _pieces(parent):
-        carried = learned * warm.carry_over
-        remembered = present * warm.carry_over * (1.0 - warm.forgetting)
-        if carried >= _NEGLIGIBLE:
-            pieces += [(begin, end, carried, remembered) for begin, end in _outside(first, stop, own)]
-    joined: list[_Piece] = []
-    for first, stop, learned, present in sorted(pieces):
-        if joined and joined[-1][1:] == (first, learned, present):
-            first = joined.pop()[0]
-        joined.append((first, stop, learned, present))
-    bounds = np.array([piece[:2] for piece in joined], np.int64).reshape(-1, 2)
-    counts = np.array([piece[2:] for piece in joined], np.float64).reshape(-1, 2)
-    return Knowledge(bounds[:, 0], bounds[:, 1], counts[:, 0], counts[:, 1])
+    """What a model knows that was trained on `own` after it was started from one that knew `parent`.
+
+    If `own` has only some of the samples of a range, the others are as much the parent's there as anywhere.
+    """
+    edges = np.unique(np.concatenate([own.first, own.stop, parent.first, parent.stop]))
+    (learned, present), (older, elder) = _at(own, edges[:-1]), _at(parent, edges[:-1])
+    others = (1.0 - learned) * warm.carry_over
+    learned, present = learned + others * older, present + others * (1.0 - warm.forgetting) * elder
+    counts = np.stack([learned, present], axis=1)
+    begins = np.any(np.diff(counts, axis=0, prepend=-1.0) != 0.0, axis=1)
+    at = np.flatnonzero(begins)
+    first, stop = edges[at], edges[np.append(at[1:], len(edges) - 1)]
+    there = learned[at] >= _NEGLIGIBLE * learned.max()
+    return Knowledge(first[there], stop[there], learned[at][there], present[at][there])
 
 
-def _pieces(known: Knowledge) -> Iterator[_Piece]:
-    return zip(known.first.tolist(), known.stop.tolist(), known.learned.tolist(), known.present.tolist(), strict=True)
-
-
-def _outside(first: int, stop: int, own: Knowledge) -> list[tuple[int, int]]:
-    """What is left of [first, stop) where no range of `own` lies."""
-    left = []
-    for begin, end, _, _ in _pieces(own):
-        if first < min(begin, stop):
-            left.append((first, min(begin, stop)))
-        first = max(first, end)
-    return [*left, (first, stop)] if first < stop else left
+def _at(known: Knowledge, positions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each of some positions counts, 0 where nothing was learned."""
+    index = np.searchsorted(known.first, positions, side="right") - 1
+    inside = (index >= 0) & (positions < known.stop[index])
+    return np.where(inside, known.learned[index], 0.0), np.where(inside, known.present[index], 0.0)
 
 
 class Ancestry:

@@ -24,8 +24,9 @@ class RecurringDrift(Section):
 
     So it is 1 at the phase that was trained on, 1 − depth half a period away, and 1 − depth / 2 everywhere for a
     model trained on whole periods. The mean over pairs is the product of two means, of exp(2πi·ts / period) over the
-    training samples and over the scored ones, so it takes no pairs to compute. Seasonal and daily concepts are named
-    as recurring by Vela et al., Scientific Reports 12:11654, 2022; the cosine and the default depth are ours.
+    training samples and over the scored ones, so it takes no pairs to compute. Recurring concepts are in
+    Gama et al., A survey on concept drift adaptation, ACM Computing Surveys 46(4), 2014; the cosine and the default
+    depth are ours.
     """
 
     kind: Literal["recurring"] = "recurring"

@@ -345,6 +345,36 @@ def test_a_sample_that_both_were_trained_on_counts_once():
     assert list(zip(between.first, between.stop, strict=True)) == [(0, 40), (40, 60), (60, 100)]
 
 
+def test_of_a_range_that_was_drawn_from_the_rest_stays_the_parents():
+    parent = from_scratch(model((0, 100)))
+    child = warm_started(from_scratch(model((0, 100), num_samples=20)), parent, WarmStart(carry_over=0.5))
+    assert child.num_samples == pytest.approx(20 + 0.5 * 80)
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 60), min_size=2, max_size=6, unique=True), min_size=2, max_size=5),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_what_a_line_of_models_knows_is_what_counting_sample_by_sample_gives(line, carry_over, forgetting):
+    known, learned, present = None, np.zeros(60), np.zeros(60)
+    for bounds in line:
+        ranges = list(zip(sorted(bounds)[::2], sorted(bounds)[1::2], strict=False))
+        own = from_scratch(model(*ranges))
+        warm = WarmStart(carry_over=carry_over, forgetting=forgetting)
+        known = own if known is None else warm_started(own, known, warm)
+        learned, present = learned * carry_over, present * carry_over * (1 - forgetting)
+        for first, stop in ranges:
+            learned[first:stop] = present[first:stop] = 1.0
+    assert known.num_samples == pytest.approx(learned.sum(), abs=1e-3)
+    spread = np.zeros(60)
+    for first, stop, weight in zip(known.first, known.stop, known.weights, strict=True):
+        assert not spread[first:stop].any(), "apart"
+        spread[first:stop] = weight / (stop - first)
+    assert spread == pytest.approx(present / present.sum(), abs=1e-4)
+
+
 def test_with_all_carried_over_and_nothing_forgotten_it_is_as_if_trained_on_everything():
     warm = {"carry_over": 1.0, "forgetting": 0.0}
     quality = scores(DRIFTS["listed"], learning={"kind": "saturating", "half_samples": 50.0}, warm_start=warm)
