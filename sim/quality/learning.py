@@ -54,7 +54,7 @@ def _point(value: object) -> object:
     """Samples gone through, and the accuracy there. ValueError if it is anything else."""
     if isinstance(value, list | tuple) and len(value) == 2:
         is_number = [isinstance(each, int | float) and not isinstance(each, bool) for each in value]
-        if all(is_number) and 0 <= value[0] <= 1e18 and 0 <= value[1] <= 1:
+        if all(is_number) and (value[0] == 0 or 1 <= value[0] <= 1e18) and 0 <= value[1] <= 1:
             return float(value[0]), float(value[1])
     raise ValueError("expected [samples gone through, accuracy], such as [5000, 0.71]")
 

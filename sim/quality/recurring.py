@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from sim.quality.asked import Asked
 from sim.quality.numbers import Share
@@ -30,7 +31,7 @@ class RecurringDrift(Section):
     """
 
     kind: Literal["recurring"] = "recurring"
-    period: Duration
+    period: Annotated[Duration, Field(ge=0.001)]
     """Data time after which a concept comes back."""
     depth: Share = 0.5
     """Share that is lost half a period away from what was trained on."""

@@ -37,7 +37,25 @@ CASES: dict[str, dict[str, Any]] = {
     "matrix": {"kind": "matrix", "run": "no/such/run"},
     "proxy": {"kind": "proxy", "learner": "descent", "max_samples": 40},
 }
-HOSTILE = [-1, 0, 1.5, 10**30, 10**400, float("nan"), float("inf"), True, None, "garbage", "-5d", "0d", [], {}, [[]]]
+HOSTILE = [
+    -1,
+    0,
+    1e-300,
+    1e300,
+    1.5,
+    10**30,
+    10**400,
+    float("nan"),
+    float("inf"),
+    True,
+    None,
+    "garbage",
+    "-5d",
+    "0d",
+    [],
+    {},
+    [[]],
+]
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +158,14 @@ def test_a_hostile_value_is_one_line_or_does_no_harm(base, name, key):
         (
             {"kind": "formula", "drift": [{"kind": "gradual", "half_life": "0d"}]},
             'sim.quality.drift.0.half_life: got "0d", expected a number > 0',
+        ),
+        (
+            {"kind": "formula", "drift": [{"kind": "recurring", "period": 1e-300}]},
+            "sim.quality.drift.0.period: got 1e-300, expected a number >= 0.001",
+        ),
+        (
+            {"kind": "formula", "learning": {"kind": "fitted", "points": [[0.5, 0.5], [2, 0.6], [3, 0.7]]}},
+            "sim.quality.learning.points.0: got [0.5, 0.5], expected [samples gone through, accuracy]",
         ),
         ({"kind": "matrix"}, "sim.quality.run: missing"),
         (
