@@ -6,11 +6,13 @@ that uses them says so in its summary.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated
 
 from pydantic import Field
 
-from twinclock.section import Section, kind_if_unsaid
+from sim.quality.config import QualityConfig
+from sim.quality.decay import DecayQuality
+from twinclock.section import Section
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -74,36 +76,6 @@ class Costs(Section):
     """Log-normal sigma of training and evaluation times around the model; 0 switches the noise off."""
     scaling_efficiency: Share = 0.9
     """Share of the throughput of a second, third, … device that a training on several devices gets."""
-
-
-class DecayQuality(Section):
-    """Accuracy that grows with the training set and decays with the age of its newest sample.
-
-    accuracy = floor + (peak − floor) · n / (n + half_samples) · 2^(−age / half_life_s)
-    """
-
-    kind: Literal["decay"] = "decay"
-    peak: Share = 0.9
-    """Accuracy of a fresh model trained on unlimited data."""
-    floor: Share = 0.1
-    """Accuracy of a model that knows nothing any more."""
-    half_samples: Annotated[float, Field(ge=0)] = 1000.0
-    """Samples in the training set that give half of what there is to gain."""
-    half_life_s: Rate = 365 * 86_400.0
-    """Seconds of data time in which half of what was gained is lost."""
-
-
-class MeasuredQuality(Section):
-    """The scores that a real run has measured, for a simulated run of the same policy on the same data."""
-
-    kind: Literal["measured"] = "measured"
-    run: str
-    """Folder of the real run."""
-
-
-QualityConfig: TypeAlias = Annotated[
-    DecayQuality | MeasuredQuality, Field(discriminator="kind"), kind_if_unsaid("decay")
-]
 
 
 class SimConfig(Section):

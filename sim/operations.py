@@ -40,7 +40,7 @@ class SimRun:
 
 def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
     """Operation → what doing it comes to, for one pipeline."""
-    run = SimRun(context, sim, make_quality(sim.quality))
+    run = SimRun(context, sim, make_quality(sim.quality, context))
     modelled: Mapping[str, Callable[[SimRun, Start, SimExecutor], Effect]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
         "REPLAY_DATA": _replay_data,
@@ -120,6 +120,9 @@ def _distances(run: SimRun, request: Json) -> dict[str, float | None]:
         return known
 
     def errors(model: Mapping[str, Json], first: int, stop: int) -> NDArray[np.float64]:
+        known = run.quality.errors(model, first, stop)
+        if known is not None:
+            return known
         return drawn_errors(run.quality, model, context.stream, first, stop, context.config.seed)
 
     # a detector of errors needs no features, so the samples may be modelled ones
@@ -146,6 +149,7 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     seconds = training_s(run.sim.costs, todo.num_kept, epochs, batch_size, devices)
     seconds += scoring_s(run.sim.costs, todo.num_scored, devices)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
+    run.quality.trained(job)
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
     fit = {
         "num_samples": num_samples,
@@ -163,6 +167,7 @@ def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Ef
     seconds, size_bytes = store_s(run.sim.costs), run.sim.costs.store.model_bytes
     stored = ClockTime(executor.now() + seconds)
     model = work.stored_model(run.context, start.inputs["candidate"], size_bytes, stored)
+    run.quality.stored(model)
     return Effect(seconds, "done", {"model": model, "active_model": model, "models": [model]})
 
 

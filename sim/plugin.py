@@ -9,14 +9,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from sim.arrivals import PoissonStream
-from sim.config import MeasuredQuality, SimConfig
-from sim.quality import METRICS, make_quality
+from sim.config import SimConfig
+from sim.quality import DEFAULTS
+from sim.quality.supported import problems as quality_problems
 from twinclock.allocator import Allocator
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
 from twinclock.executor import Executor
-from twinclock.policies.needs import each_trigger, metrics_needed
-from twinclock.policies.triggers.drift import DriftTriggerConfig
 from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream, UniformStream
@@ -28,27 +27,9 @@ is_resumable = False
 
 
 def unsupported(config: Config) -> list[str]:
-    """What can't be simulated: metrics that the quality model has no formula for, and embeddings.
-
-    The measured scores of a real run can stand in for both.
-    """
+    """What can't be simulated: what the kind of quality in use has no answer to, in short."""
     sim = parse_section(SimConfig, config.sim, config.name, under="sim")
-    if isinstance(sim.quality, MeasuredQuality):
-        make_quality(sim.quality)
-        return []
-    otherwise = "or sim.quality of kind measured"
-    wanted = [("evaluation.metrics", metric) for metric in config.evaluation.metrics]
-    problems = []
-    for key, trigger in each_trigger(config.trigger):
-        wanted += [(key, metric) for metric in metrics_needed(trigger)]
-        if isinstance(trigger, DriftTriggerConfig) and trigger.of == "embeddings":
-            problems.append(f"{key}.of: got embeddings, which only trained models have; expected features, {otherwise}")
-    problems += [
-        f"{key}: got {metric}, expected {', '.join(METRICS)}, {otherwise}"
-        for key, metric in dict.fromkeys(wanted)
-        if metric not in METRICS
-    ]
-    return problems
+    return quality_problems(sim.quality, config, lambda: open_stream(config))
 
 
 def open_stream(config: Config) -> Stream:
@@ -71,11 +52,11 @@ def notes(config: Config) -> Mapping[str, Any]:
     sim = parse_section(SimConfig, config.sim, config.name, under="sim")
     defaults = SimConfig()
     figures = {
-        "training costs": (sim.costs.training, defaults.costs.training),
-        "evaluation costs": (sim.costs.evaluation, defaults.costs.evaluation),
-        "quality": (sim.quality, defaults.quality),
+        "training costs": sim.costs.training == defaults.costs.training,
+        "evaluation costs": sim.costs.evaluation == defaults.costs.evaluation,
+        "quality": sim.quality in DEFAULTS,
     }
-    return {"uncalibrated": [name for name, (ours, default) in figures.items() if ours == default]}
+    return {"uncalibrated": [name for name, is_default in figures.items() if is_default]}
 
 
 def open(

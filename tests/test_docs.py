@@ -32,6 +32,10 @@ from pydantic import BaseModel
 import twinclock as tc
 from real.config import RealConfig
 from sim.config import SimConfig
+from sim.quality import QualityConfig
+from sim.quality.formula import DriftConfig
+from sim.quality.knowledge import WarmStart
+from sim.quality.learning import LearningConfig
 from twinclock.cli import app
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_config
 from twinclock.dataset import TableConfig
@@ -474,6 +478,29 @@ def test_kinds_and_keys_of_the_selection() -> None:
         for name, default in keys.items():
             declared = model.model_fields[name]
             assert read_yaml(default, name) == ("required" if declared.is_required() else declared.default), name
+
+
+def test_kinds_and_keys_of_the_quality() -> None:
+    def kinds(union: Any) -> dict[str, type[BaseModel]]:
+        return {model.model_fields["kind"].default: model for model in get_args(get_args(union)[0])}
+
+    listed = {
+        plain(kind): set(re.findall(r"`(\w+)`", keys))
+        for kind, keys, _ in rows("docs/configuration.md", "kind of quality")
+    }
+    qualities = kinds(QualityConfig)
+    assert listed == {kind: set(model.model_fields) - {"kind"} for kind, model in qualities.items()}
+    models = {kind: model for kind, model in qualities.items() if kind != "decay"}  # whose keys stand above
+    models |= {f"learning.{kind}": model for kind, model in kinds(LearningConfig).items()}
+    models |= {f"drift.{kind}": model for kind, model in kinds(DriftConfig).items()} | {"warm_start": WarmStart}
+    defaults = {plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", "key of a quality")}
+    expected = {
+        f"{prefix}.{name}": "required" if declared.is_required() else as_yaml(declared.default)
+        for prefix, model in models.items()
+        for name, declared in model.model_fields.items()
+        if name != "kind"
+    }
+    assert {key: read_yaml(default, key) for key, default in defaults.items()} == expected
 
 
 # Records and command

@@ -262,7 +262,11 @@ def test_a_completed_training_becomes_a_candidate_and_a_cost():
     trigger = {"serial": 3, "first_ts": 1.0, "last_ts": 9.0, "stop": 40}
     inputs = {
         "trigger": trigger,
-        "training_set": {"num_samples": 40},
+        "training_set": {
+            "num_samples": 30,
+            "ranges": [[0, 40]],
+            "method": {"kind": "new_data", "keep": "last", "limit": 30},
+        },
         "job": {"start_from": {"trigger": 2}},
         "fit": {"loss": 0.3, "path": "work/3", "held_s": 8.5},
     }
@@ -274,11 +278,13 @@ def test_a_completed_training_becomes_a_candidate_and_a_cost():
         "first_ts": 1.0,
         "last_ts": 9.0,
         "stop": 40,
-        "num_samples": 40,
+        "ranges": [[10, 40]],
+        "epochs": 5,
+        "num_samples": 30,
         "loss": 0.3,
         "path": "work/3",
     }
-    assert values["costs"] == [{"trigger": 3, "num_samples": 40, "seconds": 8.5}]
+    assert values["costs"] == [{"trigger": 3, "num_samples": 30, "seconds": 8.5}]
 
 
 def test_a_skipped_training_gives_its_samples_back():

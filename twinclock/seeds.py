@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     DRIFT = 20
     DETECTOR = 21
     ERRORS = 22
+    CHANGE_POINTS = 30
 
 
 def derived_seed(seed: int, purpose: int, *key: int) -> int:

@@ -216,7 +216,7 @@ def _claim_triggers(context: Context, _inputs: Values, registers: Values) -> Dec
     return "claimed", {"trigger": claimed["trigger"], "training_set": claimed["training_set"], "pending": pending}
 
 
-def _training_completed(_context: Context, inputs: Values, _registers: Values) -> Decision:
+def _training_completed(context: Context, inputs: Values, _registers: Values) -> Decision:
     trigger, recipe, fit = inputs["trigger"], inputs["training_set"], inputs["fit"]
     candidate = {
         "trigger": trigger["serial"],
@@ -224,6 +224,8 @@ def _training_completed(_context: Context, inputs: Values, _registers: Values) -
         "first_ts": trigger["first_ts"],
         "last_ts": trigger["last_ts"],
         "stop": trigger["stop"],
+        "ranges": selection.sample_ranges(recipe),
+        "epochs": context.config.training.epochs,
         "num_samples": recipe["num_samples"],
         "loss": fit["loss"],
         "path": fit["path"],

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from twinclock.policies.selection.coalesce import coalesced
 from twinclock.policies.selection.config import FreshnessConfig, NewDataConfig, PresampleConfig, SelectionConfig
-from twinclock.policies.selection.materialize import Labels, positions
+from twinclock.policies.selection.materialize import Labels, positions, sample_ranges
 from twinclock.policies.selection.ranges import merge_ranges
 from twinclock.policies.selection.selector import (
     given_back,
@@ -46,5 +46,6 @@ __all__ = [
     "on_remaining",
     "on_trigger",
     "positions",
+    "sample_ranges",
     "training_set_size",
 ]

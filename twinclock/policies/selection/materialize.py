@@ -15,7 +15,7 @@ from twinclock.policies.selection.config import (
     TriggerBalancedPresampleConfig,
 )
 from twinclock.policies.selection.history import freshness_draws, round_draws
-from twinclock.policies.selection.ranges import num_positions, positions_at
+from twinclock.policies.selection.ranges import Ranges, num_positions, position_at, positions_at, starting_at
 from twinclock.policies.selection.shares import fair_shares
 
 Labels: TypeAlias = Callable[[NDArray[np.int64]], NDArray[Any]]
@@ -47,6 +47,17 @@ def positions(recipe: Mapping[str, Json], labels: Labels | None = None) -> NDArr
             return rng.permutation(_balanced(chosen, _group_of(chosen, recipe["groups"]), num_samples))
         case _:
             return chosen[:num_samples]  # the order is random, so the first are a uniform draw
+
+
+def sample_ranges(recipe: Mapping[str, Json]) -> Ranges:
+    """The positions that the samples of a recipe are from, as merged ranges: all of them, or those drawn from."""
+    method = recipe["method"]
+    ranges: Ranges = recipe["ranges"]
+    limit = method.get("limit")
+    if limit is None or method.get("keep") != "last":
+        return ranges
+    total = num_positions(ranges)
+    return starting_at(ranges, position_at(ranges, max(0, total - limit)))
 
 
 def drawn(recipe: Mapping[str, Json]) -> NDArray[np.int64]:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from twinclock.errors import ConfigError, DataError, UserError
 from twinclock.graph import Json
 from twinclock.result import Run
+from twinclock.section import Section
+
+
+class MeasuredQuality(Section):
+    """The scores that a real run has measured, for a simulated run of the same policy on the same data."""
+
+    kind: Literal["measured"] = "measured"
+    run: str
+    """Folder of the real run."""
 
 
 class MeasuredScores:
@@ -16,12 +25,7 @@ class MeasuredScores:
 
     def __init__(self, folder: str) -> None:
         """ConfigError if there is no such run, or it is not done."""
-        try:
-            run = Run.load(folder)
-        except UserError as error:
-            raise ConfigError(f"sim.quality.run: {error}") from None
-        if run.outcome != "done":
-            raise ConfigError(f"sim.quality.run: {folder} is not done, expected a finished run to take scores from")
+        run = finished_run(folder)
         self._folder = Path(folder)
         self._evaluations: dict[tuple[Any, ...], float | None] = {
             (model, start, end, metric): value
@@ -35,6 +39,12 @@ class MeasuredScores:
                 "kind", "model", "member", "first", "stop", "name", "value"
             ).iter_rows()
         }
+
+    def trained(self, job: Mapping[str, Json]) -> None:
+        """Nothing to keep: models are known by their numbers."""
+
+    def stored(self, model: Mapping[str, Json]) -> None:
+        """Nothing to keep."""
 
     def score(
         self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str, *, span: tuple[float, float]
@@ -58,8 +68,22 @@ class MeasuredScores:
             raise self._unknown(f"{', '.join(unknown)} on samples {request['first']} to {request['stop'] - 1}")
         return {name: self._observations[key] for name, key in keys.items()}
 
+    def errors(self, model: Mapping[str, Json], first: int, stop: int) -> None:
+        """They are to be drawn; only who has no answer to a request asks for them, and here every one has."""
+
     def _unknown(self, what: str) -> DataError:
         return DataError(
             f"sim.quality.run: {self._folder} has not measured {what}; "
             "expected a real run of the same policy on the same data"
         )
+
+
+def finished_run(folder: str) -> Run:
+    """A run to take scores from. ConfigError if there is no such run, or it is not done."""
+    try:
+        run = Run.load(folder)
+    except UserError as error:
+        raise ConfigError(f"sim.quality.run: {error}") from None
+    if run.outcome != "done":
+        raise ConfigError(f"sim.quality.run: {folder} is not done, expected a finished run to take scores from")
+    return run
