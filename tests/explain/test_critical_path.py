@@ -122,7 +122,9 @@ def story(**changes) -> Run:
 
 def test_in_sequence_everything_is_on_the_path():
     plan = {"kind": "slicing", "every": 10.0}
-    sim = costs(connect_s=3.0, training=seconds(5.0), evaluation=seconds(2.0), store={**FREE["store"], "latency_s": 1.0})
+    sim = costs(
+        connect_s=3.0, training=seconds(5.0), evaluation=seconds(2.0), store={**FREE["store"], "latency_s": 1.0}
+    )
     assert told(story(variant="sequential", evaluation={"plans": [plan]}, sim=sim)) == [
         (0.0, 3.0, "INIT_CLUSTER_CONNECTION", "working"),
         (3.0, 8.0, "WAIT_FOR_TRAINING_COMPLETION", "working"),
@@ -148,7 +150,7 @@ def test_waiting_for_a_device_is_told_apart_by_who_held_it():
         (16.0, 18.0, "WAIT_FOR_EVALUATION_COMPLETION", "working", None),
     ]
     # one job of the first model has waited all that time, the other is of the second model
-    first, second = critical_path(run).filter(trigger=1, doing="device")["held_by"]
+    first, second = critical_path(run).filter(stage="WAIT_FOR_EVALUATION_COMPLETION", doing="device")["held_by"]
     assert first.endswith("[0]/train_and_eval#0/evaluation#0/evaluation_jobs#0/[1]/WAIT_FOR_EVALUATION_COMPLETION#0@1")
     assert second.endswith("[1]/train_and_eval#0/evaluation#0/evaluation_jobs#0/[0]/WAIT_FOR_EVALUATION_COMPLETION#0@1")
 

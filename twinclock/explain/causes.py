@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from twinclock.explain.places import NO_ROW, Place, StageRuns, stage_runs_of, token_of
+from twinclock.explain.places import NO_ROW, Place, StageRuns, Token, stage_runs_of, token_of
 from twinclock.graph import Flow, ForEach, Spawn, exit_outcome
 from twinclock.result import Run
 
@@ -65,15 +65,14 @@ class Causes:
                 since_s = request.requested_s
             before = self._before(place, part, text, last, since_s)
             if before != NO_ROW:
-                is_retry = "@" in text[text.rfind("/") :] and token_of(text).attempt > 1
-                return Cause(before, asked[::-1], is_retry)
+                return Cause(before, asked[::-1], _token(part, text).attempt > 1)
             part, text, last, place = place, place.text, place.last, place.around
         return Cause(NO_ROW, asked[::-1], False)
 
     def _before(self, place: Place, part: int | Place, text: str, last: int, since_s: float) -> int:
         """The row with whose end this part of a place was entered; NO_ROW if the place itself was entered then."""
         if isinstance(place.inside, ForEach):
-            return self._before_copy(place, place.inside, text, last)
+            return self._before_copy(place, place.inside, _token(part, text), last)
         if isinstance(part, Place) and part.is_spawned:
             spawner = self._spawners_in(place).get(text)
             if spawner is not None:
@@ -85,9 +84,8 @@ class Causes:
             at -= 1
         return lasts[at] if at >= 0 else NO_ROW
 
-    def _before_copy(self, place: Place, each: ForEach, text: str, last: int) -> int:
+    def _before_copy(self, place: Place, each: ForEach, token: Token, last: int) -> int:
         """Copies start together with the ForEach as far as it lets them, then one for each that ends."""
-        token = token_of(text)
         if token.attempt > 1:
             return next(
                 other.last
@@ -126,7 +124,7 @@ class Causes:
         first, _ = _way(flow, flow.start)
         yield from spawned([name for name in first if (name, 0) in there], NO_ROW)
         lasts, parts = place.steps()
-        names = [token_of(self.stage_runs.ids[part] if isinstance(part, int) else part.text) for part in parts]
+        names = [_token(part, self.stage_runs.ids[last]) for last, part in zip(lasts, parts, strict=True)]
         for at, (last, part, token) in enumerate(zip(lasts, parts, names, strict=True)):
             following = names[at + 1] if at + 1 < len(names) else None
             if following is not None and following[:2] == token[:2]:
@@ -151,6 +149,10 @@ def causes_of(run: Run) -> Causes:
     asked = run.devices.unique("holder", keep="first", maintain_order=True)
     requests = asked.select("holder", "resource", "requested_s", "granted_s").iter_rows()
     return Causes(stage_runs_of(run), {request[0]: Asked(*request) for request in requests})
+
+
+def _token(part: int | Place, id_: str) -> Token:
+    return token_of(id_) if isinstance(part, int) else part.token
 
 
 def _way(flow: Flow, target: str) -> tuple[list[str], str | None]:
