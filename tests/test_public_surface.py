@@ -23,7 +23,7 @@ COMMANDS = {
     "resume": ["RUN_DIR", "--quiet", "--debug"],
     "show": ["RUN_DIR", "--debug"],
     "compare": ["RUN_DIR RUN_DIR…", "--debug"],
-    "whatif": ["RUN_DIR", "--set", "--debug"],
+    "whatif": ["RUN_DIR", "--set", "--quiet", "--debug"],
     "trace": ["RUN_DIR", "-o", "--out", "--debug"],
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],

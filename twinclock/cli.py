@@ -100,6 +100,7 @@ def whatif(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--set", metavar="KEY=VALUE", help="What to change, e.g. cluster.devices=4; may be repeated."),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     debug: Debug = False,
 ) -> None:
     """Simulate a run's configuration as it is and changed, and show what differs and why."""
@@ -107,9 +108,11 @@ def whatif(
 
     from twinclock.explain.text import show_whatif
     from twinclock.explain.whatif import whatif
+    from twinclock.progress import watching
 
-    with _interruptible():
-        show_whatif(whatif(run_dir, set_ or ()), Console())
+    with _interruptible(), watching(quiet) as watcher:
+        made = whatif(run_dir, set_ or (), watcher=watcher)
+    show_whatif(made, Console())
 
 
 @app.command()

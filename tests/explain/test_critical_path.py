@@ -8,11 +8,10 @@ from itertools import pairwise
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from handmade import run as by_hand
 from handmade import stage_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from simulated import FREE, Simulated, breaking, configs, costs, faults, seconds, simulate
 
 import twinclock as tc
@@ -104,6 +103,31 @@ def test_so_is_that_of_a_run_whose_trigger_has_to_be_told_scores(variant, timeou
     }
     simulated = simulate(config)
     assert "OBSERVE" in simulated.run.stage_runs["stage"] or variant == "overlapped"
+    path_is_whole(simulated.run)
+    causes_are_those_that_happened(simulated)
+
+
+@pytest.mark.parametrize("variant", ["seed", "sequential", "overlapped"])
+@pytest.mark.parametrize("stage", ["HANDLE_TRIGGERS_WITHIN_BATCH", "POST_EVALUATION", "INIT_CLUSTER_CONNECTION"])
+def test_so_is_that_of_a_run_that_failed(variant, stage):
+    def wrap(bodies):
+        def fail(start, executor):
+            if executor.now() > 30.0 or stage == "INIT_CLUSTER_CONNECTION":
+                raise RuntimeError("out of order")
+            return bodies[stage](start, executor)
+
+        return {**bodies, stage: fail}
+
+    config = {
+        "variant": variant,
+        "mode": "live",
+        "data": {"kind": "uniform", "num_samples": 60, "every": 1.0},
+        "batching": {"n": 10},
+        "evaluation": {"plans": [{"kind": "slicing", "every": 10.0, "models": "all"}]},
+        "sim": costs(training=seconds(7.0), evaluation=seconds(4.0)),
+    }
+    simulated = simulate(config, wrap=wrap)
+    assert simulated.run.outcome == "failed"
     path_is_whole(simulated.run)
     causes_are_those_that_happened(simulated)
 

@@ -143,6 +143,9 @@ def test_a_real_run_gives_a_sound_trace_and_a_whole_path(variant, tmp_path):
     arrows = [event["name"] for event in events if event["ph"] == "s"]
     assert arrows.count("trigger") == run.trainings.height
     assert arrows.count("model") > 0
+    made = tc.whatif(tmp_path / "run", ["training.epochs=9"])
+    assert made.unchanged.triggers["position"].to_list() == run.triggers["position"].to_list()
+    assert made.causes["stage"][0] == "WAIT_FOR_TRAINING_COMPLETION"
     path = critical_path(run)
     begins, ends = path["begin_s"].to_list(), path["end_s"].to_list()
     assert (begins[0], ends[-1]) == (0.0, run.summary["makespan_s"])
@@ -232,9 +235,9 @@ def test_nothing_half_written_looks_whole(tmp_path):
     file = tmp_path / "trace.json"
     file.write_text("the one before")
     run = by_hand(stage_runs=[stage_run("INIT", 0.0, 1.0)])
-    with patch.object(trace, "_written", side_effect=OSError(28, "No space left on device")):
-        with pytest.raises(RunError, match=r"trace\.json: can't be written \(No space left on device\)"):
-            write_trace(run, file)
+    full = patch.object(trace, "_written", side_effect=OSError(28, "No space left on device"))
+    with full, pytest.raises(RunError, match=r"trace\.json: can't be written \(No space left on device\)"):
+        write_trace(run, file)
     assert [each.name for each in tmp_path.iterdir()] == ["trace.json"]
     assert file.read_text() == "the one before"
     with pytest.raises(RunError, match="can't be written"):

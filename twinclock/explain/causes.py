@@ -65,7 +65,8 @@ class Causes:
                 since_s = request.requested_s
             before = self._before(place, part, text, last, since_s)
             if before != NO_ROW:
-                return Cause(before, asked[::-1], _token(part, text).attempt > 1)
+                is_retry = text.rfind("@") > text.rfind("/") and _token(part, text).attempt > 1
+                return Cause(before, asked[::-1], is_retry)
             part, text, last, place = place, place.text, place.last, place.around
         return Cause(NO_ROW, asked[::-1], False)
 

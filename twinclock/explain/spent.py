@@ -22,10 +22,10 @@ def time_by_stage(run: Run) -> pl.DataFrame:
     |---|---|
     | stage, count | the stage, and how often it ran |
     | working_s, median_s | seconds that it ran, over all its runs and of the one in the middle |
-    | waiting_device_s, waiting_slot_s | seconds that it, or the composite that it is the first stage of, waited for these |
+    | waiting_device_s, waiting_slot_s | seconds that it, or the composite that begins with it, waited for these |
     | waiting_data_s | seconds that it waited for data to arrive |
     | waiting_other_s | seconds that it waited for the lock `admission`, or rested before another attempt |
-    | critical_s, critical_share | seconds of the critical path in which it worked or waited, and their share of the makespan |
+    | critical_s, critical_share | its seconds on the critical path, working or waiting; their share of the makespan |
 
     Stage runs go on beside each other, so the seconds can add up to more than the makespan; `critical_s` adds
     up to it. A composite that came to no stage run has waited too, and is left out.
@@ -87,8 +87,7 @@ def _waits(causes: Causes) -> pl.DataFrame:
     found: list[tuple[str, str, float]] = []
     for row, stage in enumerate(runs.stages):
         cause = causes.of(row)
-        for asked in cause.asked:
-            found.append((stage, _WAITS.get(asked.resource, _OTHER), asked.granted_s - asked.requested_s))
+        found += [(stage, _WAITS.get(each.resource, _OTHER), each.granted_s - each.requested_s) for each in cause.asked]
         if cause.is_retry:
             again_s = cause.asked[0].requested_s if cause.asked else runs.started_s[row]
             found.append((stage, _OTHER, again_s - runs.ended_s[cause.row]))

@@ -156,7 +156,7 @@ def _branches(run: Run, branches: Branches, tid_of: Sequence[int]) -> pl.DataFra
 
 def _waits(run: Run, runs: StageRuns, branches: Branches, tid_of: Sequence[int], asked: pl.DataFrame) -> pl.DataFrame:
     """What stage runs and composites waited for, in the lane in which they then ran."""
-    of_rows = {id_: number for id_, number in zip(runs.ids, branches.of_rows, strict=True)} if asked.height else {}
+    of_rows = dict(zip(runs.ids, branches.of_rows, strict=True)) if asked.height else {}
     numbers = [of_rows.get(holder, branches.of_places.get(holder, 0)) for holder in asked["holder"]]
     return _spans(
         asked["requested_s"],

@@ -14,6 +14,7 @@ from twinclock.errors import ConfigError
 from twinclock.explain.critical import critical_path
 from twinclock.result import Run
 from twinclock.run_folder import read_header
+from twinclock.watch import Watcher
 
 _SIMULATOR = "sim"
 """The executor that runs a configuration again within seconds, with random numbers that belong to what they are for."""
@@ -58,7 +59,7 @@ class WhatIf:
         )
 
 
-def whatif(run: Run | str | Path, overrides: Sequence[str]) -> WhatIf:
+def whatif(run: Run | str | Path, overrides: Sequence[str], *, watcher: Watcher | None = None) -> WhatIf:
     """Simulate the configuration of a run twice, as it is and with `overrides` (`path.to.key=value` each).
 
     `run` is a run of any executor, or its folder, finished or not. Whatever is drawn at random is drawn
@@ -72,7 +73,7 @@ def whatif(run: Run | str | Path, overrides: Sequence[str]) -> WhatIf:
     config = _config_of(run)
     changed = load_config(config, overrides=overrides)
     plans = [launch.plan_run(each, _SIMULATOR) for each in (config, changed)]
-    unchanged, other = (launch.run(plan.config, on=_SIMULATOR) for plan in plans)
+    unchanged, other = (launch.run(plan.config, on=_SIMULATOR, watcher=watcher) for plan in plans)
     return WhatIf(unchanged, other, tuple(overrides))
 
 
