@@ -13,13 +13,18 @@ from twinclock.config import Config
 from twinclock.result import Run
 from twinclock.schemas import SCHEMAS
 
-PUBLIC = ["Config", "Run", "check_executor", "check_trigger", "fires", "load_config", "resume", "run"]
+PUBLIC = [
+    *("Config", "Run", "check_executor", "check_trigger", "critical_path", "fires", "load_config", "resume", "run"),
+    *("time_by_stage", "time_by_unit", "whatif", "write_trace"),
+]
 
 COMMANDS = {
     "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--quiet", "--debug"],
     "resume": ["RUN_DIR", "--quiet", "--debug"],
     "show": ["RUN_DIR", "--debug"],
     "compare": ["RUN_DIR RUN_DIR…", "--debug"],
+    "whatif": ["RUN_DIR", "--set", "--quiet", "--debug"],
+    "trace": ["RUN_DIR", "-o", "--out", "--debug"],
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],

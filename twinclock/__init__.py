@@ -13,22 +13,45 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twinclock.config import Config, load_config
     from twinclock.conformance import check_executor
+    from twinclock.explain.critical import critical_path
+    from twinclock.explain.spent import time_by_stage, time_by_unit
+    from twinclock.explain.trace import write_trace
+    from twinclock.explain.whatif import whatif
     from twinclock.launch import resume, run
     from twinclock.policies.fires import fires
     from twinclock.policies.triggers import check_trigger
     from twinclock.result import Run
 
-__all__ = ["Config", "Run", "check_executor", "check_trigger", "fires", "load_config", "resume", "run"]
+__all__ = [
+    "Config",
+    "Run",
+    "check_executor",
+    "check_trigger",
+    "critical_path",
+    "fires",
+    "load_config",
+    "resume",
+    "run",
+    "time_by_stage",
+    "time_by_unit",
+    "whatif",
+    "write_trace",
+]
 
 _HOMES = {
     "Config": "twinclock.config",
     "Run": "twinclock.result",
     "check_executor": "twinclock.conformance",
     "check_trigger": "twinclock.policies.triggers",
+    "critical_path": "twinclock.explain.critical",
     "fires": "twinclock.policies.fires",
     "load_config": "twinclock.config",
     "resume": "twinclock.launch",
     "run": "twinclock.launch",
+    "time_by_stage": "twinclock.explain.spent",
+    "time_by_unit": "twinclock.explain.spent",
+    "whatif": "twinclock.explain.whatif",
+    "write_trace": "twinclock.explain.trace",
 }
 
 

@@ -110,7 +110,7 @@ def device_lanes(tables: Tables) -> list[DeviceLane]:
     ended_well = pl.col("outcome").is_in(["trained", "done"]) | (pl.col("work") == "other")
     held = held.with_columns(pl.when(ended_well).then("work").otherwise(pl.lit("lost")).alias("work"))
     lanes = []
-    for unit in sorted(held["unit"].unique().to_list(), key=_by_number):
+    for unit in sorted(held["unit"].unique().to_list(), key=by_number):
         work, labels = {}, {}
         for kind in _WORK:
             part = held.filter(pl.col("unit") == unit, pl.col("work") == kind)
@@ -164,6 +164,6 @@ def _spans(starts: pl.Series, ends: pl.Series) -> Spans:
     return Spans(starts.to_numpy(), ends.to_numpy())
 
 
-def _by_number(unit: str) -> list[tuple[int, str]]:
-    """Sorts `cpu:10` behind `cpu:9`."""
+def by_number(unit: str) -> list[tuple[int, str]]:
+    """Sorts names of units: `cpu:10` behind `cpu:9`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", unit)]

@@ -71,6 +71,9 @@ def show(run_dir: RunDir, debug: Debug = False) -> None:
     loaded = Run.load(run_dir)
     _print_run(loaded)
     if loaded.state == "finished":
+        from twinclock.explain.text import critical_line
+
+        typer.echo(critical_line(loaded))
         _write_pictures(loaded)
 
 
@@ -88,6 +91,46 @@ def compare(
     if len(run_dirs) < 2:
         raise ConfigError(f"compare: got {len(run_dirs)} run, expected two or more")
     compare_runs([Run.load(run_dir) for run_dir in run_dirs], Console())
+
+
+@app.command()
+def whatif(
+    run_dir: RunDir,
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="What to change, e.g. cluster.devices=4; may be repeated."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Simulate a run's configuration as it is and changed, and show what differs and why."""
+    from rich.console import Console
+
+    from twinclock.explain.text import show_whatif
+    from twinclock.explain.whatif import whatif
+    from twinclock.progress import watching
+
+    with _interruptible(), watching(quiet) as watcher:
+        made = whatif(run_dir, set_ or (), watcher=watcher)
+    show_whatif(made, Console())
+
+
+@app.command()
+def trace(
+    run_dir: RunDir,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--out", help="The file to write; RUN_DIR/trace.json if not said."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a run as a trace, to be opened at ui.perfetto.dev or in chrome://tracing."""
+    from twinclock.explain.trace import write_trace
+    from twinclock.result import Run
+
+    file = run_dir / "trace.json" if out is None else out
+    write_trace(Run.load(run_dir), file)
+    typer.echo(f"trace: {file}")
 
 
 @app.command()
@@ -214,9 +257,10 @@ def _print_run(run: Any) -> None:
 def _write_pictures(run: Any) -> None:
     from twinclock.plots import save
 
-    for name, figure in (("timeline", run.plot.timeline()), ("accuracy", run.plot.accuracy())):
+    pictures = {"timeline": run.plot.timeline, "accuracy": run.plot.accuracy, "time_by_stage": run.plot.time_by_stage}
+    for name, draw in pictures.items():
         path = run.folder / f"{name}.png"
-        save(figure, path)
+        save(draw(), path)
         typer.echo(f"{name}: {path}")
 
 

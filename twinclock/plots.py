@@ -41,6 +41,13 @@ class RunPlots:
         with style():
             return draw_accuracy(self.run)
 
+    def time_by_stage(self) -> Figure:
+        """Where the time went: each stage working, and waiting for what; and its share of the critical path."""
+        from twinclock._stage_time import draw_time_by_stage
+
+        with style():
+            return draw_time_by_stage(self.run)
+
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a picture as .png, .svg or .pdf. UserError if it is neither, or the file can't be written."""

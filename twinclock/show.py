@@ -55,12 +55,12 @@ def summary_text(run: Run) -> str:
     return _plain(lambda console: show_run(run, console))
 
 
-def compare_runs(runs: Sequence[Run], console: Console) -> None:
+def compare_runs(runs: Sequence[Run], console: Console, names: Sequence[str] | None = None) -> None:
     """Print runs side by side, with the difference of the second from the first if there are two.
 
-    Trigger positions are compared with those of the first run, one by one.
+    Trigger positions are compared with those of the first run, one by one. `names`: what to call the runs.
     """
-    names = _column_names(runs)
+    names = _column_names(runs) if names is None else names
     with_difference = len(runs) == 2
     table = _table(f"{len(runs)} runs")
     table.add_column("figure", no_wrap=True)
