@@ -12,6 +12,7 @@ from sim.arrivals import PoissonStream
 from sim.config import MeasuredQuality, SimConfig
 from sim.quality import METRICS, make_quality
 from twinclock.allocator import Allocator
+from twinclock.cluster import modelled_devices
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
 from twinclock.executor import Executor
@@ -21,7 +22,6 @@ from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream, UniformStream
 from twinclock.watch import Watcher
-from twinclock.work import device_names
 
 section: type[BaseModel] = SimConfig
 is_resumable = False
@@ -63,7 +63,7 @@ def open_stream(config: Config) -> Stream:
 
 def devices(config: Config) -> tuple[str, ...]:
     """As many as the configuration says: modelled devices are always there."""
-    return device_names("sim", config.cluster.devices)
+    return tuple(device.name for device in modelled_devices(config.cluster))
 
 
 def notes(config: Config) -> Mapping[str, Any]:
