@@ -21,7 +21,8 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-full: $(VENV)/.installed
-	TWINCLOCK_NUM_GRAPHS=100000 TWINCLOCK_NUM_PIPELINES=2000 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10 \
+	TWINCLOCK_NUM_GRAPHS=100000 TWINCLOCK_NUM_PIPELINES=2000 TWINCLOCK_NUM_TRIGGERS=10000 \
+		$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10 \
 		| tee tests/full-report.txt
 
 lint: $(VENV)/.installed

@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": ["RUN_DIR RUN_DIR…", "--debug"],
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],
+    "policies": ["NAME", "--debug"],
 }
 """Command → its arguments and options, in the order in which its help shows them."""
 

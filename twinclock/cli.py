@@ -140,6 +140,20 @@ def check(config: ConfigFile, debug: Debug = False) -> None:
         raise typer.Exit(USER_ERROR)
 
 
+@app.command()
+def policies(
+    name: Annotated[Optional[str], typer.Argument(metavar="NAME", help="A policy; without one, all.")] = None,  # noqa: UP045
+    debug: Debug = False,
+) -> None:
+    """List all policies, or say everything about those of a name."""
+    from twinclock.show_policies import list_policies, policy_console, show_policies
+
+    if name is None:
+        list_policies(policy_console())
+    else:
+        show_policies(name, policy_console())
+
+
 def main() -> None:
     """Entry point: every error that a user can cause is one line on stderr and exit code 2."""
     debug = "--debug" in sys.argv

@@ -36,9 +36,9 @@ def shifting(seed: int, num_values: int = 1200) -> np.ndarray:
 
 
 @every_detector
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_detector_reports_what_river_reports(name, seed):
-    values = shifting(seed, 800)
+    values = shifting(seed, 600)
     found = detect(name, values, seed)
     assert found == by_river(name, values, seed)
     assert len(found) >= 2
@@ -60,22 +60,22 @@ def test_chunks_are_nothing_to_it(name, sizes, seed):
     check_chunks(name, sizes, seed)
 
 
-@pytest.mark.parametrize("sizes", [[1] * 300, [99, 1, 0, 1, 250], [700]])
+@pytest.mark.parametrize("sizes", [[1] * 300, [99, 1, 0, 1, 250]])
 def test_chunks_are_nothing_to_one_that_draws(sizes):
     check_chunks("kswin", sizes, 3)
 
 
 def check_chunks(name: str, sizes: list[int], seed: int) -> None:
-    values = shifting(seed, 800)
+    values = shifting(seed, 600)
     detector, found = Detector(name, seed), []
-    for chunk in np.split(values, np.minimum(np.cumsum(sizes, dtype=int), 800)):
+    for chunk in np.split(values, np.minimum(np.cumsum(sizes, dtype=int), 600)):
         found += detector.feed(chunk)
     assert found == detect(name, values, seed)
 
 
 @every_detector
 def test_after_a_drift_it_is_as_good_as_new(name):
-    values = shifting(4)
+    values = shifting(4, 800)
     first, *others = detect(name, values, 4)
     assert others
     assert [first + 1 + index for index in detect(name, values[first + 1 :], 4)] == others
@@ -83,8 +83,8 @@ def test_after_a_drift_it_is_as_good_as_new(name):
 
 @every_detector
 def test_missing_values_keep_their_place_but_are_not_fed(name):
-    values = shifting(5, 800)
-    places = np.arange(0, 800, 7)
+    values = shifting(5, 600)
+    places = np.arange(0, 600, 7)
     lacking = np.insert(values, places, [math.nan, math.inf, -math.inf][0])
     lacking[0] = math.inf
     where = np.flatnonzero(np.isfinite(lacking))

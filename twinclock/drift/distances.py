@@ -24,25 +24,22 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from twinclock.drift import bins, kernel, ranks
+from twinclock.drift import feature_wise
 from twinclock.drift.classifier import NUM_FOLDS, c2st
-from twinclock.drift.windows import Floats, checked, completed
+from twinclock.drift.kernel import mmd
+from twinclock.drift.windows import Floats, checked, completed, features
 
-BY_RANK: Mapping[str, Callable[[ranks.Split], Floats]] = {
-    "ks": ranks.ks,
-    "cvm": ranks.cvm,
-    "wasserstein": ranks.wasserstein,
-    "energy": ranks.energy,
+_FEATURE_WISE: Mapping[str, Callable[[Floats, Floats], float]] = {
+    "ks": feature_wise.ks,
+    "cvm": feature_wise.cvm,
+    "wasserstein": feature_wise.wasserstein,
+    "hellinger": feature_wise.hellinger,
+    "js": feature_wise.js,
+    "psi": feature_wise.psi,
+    "energy": feature_wise.energy,
 }
-_BY_HISTOGRAM: Mapping[str, Callable[[Floats, Floats], float]] = {
-    "hellinger": bins.hellinger,
-    "js": bins.js,
-    "psi": bins.psi,
-}
 
-_LARGEST = float(np.finfo(np.float64).max)
-
-FEATURE_WISE = (*BY_RANK, *_BY_HISTOGRAM)
+FEATURE_WISE = tuple(_FEATURE_WISE)
 """The distances that are means over features."""
 DISTANCES = ("mmd", *FEATURE_WISE, "c2st")
 """Every distance, as a user writes it. Of all of them more means further apart."""
@@ -51,8 +48,8 @@ DISTANCES = ("mmd", *FEATURE_WISE, "c2st")
 def distance(name: str, x: ArrayLike, y: ArrayLike) -> float | None:
     """The distance `name` of the current window y, (m, d), from the reference x, (n, d).
 
-    None if a window has fewer than two rows (c2st: five), or there is no feature. What is too large for a float
-    is the largest float. ValueError for an unknown name, or windows that are not tables of the same width.
+    None if a window has fewer than two rows (c2st: five), or there is no feature. ValueError for an unknown name, or
+    windows that are not tables of the same width.
     """
     if name not in DISTANCES:
         raise ValueError(f"unknown distance {name!r}; expected one of {', '.join(DISTANCES)}")
@@ -60,20 +57,13 @@ def distance(name: str, x: ArrayLike, y: ArrayLike) -> float | None:
     if windows is None:
         return None
     if name in FEATURE_WISE:
-        with np.errstate(over="ignore"):
-            return min(float(feature_distances(name, *windows).mean()), _LARGEST)
-    reference, current = completed(*windows)
+        return feature_mean(name, *windows)
     if name == "mmd":
-        return kernel.mmd(reference, current)
-    if min(len(reference), len(current)) < NUM_FOLDS:
-        return None
-    return c2st(reference, current)
+        return mmd(*completed(*windows))
+    return c2st(*completed(*windows)) if min(map(len, windows)) >= NUM_FOLDS else None
 
 
-def feature_distances(name: str, x: Floats, y: Floats) -> Floats:
-    """A feature-wise distance of each feature, (d,): 0 for those that are constant or missing."""
-    if name in BY_RANK:
-        is_reference = np.arange(len(x) + len(y)) < len(x)
-        return np.concatenate([BY_RANK[name](ranks.split(pooled, is_reference)) for pooled in ranks.pools(x, y)])
-    each = _BY_HISTOGRAM[name]
-    return np.array([0.0 if shares is None else each(*shares) for shares in bins.histograms(x, y)])
+def feature_mean(name: str, x: Floats, y: Floats) -> float:
+    """The mean of a feature-wise distance over all features, those that count 0 included."""
+    each = _FEATURE_WISE[name]
+    return float(np.mean([0.0 if values is None else each(*values) for values in features(x, y)]))

@@ -24,7 +24,7 @@ class FixedBatchingConfig(Section):
 
     kind: Literal["fixed"] = "fixed"
     n: int = Field(default=500, gt=0)
-    """Samples in a batch."""
+    """Size of a batch. [samples]"""
 
 
 class TimeBatchingConfig(Section):
@@ -41,7 +41,7 @@ class TimeBatchingConfig(Section):
 
     kind: Literal["time"] = "time"
     seconds: Duration
-    """Clock seconds that the first sample of a batch waits."""
+    """How long the first sample of a batch waits. [clock s]"""
 
 
 class SizeOrTimeoutBatchingConfig(Section):
@@ -57,9 +57,9 @@ class SizeOrTimeoutBatchingConfig(Section):
 
     kind: Literal["size_or_timeout"] = "size_or_timeout"
     n: int = Field(gt=0)
-    """Samples in a full batch."""
+    """Size of a full batch. [samples]"""
     seconds: Duration
-    """Clock seconds that the first sample of a batch waits at most."""
+    """How long the first sample of a batch waits at most. [clock s]"""
 
 
 class AdaptiveBatchingConfig(Section):
@@ -72,17 +72,17 @@ class AdaptiveBatchingConfig(Section):
     One batch is taken at a time, whatever `data.chunk` says. Live, it waits until it is full, as `fixed`.
     """
 
-    source: ClassVar[str] = "Crankshaw et al., NSDI 2017"
+    source: ClassVar[str] = "Crankshaw et al., Clipper: A Low-Latency Online Prediction Serving System, NSDI 2017"
 
     kind: Literal["adaptive"] = "adaptive"
     min: int = Field(gt=0)
-    """Samples in the first batch, and at least in each."""
+    """Size of the first batch, and the least of any. [samples]"""
     max: int = Field(gt=0)
-    """Samples in a batch at most."""
+    """Largest size of a batch. [samples]"""
     step: int = Field(gt=0)
-    """Samples more after a batch that was fast enough."""
+    """By how much the size grows after a batch that was fast enough. [samples]"""
     target: Duration
-    """Clock seconds in which a batch should be handled."""
+    """How fast a batch should be handled. [clock s]"""
 
     @model_validator(mode="after")
     def _ordered(self) -> AdaptiveBatchingConfig:

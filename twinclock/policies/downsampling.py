@@ -21,10 +21,11 @@ from twinclock.policies.metrics import Task
 from twinclock.section import Section, WrongKeyError
 
 Mode: TypeAlias = Literal["sample_then_batch", "batch_then_sample"]
+"""Score the whole set before some of the epochs, or each minibatch when its turn comes."""
 Ratio: TypeAlias = Annotated[float, Field(gt=0, le=1)]
-"""Share of the samples that is kept."""
+"""How much is kept: of n samples max(1, ⌊ratio · n⌋). [share]"""
 Period: TypeAlias = Annotated[int, Field(gt=0)]
-"""Epochs from one scoring of the whole set to the next; only for sample_then_batch."""
+"""From one scoring of the whole set to the next; only for sample_then_batch. [epochs]"""
 C = TypeVar("C", bound="_Periodic")
 
 _IMPORTANCE = "A. Katharopoulos, F. Fleuret: Not All Samples Are Created Equal, ICML 2018"
@@ -161,7 +162,9 @@ class Rs2DownsamplingConfig(Section):
     replacement: bool = False
     """Whether the next epoch's subset may hold samples of this one's."""
     mode: Literal["sample_then_batch"] = "sample_then_batch"
+    """A subset of the whole set, for each epoch."""
     period: Literal[1] = 1
+    """From one subset to the next. [epochs]"""
 
     tasks: ClassVar[tuple[Task, ...]] = ("classification", "regression")
     source: ClassVar[str] = (

@@ -31,6 +31,7 @@ def fires(
     scores: Values | None = None,
     distances: Mapping[str, Values] | None = None,
     train_seconds: float | Callable[[int], float] | None = None,
+    label_delay_s: float = 0.0,
 ) -> list[int]:
     """The positions at which a trigger fires on samples with these timestamps, in order.
 
@@ -42,7 +43,8 @@ def fires(
     observed of the model in use at each decision, in order, whatever the metric; None where nothing is, as at the
     first decision, for which there is no model. `distances`: likewise for each metric of a drift trigger, by name;
     a detector reports drift with a number above 0. `train_seconds`: what is reported of every training, or a
-    function of its number of samples; None: nothing is reported.
+    function of its number of samples; None: nothing is reported. `label_delay_s`: data time from a sample to the
+    moment at which its label is known.
 
     ConfigError if the trigger is not right, or wants a value that is not given; ValueError if timestamps are not in
     order.
@@ -67,7 +69,7 @@ def fires(
     made = _trigger(trigger)
     before = deepcopy(made.state_dict())
     try:
-        ran = dry_run(made, stream, size, observe=observe, train_seconds=seconds)
+        ran = dry_run(made, stream, size, observe=observe, train_seconds=seconds, label_delay_s=label_delay_s)
         return [answer.position for _, answer in ran if isinstance(answer, Fire)]
     finally:
         made.load_state_dict(before)

@@ -10,6 +10,20 @@ _FEW = 5
 """Fewer values than these are forecast by their mean."""
 
 
+def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Slope and intercept of the line of least squares through the points (x, y).
+
+    ValueError unless two x differ.
+    """
+    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    mean_x, mean_y = float(xs.mean()), float(ys.mean())
+    spread = float(((xs - mean_x) ** 2).sum())
+    if spread == 0.0:
+        raise ValueError(f"expected points that differ in x, got {len(xs)} at {mean_x:g}")
+    slope = float(((xs - mean_x) * (ys - mean_y)).sum()) / spread
+    return slope, mean_y - slope * mean_x
+
+
 def ridge(x: Sequence[float], y: Sequence[float], at: float, *, alpha: float) -> float:
     """The value at `at` of the line through the points (x, y), its slope shrunk by `alpha`, its intercept free.
 

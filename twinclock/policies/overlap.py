@@ -8,8 +8,8 @@ the same time.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
 
@@ -17,6 +17,35 @@ from twinclock.graph import Json
 from twinclock.policies.selection import coalesced
 from twinclock.section import Section
 from twinclock.stream import Stream
+
+OnTrigger: TypeAlias = Literal["queue", "coalesce", "drop", "preempt"]
+ON_TRIGGER: Mapping[OnTrigger, str] = {
+    "queue": """Each trigger waits for a training of its own.
+
+    Each trains on its own set, in the order of firing. With `start_from: active` a training starts from the newest
+    model stored when it starts: with one training at once that is the model before it; with more, trainings that
+    still run are not waited for.
+    """,
+    "coalesce": """Triggers that wait become one, at the newest position and with the samples of all.
+
+    While one waits, a new trigger and that one become one trigger: at the newer's position and with its number, with
+    the samples of both. Numbers that were merged away stay unused. To the trigger policy each of these fires became a
+    trigger.
+    """,
+    "drop": """A trigger is forgotten while as many trainings run as may; the next one gets its samples.
+
+    When full, the fire is no trigger: its number and its samples are the next one's, and the trigger policy is not told
+    that it became one.
+    """,
+    "preempt": """A new trigger stops the training that has run longest, and takes over its samples.
+
+    When full, the training that has run longest stops, and its samples go to the new trigger. Its seconds on the device
+    are spent, but no cost of it is reported to the trigger policy. It can be stopped until WAIT_FOR_TRAINING_COMPLETION
+    has ended `trained`; after that its model is stored, the new trigger has only its own samples, and waits for a free
+    place. Triggers that fire until then are merged as by `coalesce`.
+    """,
+}
+"""What each choice does with a trigger: one line, and then exactly."""
 
 _NOTHING: Json = {"waiting": [], "running": []}
 
@@ -26,30 +55,18 @@ class OverlapConfig(Section):
 
     A trigger's samples are those up to its position that no trigger had before, fixed when it fires. A
     training counts as running from the moment when its trigger is claimed until its model is stored, or it
-    has failed for good. `full` means that as many triggers wait and run as trainings may run at once.
-
-    * `queue`     each trigger trains on its own set, in the order of firing. With `start_from: active` it starts
-                  from the newest model stored when its training starts: with one training at once that is the
-                  model before it; with more, trainings that still run are not waited for.
-    * `coalesce`  while one waits, a new trigger and that one become one trigger: at the newer's position and with
-                  its number, with the samples of both. Numbers that were merged away stay unused. To the trigger
-                  policy each of these fires became a trigger.
-    * `drop`      when full, the fire is no trigger: its number and its samples are the next one's, and the trigger
-                  policy is not told `on_fire`.
-    * `preempt`   when full, the training that has run longest stops, and its samples go to the new trigger. Its
-                  seconds on the device are spent, but no cost of it is reported to the trigger policy. It can be
-                  stopped until WAIT_FOR_TRAINING_COMPLETION has ended `trained`; after that its model is stored,
-                  the new trigger has only its own samples, and waits for a free place. Triggers that fire until
-                  then are merged as by `coalesce`.
+    has failed for good. `full` means that as many triggers wait and run as trainings may run at once. What each
+    choice does then, stands in `ON_TRIGGER`.
 
     So each sample of a trigger is in the own samples of exactly one training, unless that failed for good: then
     they belong to the next trigger that fires.
     """
 
     source: ClassVar[str] = ""
-    on_trigger: Literal["queue", "coalesce", "drop", "preempt"] = "queue"
+    on_trigger: OnTrigger = "queue"
     """What to do with a trigger that fires while as many trainings run as may."""
     trainings_at_once: int = Field(default=1, gt=0, le=10_000)
+    """How many may run at the same time. [trainings]"""
 
 
 class Admission(NamedTuple):

@@ -16,8 +16,10 @@ from twinclock.durations import Duration, Offset
 from twinclock.section import ListOf, Section, WrongKeyError
 
 When: TypeAlias = Literal["after_training", "after_pipeline"]
+"""As soon as a model and all samples of an interval are there, or all at the end."""
 Models: TypeAlias = Literal["active", "trained", "served", "all"]
-"""All models on all intervals (a matrix), the one in use on each, or those that really served its samples."""
+"""Who is scored on an interval: the newest model whose training data lie before the interval's key (active), the next
+newer one (trained), each sample by the one that served it (served), or every model (all)."""
 
 
 def _data_times(value: object) -> object:
@@ -44,11 +46,11 @@ class SlicingPlan(Section):
     source: ClassVar[str] = ""
     kind: Literal["slicing"] = "slicing"
     every: Duration
-    """Length of a slice, in seconds of data time."""
+    """Length of a slice. [s of data time]"""
     from_: float | None = Field(default=None, alias="from")
-    """Data time at which the first begins; None: at the first sample."""
+    """Where the first slice begins; None: at the first sample. [s of data time]"""
     to: float | None = None
-    """Data time at which the last ends; None: with the last sample."""
+    """Where the last slice ends; None: with the last sample. [s of data time]"""
     models: Models = "active"
     when: When = "after_training"
 
@@ -69,13 +71,13 @@ class PeriodicPlan(Section):
     source: ClassVar[str] = ""
     kind: Literal["periodic"] = "periodic"
     every: Duration
-    """Data time from a centre to the next."""
+    """From a centre to the next. [s of data time]"""
     from_: float | None = Field(default=None, alias="from")
-    """The first centre, in data time; None: the first sample."""
+    """The first centre; None: at the first sample. [s of data time]"""
     to: float | None = None
-    """No centre lies beyond this data time; None: none beyond the last sample."""
+    """No centre lies beyond; None: none beyond the last sample. [s of data time]"""
     half: Duration
-    """Data time from a centre to either end of its interval."""
+    """From a centre to either end of its interval. [s of data time]"""
     models: Models = "active"
     when: When = "after_training"
 
@@ -111,7 +113,7 @@ class OffsetPlan(Section):
     source: ClassVar[str] = ""
     kind: Literal["offset"] = "offset"
     offsets: ListOf[Offset] = Field(min_length=1)
-    """Durations with a sign, `-inf` and `inf`."""
+    """How far before (-) or after each model's own data; `-inf` and `inf`: all that there is. [s of data time]"""
     models: Literal["own"] = "own"
     """The model whose training data the interval is relative to."""
     when: When = "after_training"
@@ -133,7 +135,7 @@ class StaticPlan(Section):
     source: ClassVar[str] = ""
     kind: Literal["static"] = "static"
     intervals: ListOf[DataTimes] = Field(min_length=1)
-    """[start, end] each, in data time, in any order."""
+    """Start and end of each, in any order. [s of data time]"""
     models: Models = "active"
     when: When = "after_training"
 

@@ -24,6 +24,7 @@ from twinclock.policies.selection.ranges import merge_ranges
 from twinclock.policies.selection.selector import (
     given_back,
     initial_state,
+    known_stop,
     on_dropped,
     on_remaining,
     on_trigger,
@@ -39,6 +40,7 @@ __all__ = [
     "coalesced",
     "given_back",
     "initial_state",
+    "known_stop",
     "merge_ranges",
     "on_dropped",
     "on_remaining",

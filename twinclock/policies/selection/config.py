@@ -13,6 +13,11 @@ from pydantic import Field
 from twinclock.durations import Duration
 from twinclock.section import Section, kind_if_unsaid
 
+PresampleRatio: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+"""How much of the set is drawn. [share]"""
+PresampleLimit: TypeAlias = Annotated[int, Field(gt=0)] | None
+"""How much is drawn at most; None: as `ratio` says. [samples]"""
+
 _MODYN = "Böther et al., Modyn: Data-Centric Machine Learning Pipeline Orchestration, SIGMOD 2025"
 
 
@@ -25,8 +30,8 @@ class UniformPresampleConfig(Section):
     source: ClassVar[str] = _MODYN
 
     kind: Literal["uniform"] = "uniform"
-    ratio: float = Field(default=1.0, gt=0, le=1)
-    limit: int | None = Field(default=None, gt=0)
+    ratio: PresampleRatio = 1.0
+    limit: PresampleLimit = None
 
 
 class RoundsPresampleConfig(Section):
@@ -43,8 +48,8 @@ class RoundsPresampleConfig(Section):
     source: ClassVar[str] = _MODYN
 
     kind: Literal["uniform_without_replacement"] = "uniform_without_replacement"
-    ratio: float = Field(default=1.0, gt=0, le=1)
-    limit: int | None = Field(default=None, gt=0)
+    ratio: PresampleRatio = 1.0
+    limit: PresampleLimit = None
 
 
 class LabelBalancedPresampleConfig(Section):
@@ -58,8 +63,8 @@ class LabelBalancedPresampleConfig(Section):
     source: ClassVar[str] = _MODYN
 
     kind: Literal["label_balanced"] = "label_balanced"
-    ratio: float = Field(default=1.0, gt=0, le=1)
-    limit: int | None = Field(default=None, gt=0)
+    ratio: PresampleRatio = 1.0
+    limit: PresampleLimit = None
 
 
 class TriggerBalancedPresampleConfig(Section):
@@ -72,8 +77,8 @@ class TriggerBalancedPresampleConfig(Section):
     source: ClassVar[str] = _MODYN
 
     kind: Literal["trigger_balanced"] = "trigger_balanced"
-    ratio: float = Field(default=1.0, gt=0, le=1)
-    limit: int | None = Field(default=None, gt=0)
+    ratio: PresampleRatio = 1.0
+    limit: PresampleLimit = None
 
 
 PresampleConfig: TypeAlias = Annotated[
@@ -95,11 +100,11 @@ class NewDataConfig(Section):
 
     kind: Literal["new_data"] = "new_data"
     tail: int | None = Field(default=None, ge=0)
-    """How many earlier triggers' samples to add; None: all data since the start."""
+    """How many earlier triggers' samples are added; None: all data since the start. [triggers]"""
     window: Duration | None = None
-    """Seconds of data time before the set's last sample; what is not younger is left out. None: all."""
+    """What is older than the set's last sample by this or more is left out; None: nothing. [s of data time]"""
     limit: int | None = Field(default=None, gt=0)
-    """At most so many samples, of the whole set; None: all."""
+    """Size of the whole set at most; None: all of it. [samples]"""
     keep: Literal["last", "uniform"] = "last"
     """Which ones if there are more than `limit`: the last by position, or drawn uniformly."""
     presample: PresampleConfig | None = None
@@ -122,9 +127,9 @@ class FreshnessConfig(Section):
 
     kind: Literal["freshness"] = "freshness"
     unused: float = Field(gt=0, le=100)
-    """Percent of a training set that no training has used before."""
+    """u: how much of a training set no training has used before. [percent]"""
     limit: int | None = Field(default=None, gt=0)
-    """At most so many samples; None: as many as keep the share."""
+    """L: size of the set at most; None: as many as keep the share. [samples]"""
 
 
 SelectionConfig: TypeAlias = Annotated[

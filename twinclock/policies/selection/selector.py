@@ -68,7 +68,7 @@ def on_trigger(
     at the data time of `position` belong to a later trigger. ValueError if `position` is before the
     sample ahead of the first one not yet in a trigger.
     """
-    first, stop = state["first"], _known_stop(state["first"], position, stream, label_delay_s)
+    first, stop = state["first"], known_stop(state["first"], position, stream, label_delay_s)
     after: State = {**state, "serial": state["serial"] + 1, "informed": max(state["informed"], position + 1)}
     after |= _taken_back(state, skipped)
     trigger: TriggerRecord = {
@@ -119,7 +119,7 @@ def training_set_size(
     Takes what `on_trigger` takes, raises what it raises, changes nothing, and costs a few comparisons. The
     size does not depend on `seed`.
     """
-    first, stop = state["first"], _known_stop(state["first"], position, stream, label_delay_s)
+    first, stop = state["first"], known_stop(state["first"], position, stream, label_delay_s)
     if first == stop:
         return 0
     after = {**state, **_taken_back(state, skipped)}
@@ -159,7 +159,7 @@ def given_back(trigger: Mapping[str, Json]) -> dict[str, Json]:
     return entry | {"absorbed": trigger["absorbed"]} if "absorbed" in trigger else entry
 
 
-def _known_stop(first: int, position: int, stream: Stream, label_delay_s: float) -> int:
+def known_stop(first: int, position: int, stream: Stream, label_delay_s: float) -> int:
     """Where the samples end whose labels are known at the data time of `position`; at least `first`."""
     stop = position + 1
     if stop < first:

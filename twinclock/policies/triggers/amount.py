@@ -23,7 +23,7 @@ class AmountTriggerConfig(Section):
 
     kind: Literal["amount"] = "amount"
     n: int = Field(gt=0)
-    """Samples from one trigger to the next."""
+    """From one trigger to the next. [samples]"""
 
 
 class AlwaysTriggerConfig(Section):
@@ -36,7 +36,7 @@ class AlwaysTriggerConfig(Section):
 
     kind: Literal["always"] = "always"
     n: int = Field(default=1, gt=0)
-    """Samples from one trigger to the next."""
+    """From one trigger to the next. [samples]"""
 
 
 class AmountTrigger:

@@ -53,15 +53,15 @@ class BudgetTriggerConfig(Section):
     of: TriggerConfig
     """The trigger that is held back."""
     limit: float = Field(gt=0)
-    """Per horizon: trainings, device-seconds or USD."""
+    """How much there is for each horizon, in what `unit` says. [trainings, device-s or USD]"""
     unit: Literal["trainings", "gpu_seconds", "money"] = "trainings"
-    """What is counted."""
+    """What is counted: trainings, seconds that devices are held for them, or what these cost."""
     horizon: Duration | None = None
-    """Data time for which the limit is; None: the whole stream."""
+    """How long the limit has to last; None: for the whole stream. [s of data time]"""
     pace: Literal["greedy", "even", "top"] = "greedy"
     """How the budget is spread over the horizon."""
     usd_per_device_hour: float | None = Field(default=None, gt=0)
-    """For `money`: the price of a device."""
+    """For `money`, and only there: the price of a device. [USD per device-hour]"""
 
     @model_validator(mode="after")
     def _complete(self) -> BudgetTriggerConfig:
@@ -114,7 +114,11 @@ class BudgetTrigger:
     def on_fire(self, position: int) -> None:
         """The fire that was let through is charged."""
         if self._passed is not None:
-            self._forecasts.append(self._passed)
+            horizon, num_samples, charge = self._passed
+            if num_samples > 0:
+                self._forecasts.append(self._passed)
+            elif horizon == self._horizon:
+                self._spent += charge  # trains nothing, so no report will correct it
             self._passed = None
         self._since = position + 1
         self._inner.on_fire(position)
@@ -167,11 +171,12 @@ class BudgetTrigger:
         self._enter_horizon(now)
         num_samples = num_trained_on(samples, fire.position, self._since)
         charge = self._charge(num_samples)
-        left = self._config.limit - self._spent - sum(c for h, _, c in self._forecasts if h == self._horizon)
+        charges = self._spent + sum(c for h, _, c in self._forecasts if h == self._horizon)
+        left = self._config.limit - charges
         if charge > left:
             return f"costs {charge:.4g} {self._config.unit}, {left:.4g} are left"
         if self._config.pace == "even":
-            credit = left - self._config.limit * (1.0 - self._elapsed_share(now))
+            credit = self._grown_credit(now) - charges
             if charge > credit:
                 return f"costs {charge:.4g} {self._config.unit}, the credit is {credit:.4g}"
         if self._config.pace == "top" and fire.decisions and (signal := fire.decisions[-1].signal) is not None:
@@ -193,9 +198,10 @@ class BudgetTrigger:
         if horizon != self._horizon:
             self._horizon, self._spent = horizon, 0.0
 
-    def _elapsed_share(self, now: float) -> float:
+    def _grown_credit(self, now: float) -> float:
+        """What the current horizon has brought in so far."""
         assert self._config.horizon is not None  # checked with the configuration
-        return now / self._config.horizon - self._horizon
+        return self._config.limit / self._config.horizon * (now - self._horizon * self._config.horizon)
 
     def _least_signal(self, now: float, left: float, charge: float) -> float:
         """The signal that it takes, if the decisions left come at the pace of those until now."""

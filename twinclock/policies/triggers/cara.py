@@ -22,10 +22,15 @@ from twinclock.section import Section
 class CaraTriggerConfig(Section):
     """Fires by a threshold that would have been the best on the first intervals.
 
-    v is what the active model cost on the interval: wrong answers, or samples times mean log loss. `threshold`: v ≥ τ.
-    `cumulative`: S adds up v, S ≥ τ, S = 0 at a fire. `periodic`: interval j with j mod φ = o. A model is trained at
-    the end of each of the first P = `tuning` intervals, and every one is scored on all that follow; τ (or φ and o) is
-    then that of the least cost Σ trainings + Σ v on these, ties for fewer trainings. τ may be ∞.
+    v is what the active model cost on the interval: wrong answers, or samples times mean log loss. `threshold`: fires
+    if v ≥ τ. `cumulative`: S += v, fires if S ≥ τ, and then S = 0. `periodic`: fires at interval j (counted from 0)
+    if j mod φ = o. A model is trained at the end of each of the first P = `tuning` intervals, and every one is scored
+    on all of these that follow. τ is then the one of the least cost, Σ per_training_second · seconds + Σ v on these P
+    intervals, among all v (or sums S) that occur and ∞; φ and o are searched over 1 … P and 0 … φ − 1. Ties go to
+    fewer trainings.
+
+    A model may depend on nothing but the trigger that it was trained at: from scratch, on all data so far, or on a
+    window or limit of them. Other configurations are refused.
     """
 
     source: ClassVar[str] = (
@@ -34,13 +39,13 @@ class CaraTriggerConfig(Section):
 
     kind: Literal["cara"] = "cara"
     interval: IntervalLength
-    """Samples, or a duration of data time, from one decision to the next."""
+    """From one decision to the next: a number of samples, or a duration of data time. [samples, or s of data time]"""
     mode: Literal["threshold", "cumulative", "periodic"] = "threshold"
-    """What is tuned."""
+    """Which rule is tuned: by v, by the sum of v since the last training, or by the calendar."""
     tuning: int = Field(default=10, gt=1)
-    """Intervals that the threshold is tuned on, each with a training of its own."""
+    """What the threshold is tuned on; each has a training of its own. [intervals]"""
     per_training_second: float = Field(gt=0)
-    """What a second of training is worth: wrong answers, or log loss, a second."""
+    """What a second of training may cost in wrong answers, or in log loss. [answers, or nats, per s of training]"""
     metric: Literal["accuracy", "log_loss"] = "accuracy"
     """What wrong answers are counted by."""
 

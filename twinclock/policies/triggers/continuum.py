@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from twinclock.graph import Json
+from twinclock.policies.forecast import line
 from twinclock.policies.triggers.protocol import Answer, Decision, DependsOn, Fire, Observation, Quiet, Samples
 from twinclock.section import Section
 from twinclock.stream import DataTime
@@ -35,11 +36,11 @@ class ContinuumTriggerConfig(Section):
 
     kind: Literal["continuum"] = "continuum"
     w: float = Field(gt=0)
-    """Sample-seconds of latency that one second of training is worth."""
+    """Latency that one second of training is worth. [sample-s of data time per s of training]"""
     alpha: float = Field(ge=0)
-    """Seconds of training per sample, until trainings have been timed."""
+    """Training time of each sample, until trainings have been timed. [clock s per sample]"""
     beta: float = Field(ge=0)
-    """Seconds of every training, until trainings have been timed."""
+    """Training time whatever the samples, until trainings have been timed. [clock s]"""
 
 
 class BestEffortTriggerConfig(Section):
@@ -82,9 +83,8 @@ class ContinuumTrigger:
         if earliest >= self._reached:
             return Quiet()
         candidates = np.arange(earliest, self._reached) - self._since
-        # a sample at t* itself still belongs to the fire; that the clock has come to t* is enough
-        shown = np.append(times[1:], -np.inf if samples.watermark is None else np.nextafter(samples.watermark, np.inf))
-        late = np.flatnonzero((shown > due)[candidates])
+        shown = np.append(times[1:], -np.inf if samples.watermark is None else samples.watermark)
+        late = np.flatnonzero((shown >= due)[candidates])
         if len(late) == 0:
             self._deadline = DataTime(float(due[-1]))
             return Quiet()
@@ -109,7 +109,7 @@ class ContinuumTrigger:
         """Nothing to learn."""
 
     def next_deadline(self) -> DataTime | None:
-        """t* of the samples that wait; None while a training runs."""
+        """The first moment after t* of the samples that wait; None while a training runs."""
         return self._deadline
 
     def state_dict(self) -> dict[str, Json]:
@@ -128,23 +128,26 @@ class ContinuumTrigger:
         self._deadline, self._points = state["deadline"], [list(point) for point in state["points"]]
 
     def _due(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """t* when the first 1, 2, … of these samples wait.
+        """The first moment after t* when the first 1, 2, … of these samples wait: one at t* belongs to the fire.
 
-        (w·β − 2α·p·(n − p)) / p = w·β / p + 2α·p − 2α·n, so the minimum over p runs along with n.
+        (w·β − 2α·p·(n − p)) / p = w·β / p + 2α·p − 2α·n, so the p of the minimum runs along with n. The value is
+        that of the definition: a sample may lie exactly at t*, where rounding would count.
         """
         alpha, beta = self._seconds_line()
+        price = self._config.w * beta
         counts = np.arange(1, len(times) + 1)
-        best = np.minimum.accumulate(times + self._config.w * beta / counts + 2 * alpha * counts)
-        due: NDArray[np.float64] = np.maximum(times, best - 2 * alpha * counts)
+        values = times + price / counts + 2 * alpha * counts
+        best = np.maximum.accumulate(np.where(values == np.minimum.accumulate(values), counts, 0))
+        regrets = times[best - 1] + (price - 2 * alpha * best * (counts - best)) / best
+        due: NDArray[np.float64] = np.nextafter(np.maximum(times, regrets), np.inf)
         return due
 
     def _seconds_line(self) -> tuple[float, float]:
-        """α and β: least squares, neither below 0; as configured until there are enough points of different sizes."""
-        points = np.array(self._points, np.float64).reshape(-1, 2)
-        if len(points) < _ENOUGH_POINTS or np.ptp(points[:, 0]) == 0.0:
+        """α and β: least squares, of either sign; as configured until there are enough points, or all of one size."""
+        sizes, seconds = [point[0] for point in self._points], [point[1] for point in self._points]
+        if len(sizes) < _ENOUGH_POINTS or len(set(sizes)) == 1:
             return self._config.alpha, self._config.beta
-        slope, intercept = np.polyfit(points[:, 0], points[:, 1], 1)
-        return max(0.0, float(slope)), max(0.0, float(intercept))
+        return line(sizes, seconds)
 
 
 class BestEffortTrigger:

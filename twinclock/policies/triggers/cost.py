@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Protocol
 
@@ -17,7 +18,12 @@ from twinclock.policies.triggers.interval import (
     View,
     WarmupConfig,
 )
-from twinclock.policies.triggers.misclassifications import METRIC, AccuracyHistory, avoidable
+from twinclock.policies.triggers.misclassifications import (
+    METRIC,
+    AccuracyHistory,
+    AvoidableMisclassificationsRule,
+    avoidable,
+)
 from twinclock.policies.triggers.protocol import DependsOn, Observation
 from twinclock.policies.triggers.schedule import IntervalLength
 from twinclock.policies.triggers.training_cost import TrainingSeconds, num_trained_on
@@ -30,26 +36,31 @@ _ACCURACIES = 10
 class CostTriggerConfig(Section):
     """Fires when the regret of not having trained outweighs the price of a training.
 
-    A / f ≥ max(0, T(n)). A is the regret since the last trigger, f = `per_training_second` its price, and T(n) the
-    forecast seconds of a training of the n samples that a training would get now: a ridge regression
-    (α = 1) on the last `window` trainings; fires if there was none yet.
-    `incorporation_latency`: A = ∫ waiting samples dt over data time, in sample-seconds.
-    `avoidable_misclassification_latency`: A = ∫ R dt, where R adds up the wrong answers beyond those to expect (see
-    `avoidable_misclassifications`), not rounded.
+    At the end of every interval it fires if A / f ≥ max(0, T(n)). A is the regret since the last trigger, f is
+    `per_training_second`, and T(n) the forecast seconds of a training on the n samples that one fired now would get: a
+    ridge regression (α = 1, intercept not penalised) on the (samples, seconds) of the last `window` trainings. Fires if
+    no training was timed yet. A trigger sets A, R and waiting to 0.
+
+    An interval of the timestamps t₁ … tₙ adds to A; e is tₙ, and D is e minus the e before it, at first tₙ − t₁.
+    `incorporation_latency`: A += waiting · D + Σ (e − tᵢ), then waiting += n, which is ∫ waiting samples dt.
+    `avoidable_misclassification_latency`: A += R · D + r · D / 2, then R += r, where r = misses − (1 − e′) · n with the
+    accuracy e′ to expect, as in `avoidable_misclassifications`, but not rounded and not below 0;
+    without a model r = 0.
     """
 
-    source: ClassVar[str] = ""
+    source: ClassVar[str] = AvoidableMisclassificationsRule.source
 
     kind: Literal["cost"] = "cost"
     interval: IntervalLength
-    """Samples, or a duration of data time, from one decision to the next."""
+    """From one decision to the next: a number of samples, or a duration of data time. [samples, or s of data time]"""
     regret: Literal["incorporation_latency", "avoidable_misclassification_latency"] = "incorporation_latency"
+    """What waiting costs: samples that no model knows yet, or answers that a fresh model would have got right."""
     per_training_second: float = Field(gt=0)
-    """Regret that one second of training is worth: sample-seconds, or misclassification-seconds, a second."""
+    """f: regret that one second of training is worth. [sample-s, or answer-s, of data time per s of training]"""
     window: int = Field(default=1000, gt=0)
-    """Trainings that the forecast of seconds is made of."""
+    """What the forecast of seconds is made of: so many trainings, the last. [trainings]"""
     expected_accuracy: float | None = Field(default=None, ge=0, le=1)
-    """Misclassifications: accuracy of a fresh model; None: forecast."""
+    """For misclassifications: accuracy e of a fresh model; None: forecast. [share]"""
     warmup: WarmupConfig | None = None
     """A simple trigger for the first decisions; None: none."""
     cooldown: CooldownConfig | None = None
@@ -64,6 +75,9 @@ class Regret(Protocol):
 
     def add(self, view: View, accuracy: float | None) -> float:
         """Take an interval in; the regret until now. `accuracy`: None without a model or an observation."""
+
+    def note(self, accuracy: float | None) -> None:
+        """Remember an accuracy that adds nothing to the regret."""
 
     def on_fire(self, position: int) -> None:
         """Nothing waits any more."""
@@ -102,6 +116,9 @@ class IncorporationLatency:
         self._waiting += len(times)
         self._until_ts = end
         return self._regret
+
+    def note(self, accuracy: float | None) -> None:
+        """Accuracies do not matter."""
 
     def on_fire(self, position: int) -> None:
         """The samples up to `position` wait no more."""
@@ -146,14 +163,19 @@ class MisclassificationLatency:
         end = stream.timestamp(interval.stop - 1)
         begin = stream.timestamp(interval.first) if self._until_ts is None else self._until_ts
         more = 0.0
-        if accuracy is not None:
+        if accuracy is not None and not math.isnan(accuracy):
             expected = self._history.expected(self._expected_accuracy)
-            more = avoidable(accuracy, view.num_samples, expected)
-            self._history.note(accuracy)
+            more = max(0.0, avoidable(accuracy, view.num_samples, expected))
+        self.note(accuracy)
         self._regret += self._rate * (end - begin) + more * (end - begin) / 2
         self._rate += more
         self._until_ts = end
         return self._regret
+
+    def note(self, accuracy: float | None) -> None:
+        """An accuracy that later ones are expected from; None or NaN is left out."""
+        if accuracy is not None and not math.isnan(accuracy):
+            self._history.note(accuracy)
 
     def on_fire(self, position: int) -> None:
         """The regret begins anew."""
@@ -202,7 +224,8 @@ class CostJudge:
         return self._weigh(view, observed(observation, METRIC))
 
     def warm_up(self, view: View, observation: Observation | None) -> Judgement:
-        """Waiting goes on; misclassifications do not count."""
+        """Waiting goes on; misclassifications do not count, but show what to expect of later models."""
+        self._regret.note(observed(observation, METRIC))
         return self._weigh(view, None)
 
     def pass_over(self, view: View) -> None:
@@ -243,7 +266,7 @@ class CostJudge:
             reason=f"the regret is worth {worth_s:.4g} s, a training takes {threshold:.4g} s",
             observation=worth_s,
             threshold=threshold,
-            signal=worth_s - threshold,
+            signal=worth_s - seconds,
         )
 
 

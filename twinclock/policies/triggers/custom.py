@@ -18,7 +18,7 @@ class CustomTriggerConfig(Section):
     The class does what `twinclock.policies.Trigger` says; `check_trigger` is run on it before a run starts.
     """
 
-    source: ClassVar[str] = ""
+    source: ClassVar[str] = "your own"
 
     kind: Literal["custom"] = "custom"
     import_: ImportPath = Field(alias="import")

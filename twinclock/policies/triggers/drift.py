@@ -35,8 +35,13 @@ class DistanceMetric(Section):
     """A distance between the two windows, and the rule that judges it."""
 
     kind: DistanceName
+    """Which distance."""
     rule: Rule
-    """`hypothesis_test` judges the p-value of the distance's own test, the others the distance."""
+    """`hypothesis_test` judges the p-value of the distance's own test, the others the distance.
+
+    mmd, energy and c2st are tested by 200 permutations. With windows of 1,000 samples of 32 features that takes
+    a fraction of a second, some 2 s, and 5 s or more at every decision; `sample` makes it less, but for c2st little.
+    """
 
     @model_validator(mode="after")
     def _fitting(self) -> DistanceMetric:
@@ -53,11 +58,12 @@ class DistanceMetric(Section):
 
 
 class DetectorMetric(Section):
-    """A streaming detector, fed one number of every sample in order; a fire starts a new one."""
+    """A streaming detector, fed one number of every sample in order; a trigger starts a new one."""
 
     kind: Literal["adwin", "page_hinkley", "kswin"]
+    """Which detector."""
     value: str = ERROR
-    """A numeric feature, or `error`: whether the active model was wrong."""
+    """What it is fed: a numeric feature, or `error`, 1 where the active model was wrong, else 0."""
 
 
 DriftMetric: TypeAlias = Annotated[DistanceMetric | DetectorMetric, Field(discriminator="kind")]
@@ -66,18 +72,21 @@ DriftMetric: TypeAlias = Annotated[DistanceMetric | DetectorMetric, Field(discri
 class DriftTriggerConfig(Section):
     """Fires when the latest samples differ from those before the last trigger.
 
-    At the end of every interval each metric compares a reference window with the current one (feature by feature, or
-    all features together), or runs a detector over every sample; `aggregate` says how many metrics have to agree.
-    Windows of fewer than two samples decide nothing.
+    At the end of every interval each metric has a vote. A distance compares the current window with the reference
+    window, and its rule judges the value. A detector is fed every sample since the last trigger, in order, and votes
+    for a fire if it reported drift at a sample of the interval. Fires if as many vote for it as `aggregate` says;
+    `majority` is more than half of all metrics. Windows of fewer than two samples decide nothing. Without a model,
+    and without a training that could bring one, it fires at once; the first interval of a run that begins with a
+    model is the reference, and does not fire.
     """
 
     source: ClassVar[str] = ""
 
     kind: Literal["drift"] = "drift"
     interval: IntervalLength
-    """Samples, or a duration of data time, from one decision to the next."""
+    """From one decision to the next: a number of samples, or a duration of data time. [samples, or s of data time]"""
     metrics: dict[str, DriftMetric] = Field(min_length=1)
-    """By a name of your own."""
+    """Distances and detectors, each by a name of your own."""
     windows: WindowsConfig | None = None
     """What distances compare; detectors need none."""
     aggregate: Quorum = "majority"
@@ -87,7 +96,7 @@ class DriftTriggerConfig(Section):
     of: Literal["features", "embeddings"] = "features"
     """Compare features, or what the active model makes of them before its last layer."""
     sample: int | None = Field(default=None, gt=1)
-    """At most so many samples of each window, drawn at random; None: all."""
+    """Look at so many samples of each window at most, drawn at random; None: all. [samples]"""
     warmup: WarmupConfig | None = None
     """A simple trigger for the first decisions; None: none."""
     cooldown: CooldownConfig | None = None

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from twinclock.graph import Json
 from twinclock.policies.observations import observation
+from twinclock.policies.selection import known_stop
 from twinclock.policies.triggers.protocol import Answer, Fire, Observation, Observe, Quiet, Samples, Trigger
 from twinclock.stream import Stream
 
@@ -21,16 +22,23 @@ def dry_run(
     *,
     observe: Observed,
     train_seconds: Callable[[int], float] | None = None,
+    label_delay_s: float = 0.0,
     renew: Callable[[Trigger], Trigger] = lambda trigger: trigger,
 ) -> Iterator[tuple[Samples, Answer]]:
     """Each answer of a trigger, with the batch in view. Every fire becomes a trigger and, if it has samples, a model.
 
     `train_seconds`: from the number of samples to the seconds reported for a training; None: none is
-    reported. `renew` is given the trigger after every answer, and gives the one to go on with.
+    reported. `label_delay_s`: data time from a sample to its label; without its label no sample is trained on.
+    `renew` is given the trigger after every answer, and gives the one to go on with.
     """
     trained_to, serial = 0, 0
+
+    def num_trained_on(position: int) -> int:
+        return known_stop(trained_to, position, stream, label_delay_s) - trained_to
+
     for first in range(0, stream.num_samples, batch_size):
-        samples = Samples(stream=stream, first=first, stop=min(first + batch_size, stream.num_samples))
+        stop = min(first + batch_size, stream.num_samples)
+        samples = Samples(stream=stream, first=first, stop=stop, label_delay_s=label_delay_s, preview=num_trained_on)
         seen: Observation | None = None
         while True:
             answer = trigger.advance(samples, seen)
@@ -38,7 +46,7 @@ def dry_run(
             yield samples, answer
             if isinstance(answer, Fire):
                 trigger.on_fire(answer.position)
-                num_samples = answer.position + 1 - trained_to
+                num_samples = num_trained_on(answer.position)
                 if num_samples > 0:
                     if train_seconds is not None:
                         trigger.on_training_cost(num_samples, train_seconds(num_samples))
@@ -47,11 +55,11 @@ def dry_run(
                             "trigger": serial,
                             "parent": None,
                             "first_ts": stream.timestamp(trained_to),
-                            "last_ts": stream.timestamp(answer.position),
+                            "last_ts": stream.timestamp(trained_to + num_samples - 1),
                             "num_samples": num_samples,
                         }
                     )
-                    trained_to = answer.position + 1
+                    trained_to += num_samples
                 serial += 1
             elif isinstance(answer, Observe):
                 seen = observation(answer.request, observe(answer.request))

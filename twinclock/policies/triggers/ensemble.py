@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -54,10 +53,12 @@ class EnsembleTriggerConfig(Section):
 
 
 class EnsembleTrigger:
-    """Lets its members read on by turns, so that none is ahead of a fire of the ensemble.
+    """Takes its members from moment to moment, so that none is ahead of a fire of the ensemble.
 
-    Each member looks ahead to the next thing that it has to say. The earliest is taken; the others forget what they
-    saw, for a fire before it could have changed their minds.
+    A position has two moments: its sample is seen; later the next sample, or the clock, shows what is over with it. The
+    next moment is found by looking ahead: each member says what it would say next, and forgets it, for a fire before
+    could change its mind. Then all members read through that moment before their votes are counted, so that no member
+    answers differently because of its place among the others.
     """
 
     def __init__(self, rule: Quorum, members: Mapping[str, Trigger]) -> None:
@@ -65,48 +66,39 @@ class EnsembleTrigger:
         self._members = dict(members)
         self._needed = needed(rule, len(members))
         self._on: list[str] = []
-        self._asking: tuple[str, int] | None = None
-        """The member that awaits an observation, and the position of its decision."""
-        self._votes: list[tuple[str, int]] = []
-        """Votes that are not counted yet: member and position."""
+        self._moment: _Moment | None = None
+        """The moment that members read through; None: the next one is still to be found."""
+        self._voted: list[str] = []
+        """Who votes in that moment."""
+        self._asking: str | None = None
+        """The member that awaits an observation."""
         self._fired: int | None = None
-        """The latest position at which the ensemble has fired; votes up to there are part of that fire."""
+        """Where the last fire was, its own or that of a trigger around it; votes up to there are part of it."""
         self._since = 0
 
     def advance(self, samples: Samples, observation: Observation | None) -> Answer:
-        """Take the members' answers in order of position, up to the first observation wanted or the vote that fires."""
+        """Take the members from moment to moment, up to the first observation wanted or the vote that fires."""
         decisions: list[Decision] = []
-        if self._asking is not None:
-            name, position = self._asking
-            self._asking = None
-            self._read_to(name, position, samples, observation, decisions)
         while True:
-            name, answer = self._look_ahead(samples)
-            vote = min(self._votes, key=lambda each: each[1], default=None)
-            if vote is not None and (isinstance(answer, Quiet) or _order(answer) >= (vote[1], True)):
-                self._votes.remove(vote)
-                name, position = vote
-            elif isinstance(answer, Quiet):
+            self._moment = self._moment or self._next_moment(samples)
+            if self._moment is None:
                 return self._all_quiet(samples, decisions)
-            else:
-                self._members[name].advance(samples, None)
-                decisions += _votes(name, answer.decisions)
-                position = answer.position
-                if isinstance(answer, Observe):
-                    self._asking = name, position
-                    request = {**answer.request, "member": _within(name, answer.request.get("member"))}
-                    return Observe(request=request, position=position, decisions=tuple(decisions))
-            if self._fired is not None and position <= self._fired:
+            request = self._read_through(self._moment, samples, observation, decisions)
+            if request is not None:
+                return replace(request, decisions=tuple(decisions))
+            observation = None
+            moment, voted = self._moment, self._voted
+            self._moment, self._voted = None if moment.is_over else _Moment(moment.position, is_over=True), []
+            if self._fired is not None and moment.position <= self._fired:
                 continue
-            if name not in self._on:
-                self._on.append(name)
-            if len(self._on) >= self._needed:
-                return self._fire(samples, position, decisions)
+            self._on += [name for name in voted if name not in self._on]
+            if voted and len(self._on) >= self._needed:
+                return self._fire(moment, samples, decisions)
 
     def on_fire(self, position: int) -> None:
         """All members are off, and told."""
         self._on = []
-        self._since = position + 1
+        self._fired, self._since = position, position + 1
         for member in self._members.values():
             member.on_fire(position)
 
@@ -126,11 +118,12 @@ class EnsembleTrigger:
         return min((each for each in deadlines if each is not None), default=None)
 
     def state_dict(self) -> dict[str, Json]:
-        """Who is on, who awaits an observation, and the members' states."""
+        """Who is on, where the members are and what they said there, who awaits an observation; the members' states."""
         return {
             "on": list(self._on),
-            "asking": None if self._asking is None else list(self._asking),
-            "votes": [list(vote) for vote in self._votes],
+            "moment": None if self._moment is None else list(self._moment),
+            "voted": list(self._voted),
+            "asking": self._asking,
             "fired": self._fired,
             "since": self._since,
             "members": {name: member.state_dict() for name, member in self._members.items()},
@@ -138,49 +131,56 @@ class EnsembleTrigger:
 
     def load_state_dict(self, state: Mapping[str, Json]) -> None:
         """Go on from a `state_dict`."""
-        self._on = list(state["on"])
-        self._asking = None if state["asking"] is None else (state["asking"][0], state["asking"][1])
-        self._votes = [(name, position) for name, position in state["votes"]]
+        self._on, self._voted, self._asking = list(state["on"]), list(state["voted"]), state["asking"]
+        self._moment = None if state["moment"] is None else _Moment(*state["moment"])
         self._fired, self._since = state["fired"], state["since"]
         for name, member in self._members.items():
             member.load_state_dict(state["members"][name])
 
-    def _look_ahead(self, samples: Samples) -> tuple[str, Answer]:
-        """The member that has something to say next, and what; no member has read on."""
-        answers = {}
-        for name, member in self._members.items():
-            before = member.state_dict()
-            answers[name] = member.advance(samples, None)
-            member.load_state_dict(before)
-        name = min(answers, key=lambda name: _order(answers[name]))
-        return name, answers[name]
+    def _next_moment(self, samples: Samples) -> _Moment | None:
+        """The first at which a member has something to say; None if none has."""
+        says = [_look_ahead(member, samples) for member in self._members.values()]
+        position = min((answer.position for answer in says if not isinstance(answer, Quiet)), default=None)
+        return None if position is None else _Moment(position, is_over=False)
 
-    def _read_to(
-        self, name: str, position: int, samples: Samples, observation: Observation | None, decisions: list[Decision]
-    ) -> None:
-        """A member reads on up to a position; its votes are kept until it is their turn."""
-        shown = samples.until(position + 1)
-        answer = self._members[name].advance(shown, observation)
-        while isinstance(answer, Fire):
-            decisions += _votes(name, answer.decisions)
-            self._votes.append((name, answer.position))
-            answer = self._members[name].advance(shown, None)
-        decisions += _votes(name, answer.decisions)
-        if isinstance(answer, Observe):
-            raise ValueError(
-                f"member {name} wants an observation at {answer.position}, where it has read to {position}"
-            )
+    def _read_through(
+        self, moment: _Moment, samples: Samples, observation: Observation | None, decisions: list[Decision]
+    ) -> Observe | None:
+        """All members say what they have to say at a moment; or up to the first observation that one of them wants."""
+        view = moment.view(samples)
+        for name, member in self._members.items():
+            while True:
+                if name == self._asking:
+                    self._asking = None
+                    answer = member.advance(view, observation)
+                elif _speaks_by(moment.position, _look_ahead(member, samples)):
+                    # some see what is over only in the next sample itself
+                    answer = member.advance(samples if moment.is_over else view, None)
+                else:
+                    break
+                decisions += _votes(name, answer.decisions)
+                if isinstance(answer, Quiet):
+                    break
+                if isinstance(answer, Observe):
+                    self._asking = name
+                    request = {**answer.request, "member": _within(name, answer.request.get("member"))}
+                    return replace(answer, request=request)
+                if name not in self._voted:
+                    self._voted.append(name)
+        return None
 
     def _all_quiet(self, samples: Samples, decisions: list[Decision]) -> Quiet:
         for name, member in self._members.items():
             decisions += _votes(name, member.advance(samples, None).decisions)
         return Quiet(decisions=tuple(decisions))
 
-    def _fire(self, samples: Samples, position: int, decisions: list[Decision]) -> Fire:
-        """Members read on to the fire's position before they are told of it; what they say there is part of it."""
-        for name in self._members:
-            self._read_to(name, position, samples, None, decisions)
-        self._votes = [vote for vote in self._votes if vote[1] > position]
+    def _fire(self, moment: _Moment, samples: Samples, decisions: list[Decision]) -> Fire:
+        """Members have read on to the moment of the fire when they are told of it."""
+        view, position = moment.view(samples), moment.position
+        for name, member in self._members.items():
+            # not `on_batch`, which would take the end of the view for the end of a batch
+            if isinstance(_look_ahead(member, view), Quiet):
+                decisions += _votes(name, member.advance(view, None).decisions)
         self._fired = position
         reason = f"{', '.join(self._on)} of {', '.join(self._members)}"
         row = Decision(
@@ -194,13 +194,37 @@ class EnsembleTrigger:
         return Fire(position=position, reason=reason, decisions=(*decisions, row))
 
 
+class _Moment(NamedTuple):
+    """When something is said about a position."""
+
+    position: int
+    is_over: bool
+    """Is it known as well when the next sample comes, or how far the clock is? That sample is not seen yet."""
+
+    def view(self, samples: Samples) -> Samples:
+        """What a member is shown at this moment."""
+        stop = self.position + 1
+        if not self.is_over:
+            return replace(samples.until(stop), watermark=None)
+        if stop >= samples.stop:
+            return samples
+        return replace(samples.until(stop), watermark=samples.stream.timestamp(stop))
+
+
+def _look_ahead(member: Trigger, samples: Samples) -> Answer:
+    """What a member would say next; it has not read on."""
+    before = member.state_dict()
+    answer = member.advance(samples, None)
+    member.load_state_dict(before)
+    return answer
+
+
+def _speaks_by(position: int, answer: Answer) -> bool:
+    return not isinstance(answer, Quiet) and answer.position <= position
+
+
 def _within(name: str, member: str | None) -> str:
     return name if member is None else f"{name}.{member}"
-
-
-def _order(answer: Answer) -> tuple[float, bool]:
-    """By position; at the same one observations are made before votes are counted."""
-    return (math.inf, True) if isinstance(answer, Quiet) else (answer.position, isinstance(answer, Fire))
 
 
 def _votes(name: str, decisions: tuple[Decision, ...]) -> list[Decision]:

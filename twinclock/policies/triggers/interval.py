@@ -41,9 +41,9 @@ class CooldownConfig(Section):
     """How soon after a trigger the next may come: in samples, or in data time."""
 
     samples: int | None = Field(default=None, gt=0)
-    """Positions between two triggers, at least."""
+    """From one trigger to the next at least; either this or `seconds`. [samples]"""
     seconds: Duration | None = None
-    """Data time between two triggers, at least."""
+    """From one trigger to the next at least; either this or `samples`. [s of data time]"""
 
     @model_validator(mode="after")
     def _one(self) -> CooldownConfig:
@@ -56,9 +56,9 @@ class WarmupConfig(Section):
     """A simple trigger that answers in place of the first decisions."""
 
     intervals: int = Field(gt=0)
-    """Decisions that it answers."""
+    """How many decisions it answers, counted from the first. [intervals]"""
     trigger: SimpleTriggerConfig
-    """`amount`, `always`, `time` or `never`."""
+    """Answers yes for an interval if it fires on one of its samples."""
 
 
 class View(NamedTuple):

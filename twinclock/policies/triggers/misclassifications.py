@@ -25,26 +25,30 @@ METRIC = "accuracy"
 class AvoidableMisclassificationsRule(Section):
     """Fires when the wrong answers that a fresh model would have avoided have added up to a threshold.
 
-    a = misses − (1 − e) · n for each interval, e being the expected accuracy; C adds up a, rounded half to even,
-    where a < 0 counts 0 unless `allow_reduction`. Fires when C ≥ threshold; a trigger sets C to 0. Without an
-    expected accuracy e is forecast from the accuracies that the last `window` models had on the first interval they
-    were scored on: their mean, or from five on a ridge regression. `lookahead` also fires if C would get there with
-    the next interval, whose accuracy is forecast from those since the last trigger.
+    For each interval of n samples a = misses − (1 − e) · n, e being the expected accuracy, where a < 0 counts 0
+    unless `allow_reduction`; C += a, rounded half to even. Fires when C ≥ threshold; any trigger sets C to 0. Without
+    `expected_accuracy` e is forecast from the accuracies that the last `window` models had on the first interval that
+    they were scored on, the present one excluded, and a = 0 while there is none. `lookahead` also fires if C +
+    round(max(0, e − â) · n) ≥ threshold, â being the forecast of the last `window` accuracies since the last trigger.
+    A forecast of fewer than 5 values is their mean, of more a ridge regression (α = 0.5, intercept not penalised) on
+    their index, asked for the next; it is kept within [0, 1].
     """
 
-    source: ClassVar[str] = ""
+    source: ClassVar[str] = (
+        "Böther et al., Modyn: Data-Centric Machine Learning Pipeline Orchestration, SIGMOD 2025, and its code"
+    )
 
     kind: Literal["avoidable_misclassifications"] = "avoidable_misclassifications"
     threshold: float = Field(gt=0)
-    """Wrong answers, in samples."""
+    """Avoidable wrong answers that are one training's worth. [samples]"""
     expected_accuracy: float | None = Field(default=None, ge=0, le=1)
-    """Of a fresh model; None: forecast."""
+    """Accuracy e of a fresh model; None: forecast. [share]"""
     allow_reduction: bool = False
     """Do intervals that are better than expected make up for others?"""
     mode: Literal["hindsight", "lookahead"] = "hindsight"
     """Look at what was observed, or one interval ahead as well."""
     window: int = Field(default=10, gt=0)
-    """Accuracies that a forecast is made of."""
+    """What a forecast is made of: so many accuracies, the last. [observations]"""
 
 
 def misses(accuracy: float, num_samples: int) -> int:

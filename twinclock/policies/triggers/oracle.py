@@ -27,23 +27,29 @@ _NEEDED = "an evaluation plan {kind: between_triggers, models: all}"
 class OracleTriggerConfig(Section):
     """Fires where an earlier run shows that trainings cost least: the best that any policy could have done.
 
-    The earlier run trains at the end of every interval and scores every model between all triggers. With M[i, j] the
-    cost of interval j answered by the model of interval i, and κ the cost of a training, the fires are those that
-    minimise Σ κ + Σ M, by dynamic programming; on a tie fewer, then earlier ones. What a policy costs above that is
-    its regret.
+    The earlier run trains at the end of every interval and scores every model between all triggers. M[i, j] is what the
+    model of interval i costs on interval j (wrong answers, or samples times mean log loss; before the first model all
+    samples), κ[i] = per_training_second · seconds of its training. The fires F are those that minimise Σ κ[i] over F +
+    Σ M[last fire before j, j] over all j, found by dynamic programming: V(j) = κ[j] + min(Σ M[−, k] up to j, min over
+    i < j of V(i) + Σ M[i, k] for i < k ≤ j). On a tie fewer, then earlier ones. With a delay d a model answers from the
+    interval i + 1 + d on. What a policy costs above that is its regret.
+
+    A model may depend on nothing but the trigger that it was trained at: from scratch, on all data so far, or on a
+    window or limit of them. Other configurations are refused, and so is an earlier run that trained other models.
     """
 
     source: ClassVar[str] = ""
 
     kind: Literal["oracle"] = "oracle"
     run: str
-    """The folder of that run."""
+    """The folder of the earlier run, with the same `data`, `selection` and `training`, and the evaluation plan
+    `{kind: between_triggers, models: all}`."""
     per_training_second: float = Field(gt=0)
-    """What a second of training is worth: wrong answers, or log loss, a second."""
+    """What a second of training may cost in wrong answers, or in log loss. [answers, or nats, per s of training]"""
     metric: Literal["accuracy", "log_loss"] = "accuracy"
     """What wrong answers are counted by."""
     delay: int = Field(default=0, ge=0)
-    """Intervals that go by before a trained model answers."""
+    """How long it takes until a trained model answers. [intervals]"""
 
 
 class OracleTrigger:

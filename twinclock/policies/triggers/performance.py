@@ -35,16 +35,18 @@ PerformanceRule: TypeAlias = Annotated[
 class PerformanceTriggerConfig(Section):
     """Fires when the active model does badly on the latest samples.
 
-    At the end of every interval the active model is scored on it; fires if one of the rules does.
+    At the end of every interval the active model is scored on that interval, and every rule judges the score of its
+    metric; fires if one of the rules does. With a label delay L a decision about an interval is made L later. Without a
+    model, and without a training that could bring one, it fires at once.
     """
 
     source: ClassVar[str] = ""
 
     kind: Literal["performance"] = "performance"
     interval: IntervalLength
-    """Samples, or a duration of data time, from one decision to the next."""
+    """From one decision to the next: a number of samples, or a duration of data time. [samples, or s of data time]"""
     rules: ListOf[PerformanceRule] = Field(min_length=1)
-    """Any of them fires."""
+    """It fires if any of them does."""
     warmup: WarmupConfig | None = None
     """A simple trigger for the first decisions; None: none."""
     cooldown: CooldownConfig | None = None

@@ -29,9 +29,9 @@ class StaticRule(Section):
 
     kind: Literal["static"] = "static"
     metric: str | None = None
-    """On scores: which; None: accuracy. On distances there is none to name."""
+    """Of a performance trigger: which metric; None: accuracy. A distance is its own metric."""
     threshold: float
-    """In the metric's own unit."""
+    """The value at which it fires. [unit of the metric]"""
 
 
 class QuantileRule(Section):
@@ -45,11 +45,11 @@ class QuantileRule(Section):
 
     kind: Literal["quantile"] = "quantile"
     metric: str | None = None
-    """On scores: which; None: accuracy. On distances there is none to name."""
+    """Of a performance trigger: which metric; None: accuracy. A distance is its own metric."""
     window: int = Field(default=_MANY, gt=0)
-    """Earlier observations that count."""
+    """How many of the observations before v count, the last. [observations]"""
     q: float = Field(default=0.05, ge=0, le=1)
-    """Share of the earlier observations that a value has to be worse than all but."""
+    """How rare a value has to be: worse than all but this share of the earlier observations. [share]"""
 
 
 class RollingRule(Section):
@@ -63,13 +63,13 @@ class RollingRule(Section):
 
     kind: Literal["rolling"] = "rolling"
     metric: str | None = None
-    """On scores: which; None: accuracy. On distances there is none to name."""
+    """Of a performance trigger: which metric; None: accuracy. A distance is its own metric."""
     window: int = Field(default=_MANY, gt=0)
-    """Earlier observations that count."""
+    """How many of the observations before v count, the last. [observations]"""
     deviation: float = Field(ge=0)
-    """In the metric's own unit, or as a share of the mean."""
+    """How far from the mean. [share of the mean, or unit of the metric]"""
     absolute: bool = False
-    """Is the deviation in the metric's unit? Else it is a share of the mean."""
+    """Is the deviation in the unit of the metric? Else it is a share of the mean."""
 
 
 class HypothesisTestRule(Section):
@@ -82,7 +82,7 @@ class HypothesisTestRule(Section):
 
     kind: Literal["hypothesis_test"] = "hypothesis_test"
     p: float = Field(gt=0, lt=1)
-    """Share of false alarms that is accepted."""
+    """Below which p-value it fires: the share of false alarms that is accepted. [share]"""
 
 
 Rule: TypeAlias = Annotated[

@@ -25,9 +25,9 @@ class TimeTriggerConfig(Section):
 
     kind: Literal["time"] = "time"
     every: Duration
-    """The period, in seconds of data time."""
+    """Length of a period. [s of data time]"""
     start: float | None = None
-    """Data time at which the first period begins; None: at the first sample."""
+    """When the first period begins; None: at the first sample. [s of data time]"""
     final: bool = False
     """One fire more at the end of the stream, for the samples that no period has closed."""
 

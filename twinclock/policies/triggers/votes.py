@@ -14,7 +14,7 @@ class AtLeast(Section):
 
     kind: Literal["at_least"] = "at_least"
     k: int = Field(gt=0)
-    """Voices that it takes."""
+    """How many it takes. [voices]"""
 
 
 def _quorum(value: object) -> object:

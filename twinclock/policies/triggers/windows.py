@@ -17,29 +17,39 @@ from twinclock.stream import Stream
 
 
 class AmountWindowsConfig(Section):
-    """Windows of a number of samples."""
+    """Windows of a number of samples.
+
+    Without overlap: a sample enters the current window, and what is more than `cur` leaves it, the oldest first, into
+    a reservoir. At a trigger the reference becomes reference + reservoir + current, of which the newest `ref` are
+    kept, and reservoir and current window begin empty. With overlap: at a trigger the reference becomes reference +
+    all samples since the last trigger, cut in the same way, and the current window keeps its content. No sample is
+    twice in a window.
+    """
 
     source: ClassVar[str] = ""
 
     kind: Literal["amount"] = "amount"
     ref: int = Field(gt=1)
-    """Samples in the reference window, at most."""
+    """Limit of the reference window. [samples]"""
     cur: int = Field(gt=1)
-    """Samples in the current window, at most."""
+    """Limit of the current window. [samples]"""
     overlap: bool = False
     """May the current window hold samples of the reference?"""
 
 
 class TimeWindowsConfig(Section):
-    """Windows of a duration of data time, counted back from the last sample in them."""
+    """Windows of a duration of data time, counted back from the last sample in them.
+
+    As windows of a number of samples, but a window keeps the samples with ts ≥ ts of its own last sample − its limit.
+    """
 
     source: ClassVar[str] = ""
 
     kind: Literal["time"] = "time"
     ref: Duration
-    """Data time that the reference window spans, at most."""
+    """Limit of the reference window. [s of data time]"""
     cur: Duration
-    """Data time that the current window spans, at most."""
+    """Limit of the current window. [s of data time]"""
     overlap: bool = False
     """May the current window hold samples of the reference?"""
 
