@@ -2,21 +2,35 @@
 
 All devices of a job are of one pool. Within the pool they are of one node, if one has enough; else of as few nodes
 as possible. A job is placed on what is free now: it does not wait for a better place.
-
-    * `first_fit`  the first pool that has enough free devices, and the first such node of it.
-    * `best_fit`   the pool, and then the node, that has the fewest free devices but enough: large gaps stay whole.
-    * `fastest`    the pool with the fastest devices.
-    * `cheapest`   the pool with the lowest price an hour; one without a price counts as free of charge.
-
-Ties go to the pool that is named first.
+What each policy does is in `PLACEMENTS`. Ties go to the pool that is named first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from twinclock.cluster import ClusterConfig, Device, Placing, devices_of
+
+PLACEMENTS: Mapping[Placing, str] = {
+    "first_fit": """The first pool that has enough free devices.
+
+    Within the pool the first node that has enough.
+    """,
+    "best_fit": """The pool with the fewest free devices that are enough, so that large gaps stay whole.
+
+    Within the pool likewise the node.
+    """,
+    "fastest": """The pool with the fastest devices, of those that have enough free.
+
+    It does not wait for a faster one that is busy.
+    """,
+    "cheapest": """The pool with the lowest price an hour, of those that have enough free.
+
+    One without a price counts as free of charge. It does not wait for a cheaper one that is busy.
+    """,
+}
+"""What each policy does: one line, and then exactly."""
 
 Place: TypeAlias = Callable[[Sequence[str], int], tuple[str, ...] | None]
 """(names of the free devices in order, how many are needed) → those that the job gets; None if none fit."""
