@@ -46,6 +46,10 @@ UNIONS = {
 }
 
 
+CHOICES = {"overlap": "on_trigger", "placement": "placement"}
+"""Groups of policies that are no sections → the key whose values they are."""
+
+
 def sections(annotation: Any) -> Iterator[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
@@ -101,7 +105,7 @@ def test_a_policy_stands_where_the_catalog_says(policy: Policy, model: type[Sect
     for place in policy.places:
         values = read_yaml(place.replace("...", "more: 1"), "place")
         assert values.keys() <= Config.model_fields.keys()
-        key = "on_trigger" if policy.group == "overlap" else "kind"
+        key = CHOICES.get(policy.group, "kind")
         assert {key: policy.name}.items() <= innermost(values, key, policy.name).items()
 
 
