@@ -25,13 +25,17 @@ is_resumable = True
 
 
 def unsupported(config: Config) -> list[str]:
-    """What can't be run for real: samples that are only modelled, one training on several devices."""
+    """What can't be run for real: samples or devices that are only modelled, one training on several devices."""
     _section(config)
     problems = []
     if not isinstance(config.data, TableConfig):
         problems.append(f"data.kind: got {config.data.kind}, whose samples are modelled; expected table")
     if config.training.devices > 1:
         problems.append(f"training.devices: got {config.training.devices}, expected 1")
+    if config.cluster.pools is not None:
+        problems.append("cluster.pools: the devices of a real run are those that are there; expected cluster.devices")
+    if config.cluster.device.speed != 1.0:
+        problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
     return problems
 
 

@@ -10,27 +10,29 @@ from sim.config import Costs, LinearCost
 from twinclock.seeds import Purpose
 
 
-def linear_s(cost: LinearCost, num_samples: float) -> float:
-    """Seconds for `num_samples` samples."""
-    return cost.setup_s + num_samples / cost.samples_per_s
+def linear_s(cost: LinearCost, num_samples: float, speed: float = 1.0) -> float:
+    """Seconds for `num_samples` samples on a device of `speed`; the setup takes as long on any."""
+    return cost.setup_s + num_samples / (cost.samples_per_s * speed)
 
 
-def training_s(costs: Costs, num_samples: int, epochs: int, batch_size: int, num_devices: int = 1) -> float:
+def training_s(
+    costs: Costs, num_samples: int, epochs: int, batch_size: int, num_devices: int = 1, speed: float = 1.0
+) -> float:
     """Seconds to train `epochs` epochs on `num_samples` samples in minibatches of `batch_size`, without noise.
 
-    A second device adds `scaling_efficiency` of a device's throughput, and so on; the seconds that a
-    step takes whatever its samples stay the same.
+    A second device adds `scaling_efficiency` of a device's throughput, and so on. Devices of twice the `speed` have
+    twice the throughput. The setup, and the seconds that a step takes whatever its samples, stay the same.
     """
     devices = 1 + (num_devices - 1) * costs.scaling_efficiency
-    samples_s = epochs * num_samples / (costs.training.samples_per_s * devices)
+    samples_s = epochs * num_samples / (costs.training.samples_per_s * devices * speed)
     steps_s = epochs * math.ceil(num_samples / batch_size) * costs.training.step_s
     return costs.training.setup_s + samples_s + steps_s
 
 
-def scoring_s(costs: Costs, num_scored: int, num_devices: int = 1) -> float:
+def scoring_s(costs: Costs, num_scored: int, num_devices: int = 1, speed: float = 1.0) -> float:
     """Seconds of a training in which samples only go forward through the model, to be scored for downsampling."""
     devices = 1 + (num_devices - 1) * costs.scaling_efficiency
-    return costs.forward_share * num_scored / (costs.training.samples_per_s * devices)
+    return costs.forward_share * num_scored / (costs.training.samples_per_s * devices * speed)
 
 
 def store_s(costs: Costs) -> float:

@@ -14,6 +14,7 @@ from sim.executor import Body, Effect, SimExecutor
 from sim.quality import Quality, drawn_errors, make_quality
 from twinclock import work
 from twinclock.allocator import Key
+from twinclock.cluster import modelled_devices
 from twinclock.graph import Json
 from twinclock.messages import Start
 from twinclock.observing import DetectorMemory, Sources, distances, num_samples_read, numbers_of
@@ -31,6 +32,8 @@ class SimRun:
     context: Context
     sim: SimConfig
     quality: Quality
+    speeds: Mapping[str, float]
+    """Device → its throughput as a multiple of that of the costs."""
     detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, tuple[Key, float]] = field(default_factory=dict)
     """Serial of the trigger → the stage run that waits for its training, and when that ends."""
@@ -40,7 +43,8 @@ class SimRun:
 
 def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
     """Operation → what doing it comes to, for one pipeline."""
-    run = SimRun(context, sim, make_quality(sim.quality, context))
+    speeds = {device.name: device.kind.speed for device in modelled_devices(context.config.cluster)}
+    run = SimRun(context, sim, make_quality(sim.quality, context), speeds)
     modelled: Mapping[str, Callable[[SimRun, Start, SimExecutor], Effect]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
         "REPLAY_DATA": _replay_data,
@@ -68,8 +72,12 @@ def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
 
 
 def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
-    devices = work.device_names("sim", run.context.config.cluster.devices)
-    return Effect(run.sim.costs.connect_s, "done", {"cluster": {"devices": list(devices)}})
+    return Effect(run.sim.costs.connect_s, "done", {"cluster": {"devices": list(run.speeds)}})
+
+
+def _speed(run: SimRun, start: Start) -> float:
+    """Of the slowest device held: the others wait for it at every step. 1 for what is done beside the devices."""
+    return min((run.speeds[name] for name in start.placement.get("device", ())), default=1.0)
 
 
 def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
@@ -97,7 +105,7 @@ def _read_s(run: SimRun, values: Mapping[str, Json]) -> float:
 def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     request, model = start.inputs["request"], start.registers["active_model"]
     if request["kind"] == "distance":
-        seconds = linear_s(run.sim.costs.drift, num_samples_read(request))
+        seconds = linear_s(run.sim.costs.drift, num_samples_read(request), _speed(run, start))
         return Effect(seconds, "done", {"observation": observation(request, _distances(run, request))})
     interval = work.observed_interval(run.context, request)
     models = work.models_to_score(request, model)
@@ -108,7 +116,8 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
         for name, metric, each in models
     }
     num_models = len({None if each is None else each["trigger"] for _, _, each in models})
-    seconds = linear_s(run.sim.costs.evaluation, num_models * (request["stop"] - request["first"]))
+    num_scored = num_models * (request["stop"] - request["first"])
+    seconds = linear_s(run.sim.costs.evaluation, num_scored, _speed(run, start))
     return Effect(seconds, "done", {"observation": observation(request, values)})
 
 
@@ -146,8 +155,9 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
     downsample, batch_size, devices = config.training.downsample, config.training.batch_size, config.training.devices
     todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
-    seconds = training_s(run.sim.costs, todo.num_kept, epochs, batch_size, devices)
-    seconds += scoring_s(run.sim.costs, todo.num_scored, devices)
+    speed = _speed(run, start)
+    seconds = training_s(run.sim.costs, todo.num_kept, epochs, batch_size, devices, speed)
+    seconds += scoring_s(run.sim.costs, todo.num_scored, devices, speed)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     run.quality.trained(job)
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
@@ -194,7 +204,7 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
         for each in job["intervals"]
         for metric in job["metrics"]
     ]
-    return Effect(linear_s(costs.evaluation, num_samples) * luck, "done", {"result": result})
+    return Effect(linear_s(costs.evaluation, num_samples, _speed(run, start)) * luck, "done", {"result": result})
 
 
 def _scored_span(run: SimRun, interval: Mapping[str, Json]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from sim.config import SimConfig
 from sim.quality import DEFAULTS
 from sim.quality.supported import problems as quality_problems
 from twinclock.allocator import Allocator
+from twinclock.cluster import modelled_devices
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
 from twinclock.executor import Executor
@@ -20,7 +21,6 @@ from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream, UniformStream
 from twinclock.watch import Watcher
-from twinclock.work import device_names
 
 section: type[BaseModel] = SimConfig
 is_resumable = False
@@ -44,7 +44,7 @@ def open_stream(config: Config) -> Stream:
 
 def devices(config: Config) -> tuple[str, ...]:
     """As many as the configuration says: modelled devices are always there."""
-    return device_names("sim", config.cluster.devices)
+    return tuple(device.name for device in modelled_devices(config.cluster))
 
 
 def notes(config: Config) -> Mapping[str, Any]:

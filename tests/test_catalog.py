@@ -13,15 +13,17 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pytest
 from rich.console import Console
 
+from twinclock.cluster import Placing
 from twinclock.config import Config
 from twinclock.drift import DETECTORS, DISTANCES
 from twinclock.drift.texts import DETECTOR_TEXTS, DISTANCE_TEXTS
 from twinclock.errors import ConfigError
 from twinclock.policies.batching import BatchingConfig
-from twinclock.policies.catalog import COMMON_PRACTICE, GROUPS, Policy, catalog
+from twinclock.policies.catalog import COMMON_PRACTICE, GROUPS, NoKeys, Policy, catalog
 from twinclock.policies.downsampling import DownsamplingConfig
 from twinclock.policies.evaluation import EvaluationPlan
 from twinclock.policies.overlap import ON_TRIGGER, OnTrigger, OverlapConfig
+from twinclock.policies.placement import PLACEMENTS
 from twinclock.policies.selection import PresampleConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.policies.triggers.drift import DetectorMetric, DistanceMetric
@@ -44,6 +46,10 @@ UNIONS = {
 }
 
 
+CHOICES = {"overlap": "on_trigger", "placement": "placement"}
+"""Groups of policies that are no sections → the key whose values they are."""
+
+
 def sections(annotation: Any) -> Iterator[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
@@ -62,6 +68,7 @@ def models() -> Iterator[tuple[Policy, type[Section]]]:
     by_name |= {("drift metric", name): DistanceMetric for name in DISTANCES}
     by_name |= {("drift metric", name): DetectorMetric for name in DETECTORS}
     by_name |= {("overlap", name): OverlapConfig for name in get_args(OnTrigger)}
+    by_name |= {("placement", name): NoKeys for name in get_args(Placing)}
     listed = {(policy.group, policy.name): policy for policy in catalog()}
     assert listed.keys() == by_name.keys()
     assert len(listed) == len(catalog()), "a policy stands in the catalog twice"
@@ -76,7 +83,8 @@ def test_the_groups_come_in_order_and_each_has_policies():
     assert tuple(dict.fromkeys(policy.group for policy in catalog())) == GROUPS
 
 
-def test_every_distance_detector_and_choice_of_overlap_has_a_text():
+def test_every_distance_detector_placement_and_choice_of_overlap_has_a_text():
+    assert PLACEMENTS.keys() == set(get_args(Placing))
     assert DISTANCE_TEXTS.keys() == set(DISTANCES) == set(get_args(DistanceMetric.model_fields["kind"].annotation))
     assert DETECTOR_TEXTS.keys() == set(DETECTORS) == set(get_args(DetectorMetric.model_fields["kind"].annotation))
     assert ON_TRIGGER.keys() == set(get_args(OnTrigger))
@@ -97,7 +105,7 @@ def test_a_policy_stands_where_the_catalog_says(policy: Policy, model: type[Sect
     for place in policy.places:
         values = read_yaml(place.replace("...", "more: 1"), "place")
         assert values.keys() <= Config.model_fields.keys()
-        key = "on_trigger" if policy.group == "overlap" else "kind"
+        key = CHOICES.get(policy.group, "kind")
         assert {key: policy.name}.items() <= innermost(values, key, policy.name).items()
 
 

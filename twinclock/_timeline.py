@@ -104,7 +104,7 @@ def draw_timeline(run: Run) -> Figure:
     chart = _Chart(axes, unit_s, span_s)
     _triggers(chart, run)
     chart.row += 0.3
-    _devices(chart, devices, run.config.cluster.devices)
+    _devices(chart, devices, run.config.cluster.num_devices)
     chart.row += 0.3
     axes.axhline(chart.row - 0.15, color=FAINT, linewidth=0.8)
     for lane in stages:

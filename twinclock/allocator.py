@@ -2,7 +2,7 @@
 
 The rules:
 
-1. A request is granted whole or not at all, lowest unit names first.
+1. A request is granted whole or not at all: the first free units, or those that a placement policy chooses.
 2. Requests stand in one line. A request's place is its time of asking plus the patience of its queue: a
    queue with a patience of 600 s lets any other pass that asks less than 600 s after it, so nothing
    waits for ever.
@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from twinclock.messages import Placement
+from twinclock.policies.placement import Place
 from twinclock.stream import ClockTime
 
 Key: TypeAlias = tuple[str, int]
@@ -43,10 +44,17 @@ class _Request(NamedTuple):
 class Allocator:
     """The units of every resource, who holds them and who waits for them."""
 
-    def __init__(self, units: Mapping[str, Sequence[str]], patience_s: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        units: Mapping[str, Sequence[str]],
+        patience_s: Mapping[str, float] | None = None,
+        places: Mapping[str, Place] | None = None,
+    ) -> None:
         self._order = {name: {unit: i for i, unit in enumerate(names)} for name, names in units.items()}
         self._free = {name: list(names) for name, names in units.items()}
         self._patience_s = dict(patience_s or {})
+        self._places = dict(places or {})
+        """Resource → who chooses among its free units; the first ones are taken of others."""
         self._held: dict[Key, Placement] = {}
         self._lines: dict[tuple[str, ...], list[_Request]] = {}
         """Who waits, as one heap for each combination of resources: only the first of a heap can be next."""
@@ -56,11 +64,12 @@ class Allocator:
 
     def request(self, key: Key, needs: Mapping[str, int], queue: str, now: ClockTime) -> list[Grant]:
         """Ask; the grants that follow at once (none, or this one). ValueError if the needs can never be met."""
+        if not self._waiting and (placement := self._placement(needs)) is not None:
+            return [self._hand_over(key, placement)]
         for resource, units in needs.items():
-            if units > len(self._order.get(resource, ())):
-                raise ValueError(f"needs {units} {resource}; there are {len(self._order.get(resource, ()))} in all")
-        if not self._waiting and all(len(self._free[resource]) >= units for resource, units in needs.items()):
-            return [self._hand_over(key, needs)]
+            there = tuple(self._order.get(resource, ()))
+            if units > len(there) or self._chosen(resource, there, units) is None:
+                raise ValueError(f"needs {units} {resource}; there are {len(there)} in all")
         self._serial += 1
         request = _Request(now + self._patience_s.get(queue, 0.0), self._serial, key, needs)
         heapq.heappush(self._lines.setdefault(tuple(needs), []), request)
@@ -102,10 +111,11 @@ class Allocator:
         while lines:
             line = min(lines, key=operator.itemgetter(0))
             needs = line[0].needs
-            if blocked.isdisjoint(needs) and all(len(self._free[name]) >= units for name, units in needs.items()):
+            placement = self._placement(needs) if blocked.isdisjoint(needs) else None
+            if placement is not None:
                 request = heapq.heappop(line)
                 del self._waiting[request.key]
-                grants.append(self._hand_over(request.key, needs))
+                grants.append(self._hand_over(request.key, placement))
                 if self._has_head(line):
                     continue
             else:
@@ -119,9 +129,27 @@ class Allocator:
             heapq.heappop(line)
         return bool(line)
 
-    def _hand_over(self, key: Key, needs: Mapping[str, int]) -> Grant:
-        placement = {resource: tuple(self._free[resource][:units]) for resource, units in needs.items()}
+    def _placement(self, needs: Mapping[str, int]) -> Placement | None:
+        """Free units for all needs; None if there are not enough."""
+        placement = {}
         for resource, units in needs.items():
-            del self._free[resource][:units]
+            free = self._free.get(resource, [])
+            chosen = self._chosen(resource, free, units) if len(free) >= units else None
+            if chosen is None:
+                return None
+            placement[resource] = chosen
+        return placement
+
+    def _chosen(self, resource: str, units: Sequence[str], needed: int) -> tuple[str, ...] | None:
+        place = self._places.get(resource)
+        return tuple(units[:needed]) if place is None else place(units, needed)
+
+    def _hand_over(self, key: Key, placement: Placement) -> Grant:
+        for resource, units in placement.items():
+            free = self._free[resource]
+            if tuple(free[: len(units)]) == units:
+                del free[: len(units)]
+            else:
+                self._free[resource] = [unit for unit in free if unit not in units]
         self._held[key] = placement
         return Grant(key, placement)

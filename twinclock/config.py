@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
+from twinclock.cluster import ClusterConfig
 from twinclock.dataset import TableConfig
 from twinclock.durations import Delay, Duration
 from twinclock.errors import ConfigError
@@ -188,20 +189,6 @@ class ObservationConfig(Section):
     retry: RetryConfig = RetryConfig(attempts=2)
 
 
-class PatienceConfig(Section):
-    """How long the queues that rank behind training wait before they go first."""
-
-    evaluation: Duration = 600.0
-    """Clock seconds."""
-
-
-class ClusterConfig(Section):
-    """What computes."""
-
-    devices: int = Field(default=1, gt=0, le=1_000_000)
-    patience: PatienceConfig = PatienceConfig()
-
-
 class Config(Section):
     """All that decides a run, but for the executor that it runs on."""
 
@@ -245,8 +232,9 @@ class Config(Section):
     def _consistent(self) -> Config:
         if self.overlap is not None and self.variant != "overlapped":
             raise WrongKeyError("overlap", f"only for variant overlapped, got variant {self.variant}")
-        if self.training.devices > self.cluster.devices:
-            expected = f"expected at most cluster.devices, which is {self.cluster.devices}"
+        if self.training.devices > self.cluster.most_at_once:
+            most = "cluster.devices, which is" if self.cluster.pools is None else "the devices of the largest pool:"
+            expected = f"expected at most {most} {self.cluster.most_at_once}"
             raise WrongKeyError("training.devices", f"got {self.training.devices}, {expected}")
         task, metrics = self.training.task, self.evaluation.metrics
         of_another = [name for name in metrics if (known := find_metric(name)) is not None and known.task != task]

@@ -26,6 +26,7 @@ from twinclock.machine import Machine
 from twinclock.messages import Command, Event, Finish
 from twinclock.pipeline import GraphOptions, build_graph
 from twinclock.policies.needs import looks_at_models
+from twinclock.policies.placement import placements
 from twinclock.progress import watching_in_python
 from twinclock.records import Recorder
 from twinclock.replay import replayed
@@ -123,7 +124,8 @@ def plan_run(config: Config, on: str) -> RunPlan:
     at_once = 1 if config.overlap is None else config.overlap.trainings_at_once
     slots = tuple(f"slot:{index}" for index in range(at_once))
     units = {"training_slot": slots, "admission": ("admission",), "device": plugin.devices(config)}
-    if too_much := check_capacity(graph, {resource: len(names) for resource, names in units.items()}):
+    capacity = {resource: len(names) for resource, names in units.items()}
+    if too_much := check_capacity(graph, capacity | {"device": min(capacity["device"], config.cluster.most_at_once)}):
         raise ConfigError(f"{config.name}: " + "; ".join(map(str, too_much)))
     stream = plugin.open_stream(config)
     if stream.num_samples == 0:
@@ -224,7 +226,9 @@ def _drive(
     plan: RunPlan, machine: Machine, observer: _Observer, folder: Path | None, from_clock: ClockTime
 ) -> tuple[Finish, ClockTime]:
     """Open the executor, hand it what an earlier process left open, and run to the end."""
-    allocator = Allocator(plan.units, {"evaluation": plan.config.cluster.patience.evaluation})
+    cluster = plan.config.cluster
+    places = placements(cluster, plan.units["device"])
+    allocator = Allocator(plan.units, {"evaluation": cluster.patience.evaluation}, places)
     held, commands = machine.outstanding()
     for id_, placement in held:
         try:

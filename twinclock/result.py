@@ -13,6 +13,7 @@ import polars as pl
 from twinclock.config import Config, load_config
 from twinclock.run_folder import read_header, read_tables
 from twinclock.summary import summarise
+from twinclock.usage import usage
 
 if TYPE_CHECKING:
     from twinclock.plots import RunPlots
@@ -54,6 +55,11 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """The run in a few figures; see `twinclock.summary`."""
         return summarise(self.config, self.header, self.tables)
+
+    @property
+    def usage(self) -> pl.DataFrame:
+        """Device-seconds, money and energy of each pool of the cluster, busy and idle; see `twinclock.usage`."""
+        return usage(self.config.cluster, self.devices, self.header.get("makespan_s"))
 
     @property
     def stage_runs(self) -> pl.DataFrame:

@@ -23,8 +23,8 @@ _NOTHING = "-"
 _SMALL = 0.001
 """Share of all stage seconds below which a stage is counted among the others."""
 _POSITIONS_SHOWN = 3
-_IF_ANY = ("trainings stopped", "trainings failed", "faults")
-"""Figures that are left out where they are 0."""
+_IF_ANY = ("trainings stopped", "trainings failed", "faults", "money", "energy")
+"""Figures that are left out where they are 0, or not known."""
 
 
 class Row(NamedTuple):
@@ -121,6 +121,9 @@ def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Seq
         _count("faults", summary["faults"]),
         _seconds("makespan", summary["makespan_s"]),
         _seconds("device-seconds", summary["device_s"]),
+        Row("utilisation", _share(summary["utilisation"]), summary["utilisation"]),
+        Row("money", _money(summary["usd"], summary["busy_usd"]), summary["usd"]),
+        Row("energy", _energy(summary["joules"]), summary["joules"]),
         _seconds("queueing", summary["queued_s"]),
         _seconds("  of trainings", summary["training_queued_s"]),
         _seconds("  of evaluations", summary["evaluation_queued_s"]),
@@ -211,6 +214,18 @@ def _seconds(label: str, seconds: float | None) -> Row:
     decimals = 0 if seconds >= 1000.0 else 1 if seconds >= 100.0 else 2 if seconds >= 10.0 else 3
     more = f" ({duration(seconds)})" if seconds >= 3600.0 else ""
     return Row(label, f"{seconds:,.{decimals}f} s{more}", seconds)
+
+
+def _share(value: float | None) -> str:
+    return _NOTHING if value is None else f"{100.0 * value:.1f} %"
+
+
+def _money(usd: float | None, busy_usd: float | None) -> str:
+    return _NOTHING if usd is None else f"{usd:,.2f} USD ({busy_usd or 0.0:,.2f} while held)"
+
+
+def _energy(joules: float | None) -> str:
+    return _NOTHING if joules is None else f"{joules / 3.6e6:,.3g} kWh"
 
 
 def _fixed(value: float | None) -> str:

@@ -30,6 +30,7 @@ from twinclock.policies.batching import BatchingConfig
 from twinclock.policies.downsampling import DownsamplingConfig
 from twinclock.policies.evaluation import EvaluationPlan
 from twinclock.policies.overlap import ON_TRIGGER, OverlapConfig
+from twinclock.policies.placement import PLACEMENTS
 from twinclock.policies.selection import PresampleConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.policies.triggers.drift import DetectorMetric, DistanceMetric, DriftMetric
@@ -49,6 +50,7 @@ Group: TypeAlias = Literal[
     "downsampling",
     "evaluation plan",
     "overlap",
+    "placement",
 ]
 GROUPS: tuple[Group, ...] = get_args(Group)
 COMMON_PRACTICE = "common practice"
@@ -104,6 +106,10 @@ class Policy:
     """The paper, or that it is common practice."""
 
 
+class NoKeys(Section):
+    """What a choice takes that takes nothing."""
+
+
 @cache
 def catalog() -> tuple[Policy, ...]:
     """Every policy, group by group, as the unions list them."""
@@ -114,6 +120,10 @@ def _policies(group: Group) -> Iterator[Policy]:
     if group == "overlap":
         texts = {name: Text(doc, OverlapConfig.source) for name, doc in ON_TRIGGER.items()}
         yield from _choices(group, OverlapConfig, "on_trigger", texts, "{{variant: overlapped, overlap: {}}}")
+    elif group == "placement":
+        yield from _choices(
+            group, NoKeys, "placement", {name: Text(doc, "") for name, doc in PLACEMENTS.items()}, "cluster: {}"
+        )
     elif group == "drift metric":
         ((_, place),) = _UNIONS[group]
         yield from _choices(group, DistanceMetric, "kind", DISTANCE_TEXTS, place)

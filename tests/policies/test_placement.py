@@ -1,0 +1,111 @@
+"""Which free devices a job gets."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twinclock.allocator import Allocator
+from twinclock.cluster import ClusterConfig, modelled_devices
+from twinclock.policies.placement import placements, placing
+from twinclock.stream import ClockTime
+
+POOLS = [
+    {"name": "slow", "devices_per_node": 2, "nodes": 2, "device": {"speed": 0.5, "usd_per_hour": 1.0}},
+    {"name": "fast", "devices_per_node": 4, "device": {"speed": 2.0, "usd_per_hour": 4.0}},
+    {"name": "free", "devices_per_node": 1},
+]
+HOW = ("first_fit", "best_fit", "fastest", "cheapest")
+
+
+def cluster(how="first_fit", pools=POOLS):
+    return ClusterConfig.model_validate({"pools": pools, "placement": how})
+
+
+def placed(how, free, needed, pools=POOLS):
+    config = cluster(how, pools)
+    return placing(how, modelled_devices(config))(free.split(), needed)
+
+
+def test_devices_are_named_by_pool_and_stand_on_nodes():
+    config = cluster()
+    devices = modelled_devices(config)
+    assert [(device.name, device.pool, device.node) for device in devices] == [
+        ("slow:0", "slow", 0),
+        ("slow:1", "slow", 0),
+        ("slow:2", "slow", 1),
+        ("slow:3", "slow", 1),
+        *((f"fast:{index}", "fast", 0) for index in range(4)),
+        ("free:0", "free", 0),
+    ]
+    assert config.num_devices == 9
+    assert config.most_at_once == 4
+
+
+@pytest.mark.parametrize(
+    ("how", "chosen"), [("first_fit", "slow:0"), ("best_fit", "free:0"), ("fastest", "fast:0"), ("cheapest", "free:0")]
+)
+def test_one_device_of_an_empty_cluster(how, chosen):
+    everything = "slow:0 slow:1 slow:2 slow:3 fast:0 fast:1 fast:2 fast:3 free:0"
+    assert placed(how, everything, 1) == (chosen,)
+
+
+@pytest.mark.parametrize(
+    ("how", "free", "needed", "chosen"),
+    [
+        ("first_fit", "slow:1 slow:2 slow:3 fast:0", 2, "slow:2 slow:3"),
+        ("first_fit", "slow:1 slow:2 slow:3 fast:0", 3, "slow:2 slow:3 slow:1"),
+        ("first_fit", "slow:1 fast:0 fast:3", 2, "fast:0 fast:3"),
+        ("best_fit", "slow:0 slow:1 slow:2 fast:0", 1, "fast:0"),
+        ("best_fit", "slow:0 slow:1 slow:2", 1, "slow:2"),
+        ("fastest", "slow:0 slow:1 fast:3", 2, "slow:0 slow:1"),
+        ("cheapest", "slow:0 fast:1", 1, "slow:0"),
+    ],
+)
+def test_several_devices_are_of_one_pool_and_of_one_node_where_they_can(how, free, needed, chosen):
+    assert placed(how, free, needed) == tuple(chosen.split())
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_devices_of_different_pools_are_never_put_together(how):
+    assert placed(how, "slow:0 fast:1 free:0", 2) is None
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(st.sampled_from(HOW), st.integers(0, 10_000))
+def test_an_allocator_with_pools_grants_what_fits_and_loses_nothing(how, seed):
+    random = Random(seed)
+    config = cluster(how)
+    names = [device.name for device in modelled_devices(config)]
+    allocator = Allocator({"device": names}, None, placements(config, names))
+    waiting, held, now = [], {}, 0.0
+    for id_ in range(60):
+        now += 1.0
+        if held and random.random() < 0.45:
+            leaver = random.choice(sorted(held))
+            del held[leaver]
+            grants = allocator.release(("main", leaver))
+        else:
+            waiting.append(id_)
+            grants = allocator.request(("main", id_), {"device": random.randint(1, 4)}, "training", ClockTime(now))
+        for (_, granted), placement in grants:
+            assert granted == waiting.pop(0), "in the order of asking"
+            held[granted] = placement["device"]
+            assert len({name.partition(":")[0] for name in placement["device"]}) == 1
+        in_use = [name for units in held.values() for name in units]
+        assert len(in_use) == len(set(in_use))
+    for leaver in sorted(held):
+        for (_, granted), placement in allocator.release(("main", leaver)):
+            held[granted] = placement["device"]
+            waiting.remove(granted)
+
+
+def test_more_than_any_pool_has_is_refused():
+    config = cluster()
+    names = [device.name for device in modelled_devices(config)]
+    allocator = Allocator({"device": names}, None, placements(config, names))
+    with pytest.raises(ValueError, match="needs 5 device"):
+        allocator.request(("main", 1), {"device": 5}, "training", ClockTime(0.0))

@@ -1,0 +1,128 @@
+"""Clusters of pools in whole simulated runs: what is faster, what it costs, and that nothing is lost."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import twinclock as tc
+from twinclock.config import load_config
+from twinclock.errors import ConfigError
+from twinclock.launch import plan_run
+
+COSTS = {"training": {"setup_s": 0.0, "samples_per_s": 10.0}, "noise_sigma": 0.0}
+CONFIG = {
+    "data": {"kind": "uniform", "num_samples": 100, "every": 1.0},
+    "trigger": {"kind": "amount", "n": 20},
+    "selection": {"tail": 0},
+    "training": {"epochs": 1},
+    "sim": {"costs": COSTS},
+}
+A100 = {"speed": 2.0, "usd_per_hour": 3.6, "idle_watts": 50.0, "busy_watts": 300.0}
+T4 = {"speed": 0.5, "usd_per_hour": 0.36, "idle_watts": 10.0, "busy_watts": 70.0}
+POOLS = [
+    {"name": "t4", "devices_per_node": 2, "device": T4},
+    {"name": "a100", "devices_per_node": 1, "nodes": 2, "device": A100},
+]
+
+
+def training_seconds(cluster):
+    run = tc.run({**CONFIG, "cluster": cluster}, on="sim")
+    waits = run.stage_runs.filter(pl.col("stage") == "WAIT_FOR_TRAINING_COMPLETION")
+    return set((waits["ended_s"] - waits["started_s"]).round(6).to_list())
+
+
+def test_a_device_of_twice_the_speed_takes_half_the_time():
+    assert training_seconds({"devices": 1}) == {2.0}
+    assert training_seconds({"device": {"speed": 2.0}}) == {1.0}
+    assert training_seconds({"pools": POOLS}) == {4.0}
+    assert training_seconds({"pools": POOLS, "placement": "fastest"}) == {1.0}
+    assert training_seconds({"pools": POOLS, "placement": "cheapest"}) == {4.0}
+
+
+def test_money_and_energy_by_hand():
+    cluster = {"device": {"usd_per_hour": 3600.0, "idle_watts": 10.0, "busy_watts": 100.0}, "devices": 2}
+    run = tc.run({**CONFIG, "cluster": cluster}, on="sim")
+    busy, makespan = run.summary["device_s"], run.summary["makespan_s"]
+    assert busy > 5 * 2.0
+    assert run.summary["usd"] == pytest.approx(2 * makespan)
+    assert run.summary["busy_usd"] == pytest.approx(busy)
+    assert run.summary["joules"] == pytest.approx(100 * busy + 10 * (2 * makespan - busy))
+    assert run.summary["utilisation"] == pytest.approx(busy / (2 * makespan))
+
+
+def test_what_has_no_price_and_no_power_is_not_reported():
+    run = tc.run(CONFIG, on="sim")
+    assert run.summary["usd"] is run.summary["busy_usd"] is run.summary["joules"] is None
+    assert "USD" not in str(run)
+    priced = tc.run({**CONFIG, "cluster": {"device": {"usd_per_hour": 1.0}}}, on="sim")
+    assert priced.summary["usd"] > 0
+    assert priced.summary["joules"] is None
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(
+    st.sampled_from(["seed", "sequential", "overlapped"]),
+    st.sampled_from(["first_fit", "best_fit", "fastest", "cheapest"]),
+    st.integers(1, 2),
+    st.integers(1, 3),
+)
+def test_busy_and_idle_are_all_that_there_is(variant, placement, devices, at_once):
+    overlap = {"overlap": {"trainings_at_once": at_once}} if variant == "overlapped" else {}
+    run = tc.run(
+        {
+            **CONFIG,
+            **overlap,
+            "variant": variant,
+            "training": {"epochs": 2, "devices": devices},
+            "evaluation": {"plans": [{"kind": "slicing", "every": 25.0, "models": "all"}]},
+            "cluster": {"pools": POOLS, "placement": placement},
+        },
+        on="sim",
+    )
+    used, makespan = run.usage, run.summary["makespan_s"]
+    assert used["pool"].to_list() == ["t4", "a100"]
+    assert (used["busy_s"] >= 0).all()
+    assert (used["idle_s"] >= -1e-9).all()
+    capacity = (used["busy_s"] + used["idle_s"]).to_list()
+    assert capacity == pytest.approx([2 * makespan, 2 * makespan])
+    assert used["busy_s"].sum() == pytest.approx(run.summary["device_s"])
+    assert run.summary["usd"] == pytest.approx(2 * makespan * (3.6 + 0.36) / 3600)
+    held = run.devices.filter(pl.col("resource") == "device").with_columns(pl.col("unit").str.split(":").list.first())
+    assert (held.group_by("holder", "requested_s").agg(pl.col("unit").n_unique())["unit"] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        ({"pools": []}, "cluster.pools: got [], expected"),
+        ({"pools": POOLS, "devices": 3}, "cluster.devices: not beside pools"),
+        ({"pools": POOLS, "device": T4}, "cluster.device: not beside pools"),
+        ({"pools": [POOLS[0], POOLS[0]]}, "cluster.pools.1.name: got t4 twice"),
+        ({"pools": [{**POOLS[0], "name": "a:b"}]}, "cluster.pools.0.name"),
+        ({"pools": [{**POOLS[0], "devices_per_node": 0}]}, "cluster.pools.0.devices_per_node: got 0"),
+        ({"device": {"speed": -1}}, "cluster.device.speed: got -1"),
+        ({"device": {"speed": float("nan")}}, "cluster.device.speed: got NaN"),
+        ({"device": {"idle_watts": 10.0}}, "cluster.device.busy_watts: missing"),
+        ({"placement": "tightest"}, 'cluster.placement: got "tightest", expected one of first_fit'),
+    ],
+)
+def test_what_is_no_cluster(cluster, message):
+    with pytest.raises(ConfigError) as raised:
+        load_config({**CONFIG, "cluster": cluster})
+    assert message in str(raised.value)
+
+
+def test_a_training_gets_its_devices_from_one_pool():
+    with pytest.raises(ConfigError, match="expected at most the devices of the largest pool: 2"):
+        load_config({**CONFIG, "cluster": {"pools": POOLS}, "training": {"devices": 3}})
+
+
+def test_modelled_devices_are_not_real():
+    table = {**CONFIG, "data": {"kind": "table", "dataset": "portal_rodents"}}
+    with pytest.raises(ConfigError, match=r"cluster.pools: the devices of a real run are those that are there"):
+        plan_run(load_config({**table, "cluster": {"pools": POOLS}}), "real")
+    with pytest.raises(ConfigError, match=r"cluster.device.speed: got 2, which can only be simulated"):
+        plan_run(load_config({**table, "cluster": {"device": {"speed": 2.0}}}), "real")

@@ -1,0 +1,125 @@
+"""The cluster as a user describes it: pools of equal devices on nodes, and what they cost.
+
+A pool is one kind of device. A training on several devices gets them all from one pool, because its steps would
+wait for the slowest; see `policies.placement` for which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from pydantic import Field, model_validator
+
+from twinclock.durations import Duration
+from twinclock.section import ListOf, Section, WrongKeyError
+
+Placing: TypeAlias = Literal["first_fit", "best_fit", "fastest", "cheapest"]
+
+
+class DeviceConfig(Section):
+    """A kind of device."""
+
+    speed: float = Field(default=1.0, gt=0)
+    """Throughput as a multiple of that of the device that `sim.costs` speaks of; simulated runs only."""
+    usd_per_hour: float | None = Field(default=None, ge=0)
+    """Price of having it, whether it computes or not; None: no money is reported."""
+    idle_watts: float | None = Field(default=None, ge=0)
+    """Power while it is not held; None: no energy is reported."""
+    busy_watts: float | None = Field(default=None, ge=0)
+    """Power while it is held."""
+
+    @model_validator(mode="after")
+    def _both_powers(self) -> DeviceConfig:
+        if (self.idle_watts is None) != (self.busy_watts is None):
+            missing = "idle_watts" if self.idle_watts is None else "busy_watts"
+            raise WrongKeyError(missing, "missing, and energy takes both idle_watts and busy_watts")
+        return self
+
+
+class PoolConfig(Section):
+    """Devices of one kind."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    """Of your own; its devices are `name:0`, `name:1`, …, node by node."""
+    devices_per_node: int = Field(gt=0, le=10_000)
+    nodes: int = Field(default=1, gt=0, le=10_000)
+    device: DeviceConfig = DeviceConfig()
+
+    @property
+    def num_devices(self) -> int:
+        """On all nodes."""
+        return self.devices_per_node * self.nodes
+
+
+class PatienceConfig(Section):
+    """How long the queues that rank behind training wait before they go first."""
+
+    evaluation: Duration = 600.0
+    """Clock seconds."""
+
+
+class ClusterConfig(Section):
+    """What computes: some devices of one kind on one node, or pools."""
+
+    devices: int = Field(default=1, gt=0, le=1_000_000)
+    """Where there are no pools."""
+    device: DeviceConfig = DeviceConfig()
+    """What each of `devices` is."""
+    pools: ListOf[PoolConfig] | None = Field(default=None, min_length=1)
+    """Instead of `devices` and `device`; simulated runs only."""
+    placement: Placing = "first_fit"
+    """Which free devices a job gets."""
+    patience: PatienceConfig = PatienceConfig()
+
+    @model_validator(mode="after")
+    def _one_description(self) -> ClusterConfig:
+        if self.pools is None:
+            return self
+        for key in ("devices", "device"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise WrongKeyError(key, "not beside pools, each of which says what its devices are")
+        names = [pool.name for pool in self.pools]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise WrongKeyError(f"pools.{number}.name", f"got {name} twice, expected each name once")
+        return self
+
+    @property
+    def num_devices(self) -> int:
+        """Of all kinds."""
+        return self.devices if self.pools is None else sum(pool.num_devices for pool in self.pools)
+
+    @property
+    def most_at_once(self) -> int:
+        """Devices that one training can get: those of the largest pool."""
+        return self.devices if self.pools is None else max(pool.num_devices for pool in self.pools)
+
+
+class Device(NamedTuple):
+    """One device of a run."""
+
+    name: str
+    pool: str
+    node: int
+    """Counted from 0 in each pool."""
+    kind: DeviceConfig
+
+
+def modelled_devices(cluster: ClusterConfig) -> tuple[Device, ...]:
+    """The devices of a simulated run: `sim:0`, `sim:1`, …, or those of the pools."""
+    if cluster.pools is None:
+        return devices_of(cluster, [f"sim:{index}" for index in range(cluster.devices)])
+    return devices_of(cluster, [f"{pool.name}:{index}" for pool in cluster.pools for index in range(pool.num_devices)])
+
+
+def devices_of(cluster: ClusterConfig, names: Sequence[str]) -> tuple[Device, ...]:
+    """What each device is; `names` are those that the executor gave them, in the order of the pools."""
+    if cluster.pools is None:
+        return tuple(Device(name, name.partition(":")[0], 0, cluster.device) for name in names)
+    places = [
+        (pool.name, index // pool.devices_per_node, pool.device)
+        for pool in cluster.pools
+        for index in range(pool.num_devices)
+    ]
+    return tuple(Device(name, *place) for name, place in zip(names, places, strict=True))
