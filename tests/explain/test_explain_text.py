@@ -104,7 +104,7 @@ def test_the_commands(folder, tmp_path):
     [
         (["whatif", "nowhere", "--set", "seed=1"], "nowhere: no run.json here"),
         (["whatif", "RUN"], "whatif: got nothing to change, expected path.to.key=value"),
-        (["whatif", "RUN", "--set", "cluster.device=2"], "--set cluster.device=2: cluster.device: unknown key"),
+        (["whatif", "RUN", "--set", "cluster.divices=2"], "--set cluster.divices=2: cluster.divices: unknown key"),
         (["trace", "nowhere"], "nowhere: no run.json here"),
         (["trace", "RUN", "-o", "no/such/folder.json"], "no/such/folder.json: can't be written"),
     ],
