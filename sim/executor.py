@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import simpy
 
-from twinclock.allocator import Allocator, Grant, Key
+from twinclock.allocator import Grant, Granting, Key
 from twinclock.errors import ProtocolError
 from twinclock.executor import failure
 from twinclock.graph import CANCELLED, Json
@@ -49,7 +49,7 @@ _END = "end"
 class SimExecutor:
     """Carries out commands on a SimPy clock; `bodies` says what each operation of each pipeline does."""
 
-    def __init__(self, bodies: Mapping[str, Mapping[str, Body]], allocator: Allocator) -> None:
+    def __init__(self, bodies: Mapping[str, Mapping[str, Body]], allocator: Granting) -> None:
         self.environment = simpy.Environment()
         self.stopping = False
         """Set by `stop`: sources end with `stop`, and the pipeline drains."""

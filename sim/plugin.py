@@ -12,7 +12,7 @@ from sim.arrivals import PoissonStream
 from sim.config import SimConfig
 from sim.quality import DEFAULTS
 from sim.quality.supported import problems as quality_problems
-from twinclock.allocator import Allocator
+from twinclock.allocator import Allocator, Granting
 from twinclock.cluster import modelled_devices
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
@@ -69,8 +69,16 @@ def open(
     watcher: Watcher,
 ) -> Executor:
     """A SimPy executor for one run."""
+    return open_fleet({pipeline: context}, allocator)
+
+
+def open_fleet(contexts: Mapping[str, Context], allocator: Granting) -> Executor:
+    """A SimPy executor for several pipelines."""
     from sim.executor import SimExecutor
     from sim.operations import bodies
 
-    sim = parse_section(SimConfig, context.config.sim, context.config.name, under="sim")
-    return SimExecutor({pipeline: bodies(context, sim)}, allocator)
+    modelled = {}
+    for pipeline, context in contexts.items():
+        config = context.config
+        modelled[pipeline] = bodies(context, parse_section(SimConfig, config.sim, config.name, under="sim"))
+    return SimExecutor(modelled, allocator)

@@ -227,7 +227,7 @@ def test_triggers_are_in_one_part_each_as_they_are_in_the_end_wherever_the_parts
 def test_a_run_that_writes_its_tables_in_parts_has_the_same_tables(monkeypatch, size):
     config = {"variant": "overlapped", "overlap": {"on_trigger": "coalesce"}, "cluster": {"devices": 1}}
     whole = story(**config, times=range(80), sim=costs(training=seconds(25.0)))
-    monkeypatch.setattr("twinclock.launch._STAGE_RUNS_A_PART", size)
+    monkeypatch.setattr("twinclock.observer._STAGE_RUNS_A_PART", size)
     parts = story(**config, times=range(80), sim=costs(training=seconds(25.0)))
     assert_frame_equal(parts.run.triggers, whole.run.triggers)
     assert_frame_equal(parts.run.decisions, whole.run.decisions)

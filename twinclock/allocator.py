@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import operator
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from twinclock.messages import Placement
 from twinclock.policies.placement import Place
@@ -39,6 +39,16 @@ class _Request(NamedTuple):
     serial: int
     key: Key
     needs: Mapping[str, int]
+
+
+class Granting(Protocol):
+    """What executors ask for units."""
+
+    def request(self, key: Key, needs: Mapping[str, int], queue: str, now: ClockTime) -> list[Grant]:
+        """Ask; the grants that follow at once."""
+
+    def release(self, key: Key) -> list[Grant]:
+        """Give back, or withdraw the request; the grants that follow."""
 
 
 class Allocator:

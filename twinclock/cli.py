@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from twinclock.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from twinclock.fleet import Fleet
 
 app = typer.Typer(
     name="twinclock",
@@ -45,8 +48,12 @@ def run(
 ) -> None:
     """Run a configuration from start to end and say what came of it."""
     from twinclock import launch
+    from twinclock.fleet import is_fleet
     from twinclock.progress import watching
 
+    if is_fleet(config):
+        _run_fleet(config, on, out, seed, set_ or (), quiet)
+        return
     with _interruptible(), watching(quiet) as watcher:
         done = launch.run(config, on=on, out=out, seed=seed, overrides=set_ or (), watcher=watcher)
     _tell(done, quiet)
@@ -66,8 +73,12 @@ def resume(run_dir: RunDir, quiet: Quiet = False, debug: Debug = False) -> None:
 @app.command()
 def show(run_dir: RunDir, debug: Debug = False) -> None:
     """Show a run: its figures, and its pictures as files beside them."""
+    from twinclock.fleet import Fleet
     from twinclock.result import Run
 
+    if Fleet.is_in(run_dir):
+        _print_fleet(Fleet.load(run_dir))
+        return
     loaded = Run.load(run_dir)
     _print_run(loaded)
     if loaded.state == "finished":
@@ -165,20 +176,28 @@ def graph(
 @app.command()
 def check(config: ConfigFile, debug: Debug = False) -> None:
     """Check a configuration, its data and its graph, for every executor that is installed."""
+    from functools import partial
+
     from twinclock import launch, plugins
     from twinclock.config import load_config
+    from twinclock.fleet import is_fleet, plan_fleet
 
-    loaded = load_config(config)
+    names = plugins.names()
+    plan: Callable[[str], object] = partial(plan_fleet, config)
+    if is_fleet(config):
+        names = [name for name in names if isinstance(plugins.find(name), plugins.FleetPlugin)]
+    else:
+        plan = partial(launch.plan_run, load_config(config))
     problems: dict[str, list[str]] = {}
-    for name in plugins.names():
+    for name in names:
         try:
-            launch.plan_run(loaded, name)
+            plan(name)
         except UserError as error:
             problems.setdefault(str(error), []).append(name)
         else:
             typer.echo(f"{name}: ok")
-    for problem, names in problems.items():
-        typer.echo(f"{', '.join(names)}: {problem}", err=True)
+    for problem, wrong in problems.items():
+        typer.echo(f"{', '.join(wrong)}: {problem}", err=True)
     if problems:
         raise typer.Exit(USER_ERROR)
 
@@ -215,6 +234,29 @@ def main() -> None:
         told = error.format_message() if hasattr(error, "format_message") else str(error)
         sys.exit(_say(f"error: {told} (twinclock --help shows the usage)", error.exit_code))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run_fleet(
+    config: Path, on: str, out: Path | None, seed: int | None, overrides: Sequence[str], quiet: bool
+) -> None:
+    from twinclock.fleet import run_fleet
+
+    if seed is not None:
+        raise ConfigError("--seed: each pipeline of a fleet has its own; expected --set fleet.NAME.set={seed: N}")
+    with _interruptible():
+        done = run_fleet(config, on=on, out=out, overrides=overrides)
+    if not quiet:
+        _print_fleet(done)
+    if any(run.outcome != "done" for run in done.runs.values()):
+        raise typer.Exit(RUN_FAILED)
+
+
+def _print_fleet(fleet: Fleet) -> None:
+    from rich.console import Console
+
+    from twinclock.fleet.show import show_fleet
+
+    show_fleet(fleet, Console())
 
 
 @contextmanager

@@ -11,8 +11,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from twinclock import plugins, preflight
 from twinclock.allocator import Allocator
 from twinclock.check import check_capacity, ensure_sound
@@ -23,12 +21,12 @@ from twinclock.executor import Executor, drive
 from twinclock.graph import Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
 from twinclock.machine import Machine
-from twinclock.messages import Command, Event, Finish
+from twinclock.messages import Finish
+from twinclock.observer import RunObserver
 from twinclock.pipeline import GraphOptions, build_graph
 from twinclock.policies.needs import looks_at_models
 from twinclock.policies.placement import placements
 from twinclock.progress import watching_in_python
-from twinclock.records import Recorder
 from twinclock.replay import replayed
 from twinclock.result import Run
 from twinclock.run_folder import HEADER, RunFolder, read_header, wall_clock_date
@@ -37,8 +35,6 @@ from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
 
 PIPELINE = "main"
-_STAGE_RUNS_A_PART = 100_000
-"""Stage runs that gather before they become a part of the tables: columns take a tenth of the memory of rows."""
 
 
 def run(
@@ -70,7 +66,7 @@ def run(
         folder.write_text("config.yaml", dump_yaml(loaded))
         folder.write_text("graph.json", json.dumps(to_json(plan.graph), indent=1))
         with _journal(Journal.create, plan, hashes, folder, began) as journal:
-            folder.write_header({"created": began, "state": "running", "hashes": hashes, **_labels(plan)})
+            folder.write_header({"created": began, "state": "running", "hashes": hashes, **labels(plan)})
             return _run_in_folder(plan, folder, journal, watcher)
 
 
@@ -186,16 +182,16 @@ def _journal(
 
 
 def _run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
-    observer = _Observer(plan, None, None, watcher)
+    observer = RunObserver(plan.stream.timestamp, None, None, watcher)
     watcher.begin(plan.stream.num_samples)
     finish, makespan_s = _drive(plan, Machine(plan.graph, PIPELINE), observer, None, ClockTime(0.0))
-    return Run(plan.config, {**_labels(plan), **_ending(finish, makespan_s)}, observer.tables())
+    return Run(plan.config, {**labels(plan), **ending(finish, makespan_s)}, observer.tables())
 
 
 def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, watcher: Watcher) -> Run:
     """Replay what there is, then run to the end; whatever goes wrong, the folder says how far the run came."""
     machine = Machine(plan.graph, PIPELINE)
-    observer = _Observer(plan, folder, journal, watcher)
+    observer = RunObserver(plan.stream.timestamp, folder, journal, watcher)
     watcher.begin(plan.stream.num_samples)
     from_clock = ClockTime(0.0)
     if journal is not None:
@@ -218,12 +214,12 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
         if isinstance(error, (UserError, OSError, DeadlockError, LivelockError)):
             raise RunError(f"{error}; {_how_on(folder.path, plan.plugin)}") from error
         raise
-    folder.update_header(finished=wall_clock_date(), **_ending(finish, makespan_s))
+    folder.update_header(finished=wall_clock_date(), **ending(finish, makespan_s))
     return Run.load(folder.path)
 
 
 def _drive(
-    plan: RunPlan, machine: Machine, observer: _Observer, folder: Path | None, from_clock: ClockTime
+    plan: RunPlan, machine: Machine, observer: RunObserver, folder: Path | None, from_clock: ClockTime
 ) -> tuple[Finish, ClockTime]:
     """Open the executor, hand it what an earlier process left open, and run to the end."""
     cluster = plan.config.cluster
@@ -252,55 +248,20 @@ def _drive(
         executor.close()
 
 
-class _Observer:
-    """Journal first, then the tables, then whoever wants to watch."""
-
-    def __init__(self, plan: RunPlan, folder: RunFolder | None, journal: Journal | None, watcher: Watcher) -> None:
-        self.recorder = Recorder(plan.stream.timestamp)
-        self._folder = folder
-        self._journal = journal
-        self._parts: list[dict[str, pl.DataFrame]] = []
-        self.watcher = watcher
-
-    def record(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
-        if self._journal is not None:
-            self._journal.record(now, event, commands)
-        self.recorder.record(now, event, commands)
-        self.watcher.event(now, event, commands)
-        if self.recorder.num_gathered >= _STAGE_RUNS_A_PART:
-            if self._folder is None:
-                self._parts.append(self.recorder.take())
-            else:
-                self._write(self._folder, self.recorder.take())
-
-    def tables(self) -> dict[str, pl.DataFrame]:
-        """All that was observed by a run that has no folder."""
-        parts = [*self._parts, self.recorder.take_all()]
-        return {name: pl.concat([part[name] for part in parts]) for name in parts[0]}
-
-    def write(self, folder: RunFolder) -> None:
-        """Make all that was observed durable, for good."""
-        self._write(folder, self.recorder.take_all())
-
-    def _write(self, folder: RunFolder, tables: Mapping[str, pl.DataFrame]) -> None:
-        """The tables are never ahead of the journal."""
-        if self._journal is not None:
-            self._journal.commit()
-        folder.write_tables(tables)
-
-
-def _abandon(folder: RunFolder, observer: _Observer, state: str, error: str | None) -> None:
+def _abandon(folder: RunFolder, observer: RunObserver, state: str, error: str | None) -> None:
     """The run stops before its end: keep what can be kept. Never raises, for something has gone wrong already."""
     for keep in (partial(observer.write, folder), partial(folder.update_header, state=state, error=error)):
         with contextlib.suppress(RunError):
             keep()
 
 
-def _labels(plan: RunPlan) -> dict[str, Any]:
+def labels(plan: RunPlan) -> dict[str, Any]:
+    """What the header of a run says of who runs it, and how."""
     return {"executor": plan.executor, "name": plan.config.name, **plan.plugin.notes(plan.config)}
 
 
-def _ending(finish: Finish, makespan_s: ClockTime) -> dict[str, Any]:
+def ending(finish: Finish, makespan_s: ClockTime) -> dict[str, Any]:
+    """What the header of a run says once it is over."""
     error = finish.error or {}
     return {
         "state": "finished",

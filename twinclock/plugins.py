@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
-from twinclock.allocator import Allocator
+from twinclock.allocator import Allocator, Granting
 from twinclock.config import Config
 from twinclock.errors import ConfigError
 from twinclock.executor import Executor
@@ -59,6 +59,14 @@ class ExecutorPlugin(Protocol):
         watcher: Watcher,
     ) -> Executor:
         """The executor for one run, its clock at `from_clock`; `folder` is the run's, if it has one."""
+
+
+@runtime_checkable
+class FleetPlugin(ExecutorPlugin, Protocol):
+    """An executor that can run several pipelines on one cluster."""
+
+    def open_fleet(self, contexts: Mapping[str, Context], allocator: Granting) -> Executor:
+        """One executor for these pipelines."""
 
 
 def names() -> list[str]:

@@ -1,0 +1,98 @@
+"""The configuration of a fleet: pipelines, each a configuration of its own, and the cluster that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from twinclock.cluster import ClusterConfig
+from twinclock.config import Config, load_config
+from twinclock.errors import ConfigError
+from twinclock.section import Section, parse_section
+from twinclock.yaml_text import override, read_yaml
+
+_KEY = "fleet"
+
+
+class FleetMember(Section):
+    """A pipeline, or several that are alike."""
+
+    config: str | dict[str, Any]
+    """A configuration: a YAML file, its path relative to the fleet's file, or what would be in it."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """`path.to.key: value`: what is different from the configuration."""
+    copies: int = Field(default=1, gt=0, le=100_000)
+    """So many pipelines of this kind; their seeds follow one another."""
+
+
+class FleetConfig(Section):
+    """Pipelines that share one cluster."""
+
+    name: str = Field(default="fleet", min_length=1)
+    fleet: dict[str, FleetMember] = Field(min_length=1)
+    """By a name of your own; copies are called `name-0`, `name-1`, …"""
+    cluster: ClusterConfig = ClusterConfig()
+    """Instead of the pipelines' own."""
+
+
+def is_fleet(source: str | Path | Mapping[str, Any]) -> bool:
+    """Is this the configuration of a fleet, and not of one pipeline?"""
+    if isinstance(source, Mapping):
+        return _KEY in source
+    try:
+        values = read_yaml(Path(source).read_text(encoding="utf-8"), str(source))
+    except (OSError, UnicodeDecodeError):
+        return False  # whoever reads it as a configuration says what is wrong
+    return isinstance(values, Mapping) and _KEY in values
+
+
+def load_fleet(
+    source: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = ()
+) -> tuple[FleetConfig, dict[str, Config]]:
+    """A checked fleet, and the configuration of each of its pipelines by name.
+
+    `overrides` are `path.to.key=value`. ConfigError is one line: place, key, value got, what was expected.
+    """
+    folder, where = Path(), "config"
+    values: Any = source
+    if not isinstance(source, Mapping):
+        folder, where = Path(source).parent, str(source)
+        values = read_yaml(Path(source).read_text(encoding="utf-8"), where)
+    for assignment in overrides:
+        values, _ = override(values, assignment)
+    fleet = parse_section(FleetConfig, values, where)
+    pipelines: dict[str, Config] = {}
+    for name, member in fleet.fleet.items():
+        for pipeline, config in _members(name, member, fleet.cluster, folder, where):
+            if pipeline in pipelines:
+                raise ConfigError(f"{where}: {_KEY}.{name}: there are two pipelines {pipeline}, expected other names")
+            pipelines[pipeline] = config
+    return fleet, pipelines
+
+
+def _members(
+    name: str, member: FleetMember, cluster: ClusterConfig, folder: Path, where: str
+) -> Iterator[tuple[str, Config]]:
+    """The pipelines of one entry. The file is read once: copies differ in name and seed only."""
+    plain = {"cluster": cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+    try:
+        config = load_config(folder / member.config if isinstance(member.config, str) else member.config)
+        values = config.model_dump(mode="json", by_alias=True) | plain
+        for path, value in member.set.items():
+            values = _with(values, path, value)
+        first = load_config(values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {_KEY}.{name}: {error}") from None
+    for number in range(member.copies):
+        pipeline = name if member.copies == 1 else f"{name}-{number}"
+        yield pipeline, first.model_copy(update={"name": pipeline, "seed": first.seed + number})
+
+
+def _with(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy in which the key at `path.to.key` has this value; sections on the way are made."""
+    head, _, rest = path.partition(".")
+    inside = values.get(head)
+    return {**values, head: _with(inside if isinstance(inside, dict) else {}, rest, value) if rest else value}
