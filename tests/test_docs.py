@@ -14,6 +14,7 @@ All of it happens in a fresh copy of the project, one for each page, and in `ext
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -39,6 +40,7 @@ from sim.quality.learning import LearningConfig
 from twinclock.cli import app
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_config
 from twinclock.dataset import TableConfig
+from twinclock.fleet import is_fleet, load_fleet
 from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
 from twinclock.policies.batching import BatchingConfig
@@ -206,7 +208,12 @@ def write(place: Path, block: Block) -> None:
 
 
 def run_yaml(place: Path, block: Block) -> None:
-    load_config(read_yaml(block.text, block.section))
+    values = read_yaml(block.text, block.section)
+    if is_fleet(values):
+        with contextlib.chdir(place):
+            load_fleet(values)
+    else:
+        load_config(values)
     if block.file is not None:
         write(place, block)
 
