@@ -8,10 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sim.arrivals import PoissonStream
+from sim.arrivals import modelled_stream, poisson_stream
 from sim.config import MeasuredQuality, SimConfig
 from sim.quality import METRICS, make_quality
 from twinclock.allocator import Allocator
+from twinclock.arrivals import ArrivalsConfig
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
 from twinclock.executor import Executor
@@ -57,7 +58,9 @@ def open_stream(config: Config) -> Stream:
     if isinstance(data, UniformDataConfig):
         return UniformStream(data.num_samples, data.every, data.start)
     if isinstance(data, PoissonDataConfig):
-        return PoissonStream(data.num_samples, data.every, data.start, config.seed)
+        return poisson_stream(data.num_samples, data.every, data.start, config.seed)
+    if isinstance(data, ArrivalsConfig):
+        return modelled_stream(data, config.seed)
     return load_table(data).stream()
 
 

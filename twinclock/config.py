@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
+from twinclock.arrivals import ArrivalsConfig
 from twinclock.dataset import TableConfig
 from twinclock.durations import Delay, Duration
 from twinclock.errors import ConfigError
@@ -61,7 +62,9 @@ class PoissonDataConfig(Section):
     """Data time from a sample to the moment at which its label is known."""
 
 
-DataConfig: TypeAlias = Annotated[TableConfig | UniformDataConfig | PoissonDataConfig, Field(discriminator="kind")]
+DataConfig: TypeAlias = Annotated[
+    TableConfig | UniformDataConfig | PoissonDataConfig | ArrivalsConfig, Field(discriminator="kind")
+]
 
 
 class LiveConfig(Section):
