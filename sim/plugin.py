@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from sim.arrivals import modelled_stream, poisson_stream
 from sim.config import MeasuredQuality, SimConfig
 from sim.quality import METRICS, make_quality
+from sim.recorded import recorded_stream
 from twinclock.allocator import Allocator
-from twinclock.arrivals import ArrivalsConfig
+from twinclock.arrivals import ArrivalsConfig, RecordedConfig
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
 from twinclock.executor import Executor
@@ -53,7 +54,7 @@ def unsupported(config: Config) -> list[str]:
 
 
 def open_stream(config: Config) -> Stream:
-    """Modelled arrivals, or the timestamps of a data set."""
+    """Modelled arrivals, or the timestamps of a file or a data set."""
     data = config.data
     if isinstance(data, UniformDataConfig):
         return UniformStream(data.num_samples, data.every, data.start)
@@ -61,6 +62,8 @@ def open_stream(config: Config) -> Stream:
         return poisson_stream(data.num_samples, data.every, data.start, config.seed)
     if isinstance(data, ArrivalsConfig):
         return modelled_stream(data, config.seed)
+    if isinstance(data, RecordedConfig):
+        return recorded_stream(data)
     return load_table(data).stream()
 
 

@@ -1,14 +1,15 @@
-"""Modelled arrivals: how samples follow each other in data time. They have no features; for the simulator only.
+"""Samples that are nothing but their arrival: how they follow each other in data time; for the simulator only.
 
-A *base process* gives the gaps between samples, by their mean and their coefficient of variation (standard
+Modelled: a *base process* gives the gaps between samples, by their mean and their coefficient of variation (standard
 deviation over mean). Its rate can follow the hours of the day and the days of the week. Presets bring the
-figures of published traces.
+figures of published traces. Recorded: the timestamps stand in a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
@@ -21,6 +22,8 @@ WITH_CV: tuple[Family, ...] = ("gamma", "weibull")
 """Families whose coefficient of variation can be chosen; that of `exponential` is 1, that of `equal` 0."""
 Preset: TypeAlias = Literal["philly_jobs", "azure_conversation", "azure_code"]
 
+FORMATS = (".parquet", ".csv")
+"""Endings of the names of files that timestamps can be read from."""
 _MAX_SPAN_S = 1e12
 """Longest stream, in seconds of data time: beyond, a double no longer tells milliseconds apart."""
 
@@ -129,3 +132,34 @@ class ArrivalsConfig(Section):
             span = f"{self.num_samples} samples every {self.every:g} s"
             raise WrongKeyError("every", f"{span} span more than the {_MAX_SPAN_S:g} s of data time that are possible")
         return self
+
+
+class RecordedConfig(Section):
+    """Samples whose timestamps stand in one column of a file, and nothing else is known of; for the simulator only."""
+
+    kind: Literal["recorded"] = "recorded"
+    path: str
+    """A Parquet file, or a CSV file with a heading row."""
+    time: str
+    """The column: numbers of seconds, dates or datetimes, in order."""
+    limit: int | None = Field(default=None, gt=0)
+    """Take only the first rows; None: all."""
+    stretch: float = Field(default=1.0, ge=1e-9, le=1e9)
+    """Factor on the data time since the first row: 0.5 makes everything come in half the time."""
+    rate: float = Field(default=1.0, ge=1e-6, le=1e6)
+    """Samples for each recorded one in the same data time, by interpolation between recorded times."""
+    chunk: int = Field(default=10_000, gt=0)
+    """Samples ingested at a time."""
+    label_delay: Delay = 0.0
+    """Data time from a sample to the moment at which its label is known."""
+
+    @model_validator(mode="after")
+    def _known_format(self) -> RecordedConfig:
+        if self.file.suffix not in FORMATS:
+            raise WrongKeyError("path", f"got {self.path}, expected a file whose name ends in {' or '.join(FORMATS)}")
+        return self
+
+    @property
+    def file(self) -> Path:
+        """The file."""
+        return Path(self.path)

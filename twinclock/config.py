@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
-from twinclock.arrivals import ArrivalsConfig
+from twinclock.arrivals import ArrivalsConfig, RecordedConfig
 from twinclock.dataset import TableConfig
 from twinclock.durations import Delay, Duration
 from twinclock.errors import ConfigError
@@ -63,7 +63,7 @@ class PoissonDataConfig(Section):
 
 
 DataConfig: TypeAlias = Annotated[
-    TableConfig | UniformDataConfig | PoissonDataConfig | ArrivalsConfig, Field(discriminator="kind")
+    TableConfig | UniformDataConfig | PoissonDataConfig | ArrivalsConfig | RecordedConfig, Field(discriminator="kind")
 ]
 
 
@@ -335,7 +335,7 @@ def _origin(path: str, origins: Mapping[str, str], where: str) -> str:
 
 
 def _with_absolute_path(config: Config) -> Config:
-    if not isinstance(config.data, TableConfig) or config.data.path is None:
+    if not isinstance(config.data, TableConfig | RecordedConfig) or config.data.path is None:
         return config
     data = config.data.model_copy(update={"path": str(Path(config.data.path).absolute())})
     return config.model_copy(update={"data": data})

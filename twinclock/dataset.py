@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from twinclock.arrivals import RecordedConfig
 from twinclock.durations import Delay
 from twinclock.errors import DataError
 from twinclock.section import ListOf, Section, nearest
@@ -197,7 +198,7 @@ def load_table(config: TableConfig) -> Table:
         config=config,
         columns=columns,
         frame=frame.select(*columns.features.names, columns.label),
-        timestamps=_timestamps(file, frame[columns.time]),
+        timestamps=timestamps(file, frame[columns.time]),
         is_calendar=schema[columns.time].is_temporal(),
     )
 
@@ -208,7 +209,7 @@ def numeric_columns(config: TableConfig) -> tuple[str, ...]:
     return tuple(name for name in config.columns.features.numeric if name in schema)
 
 
-def fingerprint(config: TableConfig) -> str:
+def fingerprint(config: TableConfig | RecordedConfig) -> str:
     """SHA-256 (hex) of the file's size, its first and its last 32 MiB; of a file up to 64 MiB that is all of it.
 
     The end of a Parquet file says where every column chunk lies, and how large and between which values
@@ -223,7 +224,7 @@ def fingerprint(config: TableConfig) -> str:
             file.seek(max(_END_BYTES, size_bytes - _END_BYTES))
             digest.update(file.read())
     except OSError as error:
-        raise DataError(f"{config.file}: can't be read ({error.strerror}), expected a Parquet file") from None
+        raise DataError(f"{config.file}: can't be read ({error.strerror}), expected a file of samples") from None
     return digest.hexdigest()
 
 
@@ -266,7 +267,7 @@ def _check_columns(file: Path, schema: pl.Schema, roles: Sequence[tuple[str, str
         data_type = schema.get(name)
         if data_type is None:
             faults.append(f"no column {name!r} (asked for by data.{role}); {nearest(name, schema.names())}")
-        elif role == "time" and not (data_type.is_numeric() or data_type == pl.Date or data_type == pl.Datetime):
+        elif role == "time" and not is_time(data_type):
             faults.append(f"time column {name!r} is {data_type}, expected a number of seconds, a date or a datetime")
         elif role == "features.numeric" and not (data_type.is_numeric() or data_type == pl.Boolean):
             faults.append(f"column {name!r} is {data_type}, expected a number (or name it under features.categorical)")
@@ -287,7 +288,13 @@ def _check_label(file: Path, label: pl.Series) -> None:
         )
 
 
-def _timestamps(file: Path, time: pl.Series) -> NDArray[np.float64]:
+def is_time(data_type: pl.DataType) -> bool:
+    """Can a column of this type say when samples are from?"""
+    return data_type.is_numeric() or data_type == pl.Date or data_type == pl.Datetime
+
+
+def timestamps(file: Path, time: pl.Series) -> NDArray[np.float64]:
+    """A time column in seconds. DataError names the row whose time is missing, infinite or before that above it."""
     if time.null_count():
         row = time.is_null().arg_max()
         raise DataError(f"{file}: time column {time.name!r} is null in row {row} (counted from 0), expected a time")

@@ -15,6 +15,7 @@ import polars as pl
 
 from twinclock import plugins, preflight
 from twinclock.allocator import Allocator
+from twinclock.arrivals import RecordedConfig
 from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
 from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
@@ -108,7 +109,7 @@ class RunPlan:
     def hashes(self) -> dict[str, str]:
         """What must be the same for a journal to mean the same; reads the data file. DataError if it can't."""
         data = self.config.data
-        recorded = {"data": fingerprint(data)} if isinstance(data, TableConfig) else {}
+        recorded = {"data": fingerprint(data)} if isinstance(data, TableConfig | RecordedConfig) else {}
         return {"config": config_hash(self.config), "graph": graph_hash(self.graph), **recorded}
 
 

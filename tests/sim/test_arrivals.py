@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import tracemalloc
 
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sim.arrivals import gamma_shape, modelled_stream, weibull_shape
+from sim.recorded import InterpolatedStream, recorded_stream
 from sim.rhythm import make_rhythm
 from tests import simulated
-from twinclock.arrivals import PRESETS, ArrivalsConfig, DailyConfig, WeeklyConfig
+from twinclock.arrivals import PRESETS, ArrivalsConfig, DailyConfig, RecordedConfig, WeeklyConfig
 from twinclock.config import dump_yaml, load_config
-from twinclock.errors import ConfigError, UserError
+from twinclock.errors import ConfigError, DataError, UserError
 from twinclock.launch import plan_run
 from twinclock.stream import Stream
 
@@ -232,7 +234,7 @@ def test_memory_does_not_grow_with_the_samples():
 
 
 def config(**data):
-    return load_config({"trigger": {"kind": "amount", "n": 50}, "data": {"kind": "arrivals", **data}})
+    return load_config({"trigger": {"kind": "amount", "n": 1}, "data": {"kind": "arrivals", **data}})
 
 
 def test_a_preset_brings_its_figures_and_each_can_be_said_otherwise():
@@ -324,3 +326,156 @@ def test_runs(name, mode):
         assert row["stop"] == np.sum(times + 3600.0 <= times[row["position"]])  # the labels that are known
         if mode == "live":
             assert row["fired_s"] >= times[row["position"]] - times[0] - 1e-6
+
+
+# Recorded timestamps
+
+TIMES = [5.0, 6.0, 6.0, 10.0, 30.0]
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Gives the stream of a file with some times, under some configuration."""
+
+    def opened(times=TIMES, name="times.parquet", **keys):
+        frame = pl.DataFrame({"when": times, "other": range(len(times))})
+        (frame.write_csv if name.endswith("csv") else frame.write_parquet)(tmp_path / name)
+        return recorded_stream(RecordedConfig(path=str(tmp_path / name), **{"time": "when", **keys}))
+
+    return opened
+
+
+def listed(stream):
+    return stream.timestamps(0, stream.num_samples).tolist()
+
+
+@pytest.mark.parametrize("name", ["times.parquet", "times.csv"])
+def test_recorded_times_are_those_of_the_file(recorded, name):
+    assert listed(recorded(name=name)) == TIMES
+    assert listed(recorded(name=name, limit=2)) == [5.0, 6.0]
+    assert listed(recorded([3, 4, 9], name)) == [3.0, 4.0, 9.0]
+    days = [dt.date(1970, 1, 2), dt.date(1970, 1, 4)]
+    assert listed(recorded(days, name)) == [86_400.0, 3 * 86_400.0]
+    moments = [dt.datetime(1970, 1, 1, 0, 0, 1, 500_000), dt.datetime(1970, 1, 1, 1)]
+    assert listed(recorded(moments, name)) == [1.5, 3600.0]
+
+
+def test_time_is_stretched_from_the_first_sample(recorded):
+    assert listed(recorded(stretch=2.0)) == [5.0, 7.0, 7.0, 15.0, 55.0]
+    assert listed(recorded(stretch=0.5)) == [5.0, 5.5, 5.5, 7.5, 17.5]
+
+
+def test_more_or_fewer_samples_come_in_the_same_time(recorded):
+    assert listed(recorded(rate=2.0)) == [5.0, 5.5, 6.0, 6.0, 6.0, 8.0, 10.0, 20.0, 30.0]
+    assert listed(recorded(rate=0.5)) == [5.0, 6.0, 30.0]
+    assert listed(recorded(rate=0.01)) == [5.0]
+    assert listed(recorded(rate=2.0, stretch=10.0))[-2:] == [155.0, 255.0]
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    times=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20),
+    rate=st.floats(0.05, 20.0),
+    data=st.data(),
+)
+def test_an_interpolated_stream_agrees_with_itself(times, rate, data):
+    times = np.sort(np.array(times))
+    stream = InterpolatedStream(times, rate)
+    whole = stream.timestamps(0, stream.num_samples)
+    assert (np.diff(whole) >= 0).all()
+    assert whole[0] == times[0]
+    assert whole[-1] <= times[-1]
+    assert whole == pytest.approx(np.interp(np.arange(len(whole)) / rate, np.arange(len(times)), times), abs=1e-5)
+    first, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
+    ts = data.draw(st.floats(-1e9, 1e9) | st.sampled_from(whole.tolist()))
+    assert (stream.timestamps(first, stop) == whole[first:stop]).all()
+    assert [stream.timestamp(position) for position in range(first, stop)] == whole[first:stop].tolist()
+    assert stream.first_at_or_after(ts, first, stop) == first + np.searchsorted(whole[first:stop], ts)
+
+
+@pytest.mark.parametrize(
+    ("times", "keys", "line"),
+    [
+        ([1.0, float("nan"), 2.0], {}, "time column 'when' is no finite number in row 1 (counted from 0): nan"),
+        ([1.0, float("inf")], {}, "time column 'when' is no finite number in row 1 (counted from 0): inf"),
+        ([1.0, None], {}, "time column 'when' is null in row 1 (counted from 0), expected a time"),
+        ([1.0, 3.0, 2.0], {}, "not sorted by time column 'when': row 2 (counted from 0) has 2.0, after 3.0"),
+        (["soon", "later"], {}, "time column 'when' is String, expected a number of seconds, a date or a datetime"),
+        ([-1.5e308, 1.5e308], {}, "time column 'when' spans more seconds than there are numbers for"),
+        ([0.0, 1e308], {"stretch": 1e3}, "time column 'when' spans more seconds than there are numbers for"),
+        ([1.0], {"time": "whn"}, "no column 'whn' (asked for by data.time); did you mean when?"),
+    ],
+)
+@pytest.mark.parametrize("name", ["times.parquet", "times.csv"])
+def test_files_that_hold_no_stream_are_one_line(recorded, name, times, keys, line):
+    with pytest.raises(DataError) as caught:
+        recorded(times, name, **keys)
+    assert name in str(caught.value)
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["times.parquet", "times.csv"])
+def test_files_that_can_not_be_read_are_one_line(tmp_path, name):
+    def error():
+        with pytest.raises(DataError) as caught:
+            recorded_stream(RecordedConfig(path=str(tmp_path / name), time="when"))
+        return str(caught.value)
+
+    assert "no such file, expected a Parquet or CSV file" in error()
+    (tmp_path / name).write_bytes(b"")
+    assert "can't be read as" in error()
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00\x81" * 300)
+    assert "\n" not in error()
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    assert "is a folder" in error()
+
+
+def test_a_file_with_a_heading_only(tmp_path):
+    (tmp_path / "times.csv").write_text("when\n")
+    with pytest.raises(DataError, match=r"no rows|is String"):
+        recorded_stream(RecordedConfig(path=str(tmp_path / "times.csv"), time="when"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"stretch": 0.0}, "data.stretch: got 0.0, expected a number >= 1e-09"),
+        ({"stretch": float("nan")}, "data.stretch: got NaN, expected a finite number"),
+        ({"rate": -1.0}, "data.rate: got -1.0, expected a number >= 1e-06"),
+        ({"rate": 1e9}, "data.rate: got 1000000000.0, expected a number <= 1e+06"),
+        ({"path": "times.txt"}, "data.path: got times.txt, expected a file whose name ends in .parquet or .csv"),
+    ],
+)
+def test_scales_that_can_not_be_are_one_line(keys, line):
+    with pytest.raises(ConfigError) as caught:
+        config(**{"kind": "recorded", "path": "times.csv", "time": "when", **keys})
+    assert line in str(caught.value)
+
+
+def test_a_relative_path_counts_from_the_file_and_a_run_says_what_it_read(tmp_path, monkeypatch):
+    folder = tmp_path / "there"
+    folder.mkdir()
+    (folder / "times.csv").write_text("when\n1\n2\n")
+    (folder / "run.yaml").write_text(
+        "trigger: {kind: amount, n: 1}\ndata: {kind: recorded, path: times.csv, time: when}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    plan = plan_run(load_config("there/run.yaml"), "sim")
+    assert listed(plan.stream) == [1.0, 2.0]
+    before = plan.hashes["data"]
+    (folder / "times.csv").write_text("when\n1\n3\n")
+    assert plan_run(load_config("there/run.yaml"), "sim").hashes["data"] != before
+
+
+@pytest.mark.parametrize("mode", ["replay", "live"])
+@pytest.mark.parametrize("rate", [1.0, 3.0])
+def test_runs_of_recorded_times(tmp_path, mode, rate):
+    pl.DataFrame({"when": np.cumsum(np.arange(40) % 7)}).write_csv(tmp_path / "times.csv")
+    data = {"kind": "recorded", "path": str(tmp_path / "times.csv"), "time": "when", "rate": rate}
+    run, _, stream = simulated.simulate({"mode": mode, "data": data, "trigger": {"kind": "time", "every": 30.0}})
+    assert run.batches["stop"].max() == stream.num_samples == 39 * rate + 1
+    fired = run.triggers.filter(pl.col("num_samples") > 0)
+    periods = 1 + (stream.timestamps(0, stream.num_samples) - stream.timestamp(0)) // 30.0
+    assert fired["position"].to_list() == [int((periods <= n).sum()) - 1 for n in range(1, int(periods[-1]))]
