@@ -23,6 +23,7 @@ from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockEr
 from twinclock.executor import Executor, drive
 from twinclock.graph import Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
+from twinclock.lateness import handover
 from twinclock.machine import Machine
 from twinclock.messages import Command, Event, Finish
 from twinclock.pipeline import GraphOptions, build_graph
@@ -253,7 +254,7 @@ class _Observer:
     """Journal first, then the tables, then whoever wants to watch."""
 
     def __init__(self, plan: RunPlan, folder: RunFolder | None, journal: Journal | None, watcher: Watcher) -> None:
-        self.recorder = Recorder(plan.stream.timestamp)
+        self.recorder = Recorder(plan.stream.timestamp, handover(plan.stream).num_quarantined)
         self._folder = folder
         self._journal = journal
         self._parts: list[dict[str, pl.DataFrame]] = []
