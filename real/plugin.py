@@ -29,7 +29,7 @@ def unsupported(config: Config) -> list[str]:
     _section(config)
     problems = []
     if not isinstance(config.data, TableConfig):
-        problems.append(f"data.kind: got {config.data.kind}, whose samples are modelled; expected table")
+        problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table")
     if config.training.devices > 1:
         problems.append(f"training.devices: got {config.training.devices}, expected 1")
     if config.cluster.pools is not None:

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.rhythm import make_rhythm
+from twinclock.arrivals import ArrivalsConfig
 from twinclock.seeds import Purpose
 from twinclock.stream import DataTime
 
 _BLOCK = 65_536
 
+Times: TypeAlias = NDArray[np.float64]
+Gaps: TypeAlias = Callable[[np.random.Generator, int], Times]
+"""Draws so many seconds from one sample to the next."""
 
-class PoissonStream:
-    """Samples that arrive independently, `interval_s` seconds apart on average.
 
-    Block k of the timestamps is a function of the seed and of k. The time at which a block starts is
-    the sum of those before it, so reaching far into the stream costs one pass over the blocks before;
-    a few blocks are kept, so reading on from there costs one block at a time.
+class DrawnStream:
+    """Samples whose distances are independent draws, in data time or in an operational time that passes unevenly.
+
+    Block k of the gaps is a function of the seed and of k. The time at which a block starts is the sum of
+    those before it, so reaching far into the stream costs one pass over the blocks before; a few blocks are
+    kept, and two numbers of each of the others, so reading on from there costs one block at a time.
     """
 
-    def __init__(self, num_samples: int, interval_s: float, start_s: float, seed: int) -> None:
-        if num_samples < 0 or not interval_s > 0:
-            raise ValueError(f"expected num_samples >= 0 and interval_s > 0, got {num_samples} and {interval_s}")
+    def __init__(
+        self, num_samples: int, gaps: Gaps, start_s: float, seed: int, data_time: Callable[[Times], Times] | None = None
+    ) -> None:
+        """`start_s`: operational time before the first sample. `data_time`: what it is in data time; None: the same."""
         self._num_samples = num_samples
-        self._interval_s = interval_s
+        self._gaps = gaps
         self._seed = seed
-        self._starts = [start_s]
+        self._data_time = data_time if data_time is not None else np.asarray
+        self._operational = [start_s]
+        self._starts = [float(self._data_time(np.array([start_s]))[0])]
         self._block = lru_cache(maxsize=4)(self._draw)
 
     @property
@@ -40,7 +52,7 @@ class PoissonStream:
         """Data time of one sample."""
         return DataTime(float(self._known(position // _BLOCK)[position % _BLOCK]))
 
-    def timestamps(self, first: int, stop: int) -> NDArray[np.float64]:
+    def timestamps(self, first: int, stop: int) -> Times:
         """Data times of [first, stop)."""
         parts = []
         while first < stop:
@@ -64,12 +76,78 @@ class PoissonStream:
             first = end
         return stop
 
-    def _known(self, block: int) -> NDArray[np.float64]:
+    def _known(self, block: int) -> Times:
         while len(self._starts) <= block:
-            self._starts.append(float(self._block(len(self._starts) - 1)[-1]))
+            self._block(len(self._starts) - 1)
         return self._block(block)
 
-    def _draw(self, block: int) -> NDArray[np.float64]:
+    def _draw(self, block: int) -> Times:
         key = np.random.SeedSequence(self._seed, spawn_key=(int(Purpose.ARRIVALS), block))
-        gaps = np.random.default_rng(key).exponential(self._interval_s, _BLOCK)
-        return self._starts[block] + np.cumsum(gaps)
+        operational = self._operational[block] + np.cumsum(self._gaps(np.random.default_rng(key), _BLOCK))
+        times = self._data_time(operational)
+        if block == len(self._starts) - 1:
+            self._operational.append(float(operational[-1]))
+            self._starts.append(float(times[-1]))
+        return times
+
+
+def poisson_stream(num_samples: int, interval_s: float, start_s: float, seed: int) -> DrawnStream:
+    """Samples that arrive independently, `interval_s` seconds apart on average. ValueError if they can't."""
+    if num_samples < 0 or not interval_s > 0:
+        raise ValueError(f"expected num_samples >= 0 and interval_s > 0, got {num_samples} and {interval_s}")
+    return DrawnStream(num_samples, partial(_exponential, interval_s), start_s, seed)
+
+
+def modelled_stream(config: ArrivalsConfig, seed: int) -> DrawnStream:
+    """The stream that a configuration describes."""
+    gaps = _gaps(config)
+    if config.daily is None and config.weekly is None:
+        return DrawnStream(config.num_samples, gaps, config.start, seed)
+    rhythm = make_rhythm(config.daily, config.weekly)
+    return DrawnStream(config.num_samples, gaps, rhythm.operational(config.start), seed, rhythm.data_time)
+
+
+def gamma_shape(cv: float) -> float:
+    """Of the gamma distribution with this coefficient of variation; its scale is then mean / shape."""
+    return 1.0 / cv**2
+
+
+def weibull_shape(cv: float) -> float:
+    """Of the Weibull distribution with this coefficient of variation; its scale is then mean / Γ(1 + 1 / shape).
+
+    Γ(1 + 2/k) / Γ(1 + 1/k)² = 1 + cv² has one solution k, as the left side falls with k; it is found by bisection.
+    """
+    wanted = math.log1p(cv**2)
+    low, high = 0.01, 1000.0
+    while low < (middle := (low + high) / 2) < high:
+        found = math.lgamma(1 + 2 / middle) - 2 * math.lgamma(1 + 1 / middle)
+        low, high = (middle, high) if found > wanted else (low, middle)
+    return low
+
+
+def _gaps(config: ArrivalsConfig) -> Gaps:
+    if config.family == "exponential":
+        return partial(_exponential, config.every)
+    if config.family == "equal" or config.cv is None:
+        return partial(_equal, config.every)
+    if config.family == "gamma":
+        shape = gamma_shape(config.cv)
+        return partial(_gamma, shape, config.every / shape)
+    shape = weibull_shape(config.cv)
+    return partial(_weibull, shape, config.every / math.gamma(1 + 1 / shape))
+
+
+def _exponential(mean_s: float, rng: np.random.Generator, size: int) -> Times:
+    return rng.exponential(mean_s, size)
+
+
+def _equal(gap_s: float, _rng: np.random.Generator, size: int) -> Times:
+    return np.full(size, gap_s)
+
+
+def _gamma(shape: float, scale_s: float, rng: np.random.Generator, size: int) -> Times:
+    return rng.gamma(shape, scale_s, size)
+
+
+def _weibull(shape: float, scale_s: float, rng: np.random.Generator, size: int) -> Times:
+    return scale_s * rng.weibull(shape, size)

@@ -8,11 +8,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sim.arrivals import PoissonStream
+from sim.arrivals import modelled_stream, poisson_stream
 from sim.config import SimConfig
 from sim.quality import DEFAULTS
 from sim.quality.supported import problems as quality_problems
+from sim.recorded import recorded_stream
 from twinclock.allocator import Allocator, Granting
+from twinclock.arrivals import ArrivalsConfig, RecordedConfig
 from twinclock.cluster import modelled_devices
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
@@ -33,12 +35,16 @@ def unsupported(config: Config) -> list[str]:
 
 
 def open_stream(config: Config) -> Stream:
-    """Modelled arrivals, or the timestamps of a data set."""
+    """Modelled arrivals, or the timestamps of a file or a data set."""
     data = config.data
     if isinstance(data, UniformDataConfig):
         return UniformStream(data.num_samples, data.every, data.start)
     if isinstance(data, PoissonDataConfig):
-        return PoissonStream(data.num_samples, data.every, data.start, config.seed)
+        return poisson_stream(data.num_samples, data.every, data.start, config.seed)
+    if isinstance(data, ArrivalsConfig):
+        return modelled_stream(data, config.seed)
+    if isinstance(data, RecordedConfig):
+        return recorded_stream(data)
     return load_table(data).stream()
 
 

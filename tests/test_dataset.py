@@ -216,5 +216,5 @@ def test_every_byte_of_the_ends_counts_and_so_does_the_size(tmp_path, monkeypatc
 
 
 def test_a_file_without_a_fingerprint_is_told(tmp_path):
-    with pytest.raises(DataError, match=r"rows.parquet: can't be read \(No such file or directory\), expected a Parq"):
+    with pytest.raises(DataError, match=r"rows.parquet: can't be read \(No such file or directory\), expected a file"):
         fingerprint(TableConfig(path=str(tmp_path / "rows.parquet"), **COLUMNS))

@@ -37,6 +37,7 @@ from sim.quality import QualityConfig
 from sim.quality.formula import DriftConfig
 from sim.quality.knowledge import WarmStart
 from sim.quality.learning import LearningConfig
+from twinclock.arrivals import PRESETS, ArrivalsConfig, DailyConfig, RecordedConfig
 from twinclock.cli import app
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_config
 from twinclock.dataset import TableConfig
@@ -380,7 +381,8 @@ def test_keys_and_defaults_of_the_configuration() -> None:
     expected |= dict(leaves(SimConfig, "sim.")) | dict(leaves(RealConfig, "real."))
     expected |= dict(leaves(OverlapConfig, "overlap.")) | dict(leaves(Config.model_fields["live"].annotation, "live."))
     plan_keys = {"models", "when"}
-    data_keys = set(TableConfig.model_fields) | set(UniformDataConfig.model_fields)
+    models = (TableConfig, UniformDataConfig, ArrivalsConfig, RecordedConfig)
+    data_keys = {name for model in models for name in model.model_fields}
     for key, default in expected.items():
         assert key in listed, f"{key} is not in docs/configuration.md"
         assert read_yaml(plain(listed[key]), key) == default, key
@@ -411,6 +413,8 @@ def as_yaml(value: Any) -> Any:
     [
         ("`data: {kind: table}`", (TableConfig,)),
         ("`data: {kind: uniform}`", (UniformDataConfig, PoissonDataConfig)),
+        ("`data: {kind: arrivals}`", (ArrivalsConfig,)),
+        ("`data: {kind: recorded}`", (RecordedConfig,)),
     ],
 )
 def test_keys_of_the_data(heading: str, models: Sequence[type[BaseModel]]) -> None:
@@ -421,6 +425,25 @@ def test_keys_of_the_data(heading: str, models: Sequence[type[BaseModel]]) -> No
             if name != "kind":
                 expected = "required" if declared.is_required() else declared.default
                 assert read_yaml(listed[name], name) == expected, name
+
+
+def test_keys_of_a_daily_rhythm() -> None:
+    listed = {plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", "key of daily")}
+    assert list(listed) == list(DailyConfig.model_fields)
+    for name, declared in DailyConfig.model_fields.items():
+        assert read_yaml(listed[name], name) == ("required" if declared.is_required() else declared.default)
+
+
+def test_presets_of_arrivals() -> None:
+    listed = {plain(name): rest for name, *rest in rows("docs/simulator.md", "preset")}
+    assert listed.keys() == PRESETS.keys()
+    for name, (rate, cv, ratio, source, collected) in listed.items():
+        published = PRESETS[name]
+        number, unit = rate.split("/")
+        assert float(number) / {"h": 3600, "s": 1}[unit] == pytest.approx(published.per_s)
+        assert float(cv) == published.cv
+        assert read_yaml(plain(ratio), name) == published.max_over_min
+        assert (source, collected) == (published.source, published.collected)
 
 
 def test_kinds_and_keys_of_triggers_and_plans() -> None:

@@ -44,7 +44,7 @@ def recorded(simulated, cuts=()):
 
 
 def test_batches():
-    assert story().run.batches.rows() == [(0, 0, 10, 9.0, 9.0), (1, 10, 20, 19.0, 19.0)]
+    assert story().run.batches.rows() == [(0, 0, 10, 9.0, 9.0, 0), (1, 10, 20, 19.0, 19.0, 0)]
 
 
 def test_triggers():

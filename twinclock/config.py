@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
+from twinclock.arrivals import ArrivalsConfig, RecordedConfig
 from twinclock.cluster import ClusterConfig
 from twinclock.dataset import TableConfig
 from twinclock.durations import Delay, Duration
@@ -62,7 +63,9 @@ class PoissonDataConfig(Section):
     """Data time from a sample to the moment at which its label is known."""
 
 
-DataConfig: TypeAlias = Annotated[TableConfig | UniformDataConfig | PoissonDataConfig, Field(discriminator="kind")]
+DataConfig: TypeAlias = Annotated[
+    TableConfig | UniformDataConfig | PoissonDataConfig | ArrivalsConfig | RecordedConfig, Field(discriminator="kind")
+]
 
 
 class LiveConfig(Section):
@@ -320,7 +323,7 @@ def _origin(path: str, origins: Mapping[str, str], where: str) -> str:
 
 
 def _with_absolute_path(config: Config) -> Config:
-    if not isinstance(config.data, TableConfig) or config.data.path is None:
+    if not isinstance(config.data, TableConfig | RecordedConfig) or config.data.path is None:
         return config
     data = config.data.model_copy(update={"path": str(Path(config.data.path).absolute())})
     return config.model_copy(update={"data": data})

@@ -14,10 +14,12 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from twinclock.arrivals import RecordedConfig
 from twinclock.durations import Delay
 from twinclock.errors import DataError
-from twinclock.section import ListOf, Section, nearest
-from twinclock.stream import RecordedStream, first_decrease
+from twinclock.lateness import Reordered, ReorderedStream, reorder
+from twinclock.section import ListOf, Section, WrongKeyError, nearest
+from twinclock.stream import RecordedStream, Stream, first_decrease
 
 Bundled: TypeAlias = Literal["portal_rodents", "nycflights13"]
 DATA_FOLDER = Path(__file__).parent / "data"
@@ -62,6 +64,10 @@ class TableConfig(Section):
     features: FeatureColumns | None = None
     limit: int | None = Field(default=None, gt=0)
     """Take only the first rows; None: all."""
+    allowed_lateness: Delay | None = None
+    """Data time by which a row may be older than the newest before it and be trained on; None: rows are in order."""
+    arrival: str | None = None
+    """Column of when each row came, on the axis of `time`; None: in the order of the file."""
     chunk: int = Field(default=10_000, gt=0)
     """Samples ingested at a time."""
     label_delay: Delay = 0.0
@@ -77,6 +83,8 @@ class TableConfig(Section):
             raise ValueError(
                 f"{', '.join(missing)} missing, expected beside path: only a bundled dataset knows its own columns"
             )
+        if self.arrival is not None and self.allowed_lateness is None:
+            raise WrongKeyError("allowed_lateness", "got null, expected a duration beside data.arrival, possibly 0")
         return self
 
     @property
@@ -143,15 +151,17 @@ class Table:
     """Seconds: since 1970 for dates and datetimes, else as in the file."""
     is_calendar: bool
     """Whether data time is a calendar's (the time column holds dates or datetimes)."""
+    reordered: Reordered | None = None
+    """How rows came that were not in order; None: they were."""
 
     @property
     def num_samples(self) -> int:
         """Rows in use."""
         return len(self.timestamps)
 
-    def stream(self) -> RecordedStream:
+    def stream(self) -> Stream:
         """The table's time axis."""
-        return RecordedStream(self.timestamps)
+        return RecordedStream(self.timestamps) if self.reordered is None else ReorderedStream(self.reordered)
 
     def rows(self, ranges: Iterable[Sequence[int]]) -> pl.DataFrame:
         """Features and label of the half-open ranges, in the order given."""
@@ -180,6 +190,9 @@ def load_table(config: TableConfig) -> Table:
     schema = _schema(file)
     wanted = [*columns.features.names, columns.label, columns.time]
     roles = [("time", columns.time), ("label", columns.label)]
+    if config.arrival is not None:
+        roles.append(("arrival", config.arrival))
+        wanted.append(config.arrival)
     roles += [("features.numeric", name) for name in columns.features.numeric]
     roles += [("features.categorical", name) for name in columns.features.categorical]
     _check_columns(file, schema, roles)
@@ -193,13 +206,23 @@ def load_table(config: TableConfig) -> Table:
     if frame.height == 0:
         raise DataError(f"{file}: the table has no rows, expected at least one")
     _check_label(file, frame[columns.label])
+    time, reordered = frame[columns.time], _reordered(config, frame)
     return Table(
         config=config,
         columns=columns,
-        frame=frame.select(*columns.features.names, columns.label),
-        timestamps=_timestamps(file, frame[columns.time]),
+        frame=(frame if reordered is None else frame[reordered.rows]).select(*columns.features.names, columns.label),
+        timestamps=timestamps(file, time) if reordered is None else reordered.timestamps,
         is_calendar=schema[columns.time].is_temporal(),
+        reordered=reordered,
     )
+
+
+def _reordered(config: TableConfig, frame: pl.DataFrame) -> Reordered | None:
+    """The rows in data-time order, where they may come in another."""
+    if config.allowed_lateness is None:
+        return None
+    come = None if config.arrival is None else _seconds(config.file, frame[config.arrival], "arrival")
+    return reorder(_seconds(config.file, frame[config.columns.time], "time"), config.allowed_lateness, come)
 
 
 def numeric_columns(config: TableConfig) -> tuple[str, ...]:
@@ -208,7 +231,7 @@ def numeric_columns(config: TableConfig) -> tuple[str, ...]:
     return tuple(name for name in config.columns.features.numeric if name in schema)
 
 
-def fingerprint(config: TableConfig) -> str:
+def fingerprint(config: TableConfig | RecordedConfig) -> str:
     """SHA-256 (hex) of the file's size, its first and its last 32 MiB; of a file up to 64 MiB that is all of it.
 
     The end of a Parquet file says where every column chunk lies, and how large and between which values
@@ -223,7 +246,7 @@ def fingerprint(config: TableConfig) -> str:
             file.seek(max(_END_BYTES, size_bytes - _END_BYTES))
             digest.update(file.read())
     except OSError as error:
-        raise DataError(f"{config.file}: can't be read ({error.strerror}), expected a Parquet file") from None
+        raise DataError(f"{config.file}: can't be read ({error.strerror}), expected a file of samples") from None
     return digest.hexdigest()
 
 
@@ -266,8 +289,8 @@ def _check_columns(file: Path, schema: pl.Schema, roles: Sequence[tuple[str, str
         data_type = schema.get(name)
         if data_type is None:
             faults.append(f"no column {name!r} (asked for by data.{role}); {nearest(name, schema.names())}")
-        elif role == "time" and not (data_type.is_numeric() or data_type == pl.Date or data_type == pl.Datetime):
-            faults.append(f"time column {name!r} is {data_type}, expected a number of seconds, a date or a datetime")
+        elif role in ("time", "arrival") and not is_time(data_type):
+            faults.append(f"{role} column {name!r} is {data_type}, expected a number of seconds, a date or a datetime")
         elif role == "features.numeric" and not (data_type.is_numeric() or data_type == pl.Boolean):
             faults.append(f"column {name!r} is {data_type}, expected a number (or name it under features.categorical)")
         elif data_type.is_nested():
@@ -287,10 +310,27 @@ def _check_label(file: Path, label: pl.Series) -> None:
         )
 
 
-def _timestamps(file: Path, time: pl.Series) -> NDArray[np.float64]:
+def is_time(data_type: pl.DataType) -> bool:
+    """Can a column of this type say when samples are from?"""
+    return data_type.is_numeric() or data_type == pl.Date or data_type == pl.Datetime
+
+
+def timestamps(file: Path, time: pl.Series) -> NDArray[np.float64]:
+    """A time column in seconds. DataError names the row whose time is missing, infinite or before that above it."""
+    seconds = _seconds(file, time, "time")
+    unsorted = first_decrease(seconds)
+    if unsorted is not None:
+        raise DataError(
+            f"{file}: not sorted by time column {time.name!r}: row {unsorted} (counted from 0) has {time[unsorted]}, "
+            f"after {time[unsorted - 1]} in the row before"
+        )
+    return seconds
+
+
+def _seconds(file: Path, time: pl.Series, role: str) -> NDArray[np.float64]:
     if time.null_count():
         row = time.is_null().arg_max()
-        raise DataError(f"{file}: time column {time.name!r} is null in row {row} (counted from 0), expected a time")
+        raise DataError(f"{file}: {role} column {time.name!r} is null in row {row} (counted from 0), expected a time")
     # a date's physical value is days; other temporal types come as a number of their unit
     seconds = (time.to_physical() if time.dtype.is_temporal() else time).cast(pl.Float64).to_numpy(writable=True)
     if time.dtype == pl.Date:
@@ -301,12 +341,6 @@ def _timestamps(file: Path, time: pl.Series) -> NDArray[np.float64]:
     if not finite.all():
         row = int(np.argmin(finite))
         raise DataError(
-            f"{file}: time column {time.name!r} is no finite number in row {row} (counted from 0): {time[row]}"
-        )
-    unsorted = first_decrease(seconds)
-    if unsorted is not None:
-        raise DataError(
-            f"{file}: not sorted by time column {time.name!r}: row {unsorted} (counted from 0) has {time[unsorted]}, "
-            f"after {time[unsorted - 1]} in the row before"
+            f"{file}: {role} column {time.name!r} is no finite number in row {row} (counted from 0): {time[row]}"
         )
     return seconds

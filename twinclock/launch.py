@@ -13,6 +13,7 @@ from typing import Any
 
 from twinclock import plugins, preflight
 from twinclock.allocator import Allocator
+from twinclock.arrivals import RecordedConfig
 from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
 from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
@@ -105,7 +106,7 @@ class RunPlan:
     def hashes(self) -> dict[str, str]:
         """What must be the same for a journal to mean the same; reads the data file. DataError if it can't."""
         data = self.config.data
-        recorded = {"data": fingerprint(data)} if isinstance(data, TableConfig) else {}
+        recorded = {"data": fingerprint(data)} if isinstance(data, TableConfig | RecordedConfig) else {}
         return {"config": config_hash(self.config), "graph": graph_hash(self.graph), **recorded}
 
 
@@ -182,7 +183,7 @@ def _journal(
 
 
 def _run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
-    observer = RunObserver(plan.stream.timestamp, None, None, watcher)
+    observer = RunObserver(plan.stream, None, None, watcher)
     watcher.begin(plan.stream.num_samples)
     finish, makespan_s = _drive(plan, Machine(plan.graph, PIPELINE), observer, None, ClockTime(0.0))
     return Run(plan.config, {**labels(plan), **ending(finish, makespan_s)}, observer.tables())
@@ -191,7 +192,7 @@ def _run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
 def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, watcher: Watcher) -> Run:
     """Replay what there is, then run to the end; whatever goes wrong, the folder says how far the run came."""
     machine = Machine(plan.graph, PIPELINE)
-    observer = RunObserver(plan.stream.timestamp, folder, journal, watcher)
+    observer = RunObserver(plan.stream, folder, journal, watcher)
     watcher.begin(plan.stream.num_samples)
     from_clock = ClockTime(0.0)
     if journal is not None:

@@ -7,9 +7,11 @@ Both executors read the clock and ask here, so a paced replay and a simulated on
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from twinclock.lateness import handover
 from twinclock.stream import ClockTime, DataTime, Stream
 
 
@@ -34,22 +36,22 @@ class Pace:
 
 
 class Wake(NamedTuple):
-    """What WAIT_FOR_NEW_DATA should end with, and at which data time."""
+    """What WAIT_FOR_NEW_DATA should end with, and what time it is then, as data time."""
 
     outcome: Literal["ready", "deadline", "end"]
     at: DataTime
 
 
 def arrived(stream: Stream, position: int, now: DataTime) -> int:
-    """The first position from `position` on that has not arrived by data time `now`."""
+    """The first position from `position` on that has not been handed over by data time `now`."""
+    moment = handover(stream).moment
     after = position
     step = 1024
     # Galloping, so that a stream made lazily is not asked for its far end.
-    while after < stream.num_samples and stream.timestamp(after) <= now:
+    while after < stream.num_samples and moment(after) <= now:
         position, after = after + 1, after + step
         step *= 2
-    stop = min(after, stream.num_samples)
-    return stream.first_at_or_after(math.nextafter(now, math.inf), position, stop)
+    return position + bisect_right(range(position, min(after, stream.num_samples)), now, key=moment)
 
 
 def wake(
@@ -61,11 +63,12 @@ def wake(
     A deadline that passes while samples wait hands those over first (`ready`); one that passes while
     none do is the outcome `deadline`. With no sample left to come: `end`, at the stream's last moment.
     """
+    samples = handover(stream)
     if position >= stream.num_samples:
-        return Wake("end", stream.timestamp(stream.num_samples - 1))
-    next_ts = stream.timestamp(position)
-    full = stream.timestamp(min(position + batch_size, stream.num_samples) - 1)
-    ready = DataTime(min(full, next_ts + max_wait_s))
-    if deadline is None or ready < deadline:
-        return Wake("ready", ready)
-    return Wake("ready" if next_ts <= deadline else "deadline", deadline)
+        return Wake("end", samples.moment(stream.num_samples - 1))
+    next_at = samples.moment(position)
+    full_at = samples.moment(min(position + batch_size, stream.num_samples) - 1)
+    ready_at = DataTime(min(full_at, next_at + max_wait_s))
+    if deadline is None or ready_at < (over_at := samples.reached(deadline)):
+        return Wake("ready", ready_at)
+    return Wake("ready" if next_at <= over_at else "deadline", over_at)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from twinclock.journal import Journal
+from twinclock.lateness import handover
 from twinclock.messages import Command, Event
 from twinclock.records import Recorder
 from twinclock.run_folder import RunFolder
-from twinclock.stream import ClockTime
+from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
 
 _STAGE_RUNS_A_PART = 100_000
@@ -22,13 +23,13 @@ class RunObserver:
 
     def __init__(
         self,
-        timestamp: Callable[[int], float],
+        stream: Stream,
         folder: RunFolder | None,
         journal: Journal | None,
         watcher: Watcher,
     ) -> None:
-        """`timestamp`: data time of a position of the run's stream."""
-        self.recorder = Recorder(timestamp)
+        """`folder`: None for a run that is kept in memory; `journal`: None for one that can't be resumed."""
+        self.recorder = Recorder(stream.timestamp, handover(stream).num_quarantined)
         self._folder = folder
         self._journal = journal
         self._parts: list[dict[str, pl.DataFrame]] = []

@@ -49,9 +49,14 @@ class _Held(NamedTuple):
 class Recorder:
     """Turns events into rows; `take` hands over what has gathered since the last time."""
 
-    def __init__(self, last_ts: Callable[[int], float]) -> None:
-        """`last_ts`: position → data time, for the batches."""
+    def __init__(
+        self,
+        last_ts: Callable[[int], float],
+        num_quarantined: Callable[[int, int], int] = lambda _first, _stop: 0,
+    ) -> None:
+        """For the batches. `last_ts`: position → data time. `num_quarantined`: of a range of positions."""
         self._last_ts = last_ts
+        self._num_quarantined = num_quarantined
         self._open: dict[int, tuple[Start, ClockTime]] = {}
         self._held: dict[int, _Held] = {}
         self._held_at: dict[Path, _Held] = {}
@@ -181,7 +186,9 @@ class Recorder:
             first, stop = batch["first"], batch["stop"]
             last_ts = self._last_ts(stop - 1) if stop > first else batch["watermark"]
             self._batch_ts[batch["serial"]] = last_ts
-            self._rows["batches"].append((batch["serial"], first, stop, last_ts, now))
+            self._rows["batches"].append(
+                (batch["serial"], first, stop, last_ts, now, self._num_quarantined(first, stop))
+            )
 
     def _note_decisions(self, now: ClockTime, _started_s: ClockTime, start: Start, event: Ended) -> None:
         for each in event.values.get("decisions", ()):

@@ -139,8 +139,9 @@ def read_tables(path: Path) -> dict[str, pl.DataFrame]:
     for name, schema in SCHEMAS.items():
         parts = sorted((path / "tables" / name).glob("*.parquet"))
         try:
-            tables[name] = (
-                pl.concat([pl.read_parquet(part) for part in parts]) if parts else pl.DataFrame(schema=schema)
+            # a column that a run of an earlier version did not have is null
+            tables[name] = pl.concat(
+                [pl.DataFrame(schema=schema), *(pl.read_parquet(part) for part in parts)], how="diagonal"
             )
         except (pl.exceptions.PolarsError, OSError) as error:
             raise RunError(f"{path / 'tables' / name}: can't be read ({str(error).splitlines()[0]})") from None

@@ -27,7 +27,14 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "error": pl.String,
         "registers": pl.String,
     },
-    "batches": {"batch": pl.Int64, "first": pl.Int64, "stop": pl.Int64, "last_ts": pl.Float64, "cut_s": pl.Float64},
+    "batches": {
+        "batch": pl.Int64,
+        "first": pl.Int64,
+        "stop": pl.Int64,
+        "last_ts": pl.Float64,
+        "cut_s": pl.Float64,
+        "quarantined": pl.Int64,
+    },
     "decisions": {
         "batch": pl.Int64,
         "first": pl.Int64,

@@ -111,6 +111,7 @@ def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Seq
         Row("pipeline", f"{summary['variant']}, {summary['mode']}"),
         Row("random seed", str(summary["seed"])),
         _count("samples", summary["samples"]),
+        *([_count("quarantined", summary["quarantined"])] if summary["quarantined"] else []),
         _count("triggers", summary["triggers"]),
         Row("trigger positions", _positions(summary["positions"], first)),
         _count("trainings", summary["trainings"]),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from twinclock.config import Config
 from twinclock.graph import Json
+from twinclock.lateness import handover
 from twinclock.live import Pace, arrived, wake
 from twinclock.messages import Start, path_text
 from twinclock.policies.batching import chunk_size, max_wait_s, next_batch_size
@@ -53,17 +54,18 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
         return nothing
     if first >= stream.num_samples:
         return "end", {}
-    data_now = pace(context).data_time(now)
+    data_now, samples = pace(context).data_time(now), handover(stream)
+    watermark = samples.watermark(data_now)
     stop = there = arrived(stream, first, data_now)
-    if there < stream.num_samples and not _is_past(_deadline(context, registers), data_now):
+    if there < stream.num_samples and not _is_past(_deadline(context, registers), watermark):
         full = first + (there - first) // batch_size * batch_size
-        if full == there or stream.timestamp(full) + _max_wait_s(context.config) > data_now:
+        if full == there or samples.moment(full) + _max_wait_s(context.config) > data_now:
             stop = full
     stop = min(stop, first + _chunk_size(context.config, batch_size))
     if stop == first:
         return nothing
-    watermark = data_now if stop == there < stream.num_samples else None
-    return _taken({"first": first, "stop": stop, "watermark": watermark}, batch_size, now)
+    told = watermark if stop == there < stream.num_samples else None
+    return _taken({"first": first, "stop": stop, "watermark": told}, batch_size, now)
 
 
 def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[ClockTime, str, Values]:
@@ -73,7 +75,7 @@ def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[Cloc
     woken = wake(context.stream, position, inputs["batch_size"], deadline, max_wait_s)
     at = pace(context).clock_time(woken.at)
     if woken.outcome == "deadline":
-        chunk = {"first": position, "stop": position, "watermark": woken.at}
+        chunk = {"first": position, "stop": position, "watermark": handover(context.stream).watermark(woken.at)}
         return at, "deadline", {"chunk": chunk}
     return at, woken.outcome, {}
 

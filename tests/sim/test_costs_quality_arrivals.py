@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.arrivals import PoissonStream
+from sim.arrivals import poisson_stream
 from sim.config import Costs, DecayQuality, LinearCost, SimConfig, StoreCost, TrainingCost
 from sim.costs import linear_s, noise, scoring_s, store_s, training_s
 from sim.quality import accuracy
@@ -156,7 +156,7 @@ def test_more_samples_never_hurt_and_age_never_helps(few, many, young_s, old_s):
 
 MEAN_S = 2.0
 NUM = 200_000
-STREAM = PoissonStream(NUM, MEAN_S, 100.0, seed=3)
+STREAM = poisson_stream(NUM, MEAN_S, 100.0, seed=3)
 
 
 def test_gaps_are_exponential():
@@ -178,7 +178,7 @@ def test_counts_in_equal_intervals_are_poisson():
 
 def test_a_timestamp_is_the_same_however_it_is_asked_for():
     times = STREAM.timestamps(0, NUM)
-    fresh = PoissonStream(NUM, MEAN_S, 100.0, seed=3)
+    fresh = poisson_stream(NUM, MEAN_S, 100.0, seed=3)
     positions = [150_000, 0, 65_536, 65_535, 199_999, 131_072, 7, 65_537]  # back and forth over the blocks
     assert [fresh.timestamp(position) for position in positions] == times[positions].tolist()
     assert (fresh.timestamps(65_000, 140_000) == times[65_000:140_000]).all()
@@ -187,13 +187,13 @@ def test_a_timestamp_is_the_same_however_it_is_asked_for():
 
 def test_a_longer_stream_begins_like_a_shorter_one():
     assert (
-        PoissonStream(500, MEAN_S, 0.0, 1).timestamps(0, 100) == PoissonStream(100, MEAN_S, 0.0, 1).timestamps(0, 100)
+        poisson_stream(500, MEAN_S, 0.0, 1).timestamps(0, 100) == poisson_stream(100, MEAN_S, 0.0, 1).timestamps(0, 100)
     ).all()
 
 
 def test_streams_of_other_seeds_are_other_streams():
     assert (
-        PoissonStream(100, MEAN_S, 0.0, 1).timestamps(0, 100) != PoissonStream(100, MEAN_S, 0.0, 2).timestamps(0, 100)
+        poisson_stream(100, MEAN_S, 0.0, 1).timestamps(0, 100) != poisson_stream(100, MEAN_S, 0.0, 2).timestamps(0, 100)
     ).all()
 
 
@@ -208,7 +208,7 @@ def test_the_first_at_or_after_is_its_definition(first, stop, ts):
 
 
 def test_looking_for_a_time_far_on_does_not_draw_what_lies_before_again(monkeypatch):
-    stream = PoissonStream(50 * 65_536, MEAN_S, 0.0, seed=1)
+    stream = poisson_stream(50 * 65_536, MEAN_S, 0.0, seed=1)
     ts = stream.timestamp(45 * 65_536)
     drawn = []
     draw = stream._draw
@@ -220,4 +220,4 @@ def test_looking_for_a_time_far_on_does_not_draw_what_lies_before_again(monkeypa
 @pytest.mark.parametrize(("num_samples", "interval_s"), [(-1, 1.0), (5, 0.0), (5, -1.0), (5, float("nan"))])
 def test_streams_that_can_not_be(num_samples, interval_s):
     with pytest.raises(ValueError, match="expected num_samples >= 0 and interval_s > 0"):
-        PoissonStream(num_samples, interval_s, 0.0, 0)
+        poisson_stream(num_samples, interval_s, 0.0, 0)

@@ -49,7 +49,7 @@ def run_fleet(
     with ExitStack() as folders:
         opened = {} if out is None else _opened(plans, _new_folder(Path(out)), folders)
         observers = {
-            pipeline: _PipelineObserver(RunObserver(plan.stream.timestamp, opened.get(pipeline), None, UNWATCHED))
+            pipeline: _PipelineObserver(RunObserver(plan.stream, opened.get(pipeline), None, UNWATCHED))
             for pipeline, plan in plans.items()
         }
         executor = plugin.open_fleet(contexts, allocator)
