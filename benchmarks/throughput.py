@@ -71,7 +71,7 @@ def scripted_bodies(num_batches: int) -> Mapping[str, Body]:
         position = start.inputs["position"]
         if position == num_batches:
             return Effect(decide, "end", {})
-        return Effect(decide, "chunk", {"chunk": {}, "position": position + 1})
+        return Effect(decide, "chunk", {"chunk": {}, "position": position + 1, "batch_size": 10, "taken_s": 0.0})
 
     def handle_triggers(start: Start, _executor: SimExecutor) -> Effect:
         first = start.inputs["answers"] == 0
