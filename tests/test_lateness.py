@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 import twinclock as tc
 from sim import plugin
@@ -21,6 +23,7 @@ from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import ConfigError, DataError
 from twinclock.lateness import OnTime, ReorderedStream, handover, reorder
 from twinclock.live import arrived
+from twinclock.show import show_run
 from twinclock.stream import RecordedStream
 
 # By hand: the newest is 10 when 7 comes, and 20 when 9 and 14 do
@@ -227,6 +230,18 @@ def test_in_replay_nothing_waits_and_the_same_samples_are_taken(table):
     assert replay.triggers["position"].to_list() == live.triggers["position"].to_list() == [1, 3, 5]
     assert replay.summary["quarantined"] == live.summary["quarantined"] == 2
     assert replay.summary["samples"] == 7
+
+
+def test_what_was_quarantined_is_shown_if_anything_was(table):
+    some, none = (run_of(table(allowed_lateness=s), "replay", trigger={"kind": "amount", "n": 2}) for s in (6.0, 30.0))
+    assert shown(some).count("quarantined 2") == 1
+    assert "quarantined" not in shown(none)
+
+
+def shown(run):
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    show_run(run, console)
+    return " ".join(console.file.getvalue().split())
 
 
 def test_live_a_period_is_over_when_the_watermark_says_so(table):

@@ -35,7 +35,7 @@ TABLES = {
     "stage_runs": (
         "id stage parent trigger batch attempt queued_s started_s ended_s data_ts device outcome error registers"
     ),
-    "batches": "batch first stop last_ts cut_s",
+    "batches": "batch first stop last_ts cut_s quarantined",
     "decisions": "batch first stop observation threshold verdict reason decided_s",
     "observations": "batch decision member kind first stop model name value observed_s",
     "triggers": "trigger position first stop num_samples first_ts last_ts training_samples fired_s",

@@ -23,7 +23,7 @@ _NOTHING = "-"
 _SMALL = 0.001
 """Share of all stage seconds below which a stage is counted among the others."""
 _POSITIONS_SHOWN = 3
-_IF_ANY = ("trainings stopped", "trainings failed", "faults", "money", "energy")
+_IF_ANY = ("quarantined", "trainings stopped", "trainings failed", "faults", "money", "energy")
 """Figures that are left out where they are 0, or not known."""
 
 
@@ -111,7 +111,7 @@ def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Seq
         Row("pipeline", f"{summary['variant']}, {summary['mode']}"),
         Row("random seed", str(summary["seed"])),
         _count("samples", summary["samples"]),
-        *([_count("quarantined", summary["quarantined"])] if summary["quarantined"] else []),
+        _count("quarantined", summary["quarantined"]),
         _count("triggers", summary["triggers"]),
         Row("trigger positions", _positions(summary["positions"], first)),
         _count("trainings", summary["trainings"]),

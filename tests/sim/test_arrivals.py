@@ -179,7 +179,8 @@ def test_data_time_never_turns_back_and_operational_time_is_its_inverse(ratio, p
     assert (np.diff(rhythm.data_time(close)) >= 0).all()
     back = rhythm.data_time(operational)
     rounding_s = np.spacing(np.maximum(np.abs(operational), WEEK_S))
-    assert (np.abs(back - [*times, *hours]) <= 4 * rounding_s / min(slowest, 1.0)).all()
+    num_roundings = len(rhythm.rates)  # the hours of a week are added up, and each sum may be off by half a bit
+    assert (np.abs(back - [*times, *hours]) <= num_roundings * rounding_s / min(slowest, 1.0)).all()
 
 
 # Reading
