@@ -23,7 +23,7 @@ _NOTHING = "-"
 _SMALL = 0.001
 """Share of all stage seconds below which a stage is counted among the others."""
 _POSITIONS_SHOWN = 3
-_IF_ANY = ("quarantined", "trainings stopped", "trainings failed", "faults", "money", "energy")
+_IF_ANY = ("quarantined", "trainings stopped", "trainings failed", "faults", "missed triggers", "money", "energy")
 """Figures that are left out where they are 0, or not known."""
 
 
@@ -128,6 +128,13 @@ def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Seq
         _seconds("queueing", summary["queued_s"]),
         _seconds("  of trainings", summary["training_queued_s"]),
         _seconds("  of evaluations", summary["evaluation_queued_s"]),
+        _seconds("data to model, median", summary["incorporation_p50_s"]),
+        _seconds("  95 %", summary["incorporation_p95_s"]),
+        _seconds("  99 %", summary["incorporation_p99_s"]),
+        _seconds("staleness, mean", summary["staleness_s"]),
+        _seconds("  largest", summary["staleness_max_s"]),
+        _count("backlog, largest", summary["backlog_max"] or 0),
+        _count("missed triggers", summary["missed_triggers"]),
         *_composite_rows(summary, composites),
     ]
 

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from twinclock.config import Config
+from twinclock.freshness import freshness
 from twinclock.policies.evaluation import (
     NO_BOUNDS,
     Composed,
@@ -39,7 +40,8 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     """The figures that people compare.
 
     `stage_s`: seconds spent in each stage, summed over its runs. `device_s`: seconds that devices were held;
-    `utilisation`, `usd`, `busy_usd` and `joules` are those of `usage`. `queued_s`: seconds that trainings waited for a
+    `utilisation`, `usd`, `busy_usd` and `joules` are those of `usage`; what is about latency, staleness and backlog is
+    that of `freshness`. `queued_s`: seconds that trainings waited for a
     slot or a device, and other work for a device, each waiting one counted; `training_queued_s` and
     `evaluation_queued_s` are parts of it.
     `stopped_trainings` made way for a newer one, `failed_trainings` did not: both count attempts.
@@ -82,6 +84,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "faults": tables["faults"].height,
         "device_s": _sum(busy["released_s"] - busy["granted_s"]),
         **totals(usage(config.cluster, tables["devices"], header.get("makespan_s"))),
+        **freshness(tables, header.get("makespan_s")),
         "queued_s": _waited_s(queued),
         "training_queued_s": _waited_s(queued.filter(pl.col("work") == "training")),
         "evaluation_queued_s": _waited_s(queued.filter(pl.col("work") == "evaluation")),

@@ -1,0 +1,103 @@
+"""How fresh the models of a run were on its clock: incorporation latency, staleness, backlog.
+
+A sample is *taken in* when its ingest batch is cut, and *incorporated* when the first model is stored whose trigger
+lies at or after it. What a selection then leaves out of the training set is not looked at: the question is how long new
+data take to have their say. Live, the time that a sample waits for its batch to fill comes before all this; replayed,
+data come as fast as they are taken, so the figures say how fast the pipeline is, not how old its models are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+PERCENTILES = (50, 95, 99)
+_MISSED = ("dropped", "coalesced")
+
+
+def freshness(tables: Mapping[str, pl.DataFrame], makespan_s: float | None) -> dict[str, Any]:
+    """The figures, in seconds and samples; None where there is nothing to tell.
+
+    `incorporation_p50_s`, `…p95…`, `…p99…`: percentiles, over the samples that were incorporated, of the seconds from
+    taken in to incorporated: the least that so large a share does not exceed. `not_incorporated`: samples that never
+    were. `staleness_s`, `staleness_max_s`: mean over the clock, and largest, of the seconds since the newest sample of
+    the newest model was taken in, from the first model to the end. `backlog`, `backlog_max`: samples that were taken in
+    and not yet incorporated, mean over the clock and largest. `missed_triggers`: fires that got no training of their
+    own, because they were dropped or became part of a newer trigger.
+    """
+    batches = tables["batches"].filter(pl.col("stop") > pl.col("first")).sort("first")
+    firsts, stops, cut_s = (batches[name].to_numpy() for name in ("first", "stop", "cut_s"))
+    stored_s, reached = _stores(tables)
+    taken = int(stops[-1]) if len(stops) else 0
+    verdicts = tables["decisions"]["verdict"]
+    return {
+        **_incorporation(firsts, stops, cut_s, stored_s, reached),
+        "not_incorporated": max(0, taken - (int(reached[-1]) if len(reached) else 0)),
+        **_staleness(firsts, cut_s, stored_s, reached, makespan_s),
+        **_backlog(firsts, stops, cut_s, stored_s, reached, makespan_s),
+        "missed_triggers": int(verdicts.is_in(_MISSED).sum()),
+    }
+
+
+def _stores(tables: Mapping[str, pl.DataFrame]) -> tuple[Floats, Ints]:
+    """When models were stored that reach further than all before, and the position after the last that each reaches."""
+    positions = tables["triggers"].select(pl.col("trigger").alias("model"), "position")
+    stored = tables["models"].drop_nulls("stored_s").join(positions, on="model").sort("stored_s", "position")
+    reached = np.maximum.accumulate(stored["position"].to_numpy() + 1)
+    further = np.diff(reached, prepend=0) > 0
+    return stored["stored_s"].to_numpy()[further], reached[further]
+
+
+def _incorporation(
+    firsts: Ints, stops: Ints, cut_s: Floats, stored_s: Floats, reached: Ints
+) -> dict[str, float | None]:
+    keys = [f"incorporation_p{percent}_s" for percent in PERCENTILES]
+    if len(firsts) == 0 or len(reached) == 0:
+        return dict.fromkeys(keys)
+    # pieces of batches whose samples were all incorporated by the same model
+    edges = np.unique(np.concatenate([firsts, stops, reached]))
+    begins, ends = edges[:-1], edges[1:]
+    batch = np.searchsorted(firsts, begins, side="right") - 1
+    store = np.searchsorted(reached, begins, side="right")
+    counted = (batch >= 0) & (begins < stops[np.maximum(batch, 0)]) & (store < len(reached))
+    latency_s = stored_s[store[counted]] - cut_s[batch[counted]]
+    counts = (ends - begins)[counted]
+    order = np.argsort(latency_s, kind="stable")
+    running = np.cumsum(counts[order])
+    ranks = [int(np.searchsorted(running, percent / 100 * running[-1])) for percent in PERCENTILES]
+    return {key: float(latency_s[order][rank]) for key, rank in zip(keys, ranks, strict=True)}
+
+
+def _staleness(
+    firsts: Ints, cut_s: Floats, stored_s: Floats, reached: Ints, makespan_s: float | None
+) -> dict[str, float | None]:
+    if makespan_s is None or len(reached) == 0 or len(firsts) == 0 or makespan_s <= stored_s[0]:
+        return {"staleness_s": None, "staleness_max_s": None}
+    newest_s = cut_s[np.searchsorted(firsts, reached - 1, side="right") - 1]
+    until_s = np.append(stored_s[1:], makespan_s)
+    area = ((until_s - newest_s) ** 2 - (stored_s - newest_s) ** 2).sum() / 2
+    return {
+        "staleness_s": float(area / (makespan_s - stored_s[0])),
+        "staleness_max_s": float((until_s - newest_s).max()),
+    }
+
+
+def _backlog(
+    firsts: Ints, stops: Ints, cut_s: Floats, stored_s: Floats, reached: Ints, makespan_s: float | None
+) -> dict[str, float | int | None]:
+    if makespan_s is None or makespan_s <= 0 or len(firsts) == 0:
+        return {"backlog": None, "backlog_max": None}
+    # a model can't reach beyond what was taken in before it was stored, so stores come after the cuts they rest on
+    times = np.concatenate([cut_s, stored_s, [makespan_s]])
+    changes = np.concatenate([stops - firsts, -np.diff(reached, prepend=int(firsts[0])), [0]])
+    order = np.argsort(times, kind="stable")
+    waiting = np.cumsum(changes[order])
+    held_s = np.diff(times[order], append=makespan_s)
+    return {"backlog": float((waiting * held_s).sum() / makespan_s), "backlog_max": int(waiting.max())}
