@@ -15,7 +15,7 @@ from sim.executor import Effect, SimExecutor
 from twinclock.allocator import Allocator
 from twinclock.check import ensure_sound
 from twinclock.executor import drive
-from twinclock.graph import Flow, Scope, Spawn, Stage, leave
+from twinclock.graph import Flow, ForEach, Scope, Spawn, Stage, leave
 from twinclock.machine import Machine
 from twinclock.records import Recorder
 
@@ -142,6 +142,101 @@ def test_service_that_does_not_vary_halves_the_wait():
     gaps, services = draws(0.6, 1.0, seed=13, constant_service=True)
     load = NUM_CUSTOMERS / sum(gaps)
     assert waits(queue(gaps, services, 1)).mean() == pytest.approx(0.5 * load / (1 - load), rel=0.06)
+
+
+def closed_network(thinks, services, servers):
+    """Customers who never leave: each thinks, then is served, as often as it has services. The table `devices`.
+
+    `thinks`, `services`: one list of seconds for each customer.
+    """
+    graph = Scope(
+        body=Flow(
+            start="EACH",
+            initial={"customers": list(range(len(thinks)))},
+            steps={
+                "EACH": ForEach(
+                    over="customers",
+                    item="customer",
+                    body=Flow(
+                        start="THINK",
+                        initial={"round": 0},
+                        steps={
+                            "THINK": Stage(
+                                kind="wait",
+                                operation="THINK",
+                                reads=("customer", "round"),
+                                outcomes={"again": ("round",), "enough": ()},
+                            ),
+                            "SERVE": Stage(
+                                kind="work", operation="SERVE", reads=("customer", "round"), needs={"device": 1}
+                            ),
+                        },
+                        edges={
+                            "THINK": {"again": "SERVE", "enough": leave("done")},
+                            "SERVE": {"done": "THINK"},
+                        },
+                    ),
+                )
+            },
+            edges={"EACH": {"done": leave("done")}},
+        )
+    )
+    ensure_sound(graph)
+
+    def think(start, executor):
+        customer, number = start.inputs["customer"], start.inputs["round"]
+        if number == len(thinks[customer]):
+            return Effect(0.0, "enough", {})
+        return Effect(thinks[customer][number], "again", {"round": number + 1})
+
+    def serve(start, executor):
+        return Effect(services[start.inputs["customer"]][start.inputs["round"] - 1], "done", {})
+
+    executor = SimExecutor(
+        {"main": {"THINK": think, "SERVE": serve}}, Allocator({"device": [f"server:{k}" for k in range(servers)]})
+    )
+    recorder = Recorder(float)
+    try:
+        drive({"main": Machine(graph)}, executor, {"main": recorder})
+    finally:
+        executor.close()
+    return recorder.take()["devices"].sort("requested_s")
+
+
+@pytest.mark.parametrize(("customers", "servers", "think_s"), [(4, 1, 3.0), (9, 3, 2.0), (12, 2, 1.0)])
+def test_a_closed_network(customers, servers, think_s):
+    """The machine repairman, M/M/c//N: utilisation and throughput by its birth-death equations, within 3 %.
+
+    Each customer is served 3,000 times; the end, when some have stopped already, is left out.
+    """
+    rng = np.random.default_rng(17)
+    num_rounds = 3_000
+    thinks = rng.exponential(think_s, (customers, num_rounds)).tolist()
+    services = rng.exponential(1.0, (customers, num_rounds)).tolist()
+    served = closed_network(thinks, services, servers)
+    assert served.height == customers * num_rounds
+
+    weights = [1.0]  # of the states with 0, 1, … customers at the servers
+    for present in range(1, customers + 1):
+        weights.append(weights[-1] * (customers - present + 1) / think_s / min(present, servers))
+    busy = sum(min(present, servers) * weight for present, weight in enumerate(weights)) / sum(weights)
+
+    end_s = _all_still_there(served, customers)
+    before = served.filter(pl.col("released_s") <= end_s)
+    busy_s = (before["released_s"] - before["granted_s"]).sum()
+    assert busy_s / end_s == pytest.approx(busy, rel=0.03)
+    assert before.height / end_s == pytest.approx(busy, rel=0.03), "a service takes 1 s"
+    # Little, around the whole cycle: N = X · (think + response)
+    response_s = (before["released_s"] - before["requested_s"]).mean()
+    assert before.height / end_s * (think_s + response_s) == pytest.approx(customers, rel=0.03)
+
+
+def _all_still_there(served, customers):
+    """When the first customer had been served for the last time."""
+    who = served["holder"].str.extract(r"\[(\d+)\]").cast(pl.Int64)
+    last = served.with_columns(who.alias("who")).group_by("who").agg(pl.col("released_s").max())
+    assert last.height == customers
+    return float(last["released_s"].min())
 
 
 def test_a_queue_of_endless_patience_comes_second_always():
