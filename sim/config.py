@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sim.quality.config import QualityConfig
 from sim.quality.decay import DecayQuality
+from twinclock.durations import Duration
 from twinclock.section import Section
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -78,8 +79,36 @@ class Costs(Section):
     """Share of the throughput of a second, third, … device that a training on several devices gets."""
 
 
+class StragglersConfig(Section):
+    """Trainings on a device that is slower than others of its kind."""
+
+    share: Share = 0.0
+    """Share of training attempts that meet one."""
+    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
+    """So many times as long they take."""
+
+
+class FaultsConfig(Section):
+    """What goes wrong; nothing by default."""
+
+    connect: Share = 0.0
+    """Share of attempts at INIT_CLUSTER_CONNECTION that fail."""
+    training: Share = 0.0
+    """Share of training attempts that fail, after an evenly drawn part of their time."""
+    store: Share = 0.0
+    """Share of attempts at storing a model that fail."""
+    evaluation: Share = 0.0
+    """Share of evaluation attempts that fail."""
+    observation: Share = 0.0
+    """Share of attempts at an observation that fail."""
+    device_mtbf: Duration | None = None
+    """Mean clock time in which a device that is held does not fail; None: devices never do."""
+    stragglers: StragglersConfig = StragglersConfig()
+
+
 class SimConfig(Section):
     """Everything the simulated run needs beyond what both runs share."""
 
     costs: Costs = Costs()
     quality: QualityConfig = DecayQuality()
+    faults: FaultsConfig = FaultsConfig()

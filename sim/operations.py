@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sim.config import SimConfig
 from sim.costs import linear_s, noise, scoring_s, store_s, training_s
 from sim.executor import Body, Effect, SimExecutor
+from sim.faults import attempt_of, breaking, slow_down
 from sim.quality import Quality, drawn_errors, make_quality
 from twinclock import work
 from twinclock.allocator import Key
@@ -68,7 +69,8 @@ def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
     def bind(operation: str) -> Body:
         return lambda start, executor: modelled[operation](run, start, executor)
 
-    return dict.fromkeys(DECISIONS, decided) | {operation: bind(operation) for operation in modelled}
+    work_bodies = {operation: bind(operation) for operation in modelled}
+    return dict.fromkeys(DECISIONS, decided) | breaking(work_bodies, sim.faults, context.config.seed)
 
 
 def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
@@ -159,6 +161,7 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     seconds = training_s(run.sim.costs, todo.num_kept, epochs, batch_size, devices, speed)
     seconds += scoring_s(run.sim.costs, todo.num_scored, devices, speed)
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
+    seconds *= slow_down(run.sim.faults, config.seed, job["trigger"], attempt_of(start.path))
     run.quality.trained(job)
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
     fit = {

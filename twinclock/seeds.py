@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     DETECTOR = 21
     ERRORS = 22
     CHANGE_POINTS = 30
+    FAULTS = 31
 
 
 def derived_seed(seed: int, purpose: int, *key: int) -> int:
