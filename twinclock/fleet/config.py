@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,18 +82,9 @@ def _members(
     try:
         config = load_config(folder / member.config if isinstance(member.config, str) else member.config)
         values = config.model_dump(mode="json", by_alias=True) | plain
-        for path, value in member.set.items():
-            values = _with(values, path, value)
-        first = load_config(values)
+        first = load_config(values, overrides=[f"{path}={json.dumps(value)}" for path, value in member.set.items()])
     except ConfigError as error:
         raise ConfigError(f"{where}: {_KEY}.{name}: {error}") from None
     for number in range(member.copies):
         pipeline = name if member.copies == 1 else f"{name}-{number}"
         yield pipeline, first.model_copy(update={"name": pipeline, "seed": first.seed + number})
-
-
-def _with(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy in which the key at `path.to.key` has this value; sections on the way are made."""
-    head, _, rest = path.partition(".")
-    inside = values.get(head)
-    return {**values, head: _with(inside if isinstance(inside, dict) else {}, rest, value) if rest else value}
