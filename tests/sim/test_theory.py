@@ -49,7 +49,6 @@ def queue(gaps, services, servers, queues=None, **patience_s):
             },
         )
     )
-    ensure_sound(graph)
 
     def arrive(start, executor):
         number = start.inputs["number"]
@@ -60,8 +59,14 @@ def queue(gaps, services, servers, queues=None, **patience_s):
     def served(start, executor):
         return Effect(services[start.inputs["number"] - 1], "done", {})
 
+    return devices_held(graph, {"ARRIVE": arrive, "SERVE": served}, servers, patience_s)
+
+
+def devices_held(graph, bodies, servers, patience_s=None):
+    """The table `devices` of a graph that is run to its end with so many servers, in the order of asking."""
+    ensure_sound(graph)
     units = [f"server:{k}" for k in range(servers)]
-    executor = SimExecutor({"main": {"ARRIVE": arrive, "SERVE": served}}, Allocator({"device": units}, patience_s))
+    executor = SimExecutor({"main": bodies}, Allocator({"device": units}, patience_s))
     recorder = Recorder(float)
     try:
         drive({"main": Machine(graph)}, executor, {"main": recorder})
@@ -181,7 +186,6 @@ def closed_network(thinks, services, servers):
             edges={"EACH": {"done": leave("done")}},
         )
     )
-    ensure_sound(graph)
 
     def think(start, executor):
         customer, number = start.inputs["customer"], start.inputs["round"]
@@ -192,15 +196,7 @@ def closed_network(thinks, services, servers):
     def serve(start, executor):
         return Effect(services[start.inputs["customer"]][start.inputs["round"] - 1], "done", {})
 
-    executor = SimExecutor(
-        {"main": {"THINK": think, "SERVE": serve}}, Allocator({"device": [f"server:{k}" for k in range(servers)]})
-    )
-    recorder = Recorder(float)
-    try:
-        drive({"main": Machine(graph)}, executor, {"main": recorder})
-    finally:
-        executor.close()
-    return recorder.take()["devices"].sort("requested_s")
+    return devices_held(graph, {"THINK": think, "SERVE": serve}, servers)
 
 
 @pytest.mark.parametrize(("customers", "servers", "think_s"), [(4, 1, 3.0), (9, 3, 2.0), (12, 2, 1.0)])
