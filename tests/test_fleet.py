@@ -120,6 +120,9 @@ def test_a_folder_holds_a_run_for_each_pipeline(tmp_path):
         run_fleet(fleet(a={"config": CONFIG}), out=tmp_path / "fleet")
     with pytest.raises(RunError, match=r"fleet\.json: can't be read"):
         Fleet.load(tmp_path)
+    (tmp_path / "file").write_text("something else")
+    with pytest.raises(RunError, match="file: can't be written"):
+        run_fleet(fleet(a={"config": CONFIG}), out=tmp_path / "file")
 
 
 def test_two_runs_of_a_fleet_are_the_same():
@@ -146,6 +149,9 @@ def test_two_runs_of_a_fleet_are_the_same():
             "config: fleet.a: there are two pipelines a-0",
         ),
         (fleet({"devices": 0}, a={"config": CONFIG}), "config: cluster.devices: got 0"),
+        (fleet(**{"../../x": {"config": CONFIG}}), 'config: fleet.../../x: got "../../x", expected a name of letters'),
+        (fleet(**{"": {"config": CONFIG}}), 'config: fleet.: got "", expected a name of letters'),
+        ("none.yaml", "none.yaml: no such file"),
         (
             fleet({"devices": 1}, a={"config": CONFIG, "set": {"training.devices": 2}}),
             "training.devices: got 2, expected at most cluster.devices, which is 1",

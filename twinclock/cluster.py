@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from pydantic import Field, model_validator
 
 from twinclock.durations import Duration
-from twinclock.section import ListOf, Section, WrongKeyError
+from twinclock.section import ListOf, Name, Section, WrongKeyError
 
 Placing: TypeAlias = Literal["first_fit", "best_fit", "fastest", "cheapest"]
 
@@ -40,7 +40,7 @@ class DeviceConfig(Section):
 class PoolConfig(Section):
     """Devices of one kind."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    name: Name
     """Of your own; its devices are `name:0`, `name:1`, …, node by node."""
     devices_per_node: int = Field(gt=0, le=10_000)
     nodes: int = Field(default=1, gt=0, le=10_000)
@@ -106,11 +106,16 @@ class Device(NamedTuple):
     kind: DeviceConfig
 
 
+def device_names(kind: str, number: int) -> tuple[str, ...]:
+    """Names for `number` devices of a kind, or of a pool: `cpu:0`, `cpu:1`, …"""
+    return tuple(f"{kind}:{index}" for index in range(number))
+
+
 def modelled_devices(cluster: ClusterConfig) -> tuple[Device, ...]:
     """The devices of a simulated run: `sim:0`, `sim:1`, …, or those of the pools."""
     if cluster.pools is None:
-        return devices_of(cluster, [f"sim:{index}" for index in range(cluster.devices)])
-    return devices_of(cluster, [f"{pool.name}:{index}" for pool in cluster.pools for index in range(pool.num_devices)])
+        return devices_of(cluster, device_names("sim", cluster.devices))
+    return devices_of(cluster, [name for pool in cluster.pools for name in device_names(pool.name, pool.num_devices)])
 
 
 def devices_of(cluster: ClusterConfig, names: Sequence[str]) -> tuple[Device, ...]:

@@ -261,7 +261,7 @@ def load_config(source: str | Path | Mapping[str, Any] | Config, *, overrides: S
     absolute in the result. ConfigError is one line: file, key, value got, what was expected; for
     several problems, all of them.
     """
-    values, where = _read(source)
+    values, where = read_source(source)
     origins: dict[str, str] = {}
     for assignment in overrides:
         values, path = override(values, assignment)
@@ -291,8 +291,8 @@ def _plain(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True)
 
 
-def _read(source: str | Path | Mapping[str, Any] | Config) -> tuple[Mapping[str, Any], str]:
-    """What the user wrote, unchecked, and how to call its place."""
+def read_source(source: str | Path | Mapping[str, Any] | Config) -> tuple[Mapping[str, Any], str]:
+    """What the user wrote, unchecked, and how to call its place. ConfigError if a file can't be read as a mapping."""
     if isinstance(source, Config):
         return _plain(source), "config"
     if isinstance(source, Mapping):

@@ -50,7 +50,7 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """A new folder; it is a run once its header is written. RunError if it can't be or holds something already."""
-        with _told_as_run_error(path):
+        with told_as_run_error(path):
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 raise RunError(f"{path}: not empty; expected a new folder for the run")
@@ -60,7 +60,7 @@ class RunFolder:
     def reopen(cls, path: Path) -> RunFolder:
         """The folder of a run that is to go on. RunError if there is no such run, or another process has it."""
         _ensure_unfinished(path)
-        with _told_as_run_error(path):
+        with told_as_run_error(path):
             folder = cls(path, _locked(path))
         try:
             _ensure_unfinished(path)  # it may have finished before the lock was ours
@@ -83,7 +83,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file, or replace it, in one step. RunError if it can't be written."""
-        with _told_as_run_error(self.path), replace_durably(self.path / name) as unfinished:
+        with told_as_run_error(self.path), replace_durably(self.path / name) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
 
     def write_header(self, header: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ class RunFolder:
 
     def drop_tables(self) -> None:
         """Begin the tables anew: they are made again from the journal."""
-        with _told_as_run_error(self.path), contextlib.suppress(FileNotFoundError):
+        with told_as_run_error(self.path), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.path / "tables")
         self._num_parts = 0
 
@@ -106,7 +106,7 @@ class RunFolder:
 
         RunError if it can't be written.
         """
-        with _told_as_run_error(self.path):
+        with told_as_run_error(self.path):
             for name, table in tables.items():
                 part = self.path / "tables" / name / f"{self._num_parts:05d}.parquet"
                 if self._num_parts and table.is_empty():
@@ -182,7 +182,7 @@ def _ensure_unfinished(path: Path) -> None:
 
 
 @contextmanager
-def _told_as_run_error(path: Path) -> Iterator[None]:
+def told_as_run_error(path: Path) -> Iterator[None]:
     """What the file system refuses becomes one line that names the folder."""
     try:
         yield

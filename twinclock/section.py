@@ -17,8 +17,12 @@ M = TypeVar("M", bound=BaseModel)
 
 ListOf: TypeAlias = Annotated[tuple[T, ...], Strict(False)]
 """A YAML list, kept as a tuple; only the sequence type is lenient, its items are not."""
-ImportPath: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+_IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+_NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+ImportPath: TypeAlias = Annotated[str, Field(pattern=_IMPORT_PATH)]
 """`package.module:name`, something that the user brings along."""
+Name: TypeAlias = Annotated[str, Field(pattern=_NAME)]
+"""What users may call what they name themselves: a name of a folder on any system, and no way out of one."""
 
 
 class Section(BaseModel):
@@ -102,6 +106,10 @@ _EXPECTED = {
     "string_type": "a string",
     "tuple_type": "a list",
 }
+_PATTERNS = {
+    _IMPORT_PATH: "package.module:name",
+    _NAME: "a name of letters, digits, - and _ that begins with a letter",
+}
 _BOUNDS = {
     "greater_than": (">", "gt"),
     "greater_than_equal": (">=", "ge"),
@@ -132,7 +140,7 @@ def _describe(problem: Any, keys: list[str], owner: type[BaseModel] | None) -> s
         choices = context["expected"].replace(" or ", ", ").replace("'", "")
         return f"got {shown(value)}, expected {'one of ' if ',' in choices else ''}{choices}"
     if kind == "string_pattern_mismatch":
-        return f"got {shown(value)}, expected package.module:name"
+        return f"got {shown(value)}, expected {_PATTERNS[context['pattern']]}"
     if kind == "too_short":
         return f"got {shown(value)}, expected at least {context['min_length']} item(s)"
     return f"got {shown(value)}, expected {_EXPECTED.get(kind, problem['msg'])}"
@@ -146,6 +154,8 @@ def _locate(model_type: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[li
     is_name = False
     """Is the next key one that the user made up, in a mapping?"""
     for part in loc:
+        if part == "[key]":
+            continue  # pydantic's mark that the name itself is wrong
         if not is_name and len(options) > 1 and (chosen := [o for o in options if part in _kinds(o)]):
             options = chosen  # the tag of a union: no key of the user's
             owner = chosen[0]

@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import Field
 
 from twinclock.cluster import ClusterConfig
-from twinclock.config import Config, load_config
+from twinclock.config import Config, load_config, read_source
 from twinclock.errors import ConfigError
-from twinclock.section import Section, parse_section
-from twinclock.yaml_text import override, read_yaml
+from twinclock.section import Name, Section, parse_section
+from twinclock.yaml_text import override
 
 _KEY = "fleet"
 
@@ -33,21 +33,18 @@ class FleetConfig(Section):
     """Pipelines that share one cluster."""
 
     name: str = Field(default="fleet", min_length=1)
-    fleet: dict[str, FleetMember] = Field(min_length=1)
-    """By a name of your own; copies are called `name-0`, `name-1`, …"""
+    fleet: dict[Name, FleetMember] = Field(min_length=1)
+    """By a name of your own, which is that of a folder too; copies are called `name-0`, `name-1`, …"""
     cluster: ClusterConfig = ClusterConfig()
     """Instead of the pipelines' own."""
 
 
 def is_fleet(source: str | Path | Mapping[str, Any]) -> bool:
     """Is this the configuration of a fleet, and not of one pipeline?"""
-    if isinstance(source, Mapping):
-        return _KEY in source
     try:
-        values = read_yaml(Path(source).read_text(encoding="utf-8"), str(source))
-    except (OSError, UnicodeDecodeError):
-        return False  # whoever reads it as a configuration says what is wrong
-    return isinstance(values, Mapping) and _KEY in values
+        return _KEY in read_source(source)[0]
+    except ConfigError:
+        return False  # whoever reads it as a configuration of one pipeline says what is wrong
 
 
 def load_fleet(
@@ -57,11 +54,8 @@ def load_fleet(
 
     `overrides` are `path.to.key=value`. ConfigError is one line: place, key, value got, what was expected.
     """
-    folder, where = Path(), "config"
-    values: Any = source
-    if not isinstance(source, Mapping):
-        folder, where = Path(source).parent, str(source)
-        values = read_yaml(Path(source).read_text(encoding="utf-8"), where)
+    folder = Path() if isinstance(source, Mapping) else Path(source).parent
+    values, where = read_source(source)
     for assignment in overrides:
         values, _ = override(values, assignment)
     fleet = parse_section(FleetConfig, values, where)

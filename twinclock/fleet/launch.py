@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from twinclock import launch, plugins
-from twinclock.config import Config, dump_yaml
+from twinclock.config import Config
 from twinclock.errors import ConfigError, RunError
 from twinclock.executor import drive
 from twinclock.fleet.config import FleetConfig, load_fleet
 from twinclock.fleet.grants import SHARED, FleetAllocator
 from twinclock.fleet.result import Fleet, write_fleet
-from twinclock.graph import to_json
 from twinclock.machine import Machine
 from twinclock.messages import Command, Event, Finish
 from twinclock.observer import RunObserver
 from twinclock.policies.placement import placements
 from twinclock.result import Run
-from twinclock.run_folder import RunFolder, wall_clock_date
+from twinclock.run_folder import RunFolder, told_as_run_error, wall_clock_date
 from twinclock.stages import Context
 from twinclock.stream import ClockTime
 from twinclock.watch import UNWATCHED
@@ -92,8 +90,9 @@ def _plan(pipeline: str, config: Config, on: str) -> launch.RunPlan:
 
 
 def _new_folder(path: Path) -> Path:
-    if path.exists() and any(path.iterdir()):
-        raise RunError(f"{path}: not empty; expected a new folder for the fleet")
+    with told_as_run_error(path):
+        if path.exists() and any(path.iterdir()):
+            raise RunError(f"{path}: not empty; expected a new folder for the fleet")
     return path
 
 
@@ -102,8 +101,7 @@ def _opened(plans: Mapping[str, launch.RunPlan], path: Path, folders: ExitStack)
     opened = {}
     for pipeline, plan in plans.items():
         folder = opened[pipeline] = folders.enter_context(RunFolder.create(path / pipeline))
-        folder.write_text("config.yaml", dump_yaml(plan.config))
-        folder.write_text("graph.json", json.dumps(to_json(plan.graph), indent=1))
+        launch.write_plan(folder, plan)
         folder.write_header({"created": wall_clock_date(), "state": "running", **launch.labels(plan)})
     return opened
 

@@ -13,7 +13,7 @@ import polars as pl
 from twinclock.cluster import ClusterConfig
 from twinclock.errors import RunError
 from twinclock.result import Run
-from twinclock.run_folder import replace_durably
+from twinclock.run_folder import replace_durably, told_as_run_error
 from twinclock.section import parse_section
 from twinclock.usage import totals, usage
 
@@ -119,11 +119,14 @@ _COLUMNS = (
 
 
 def write_fleet(fleet: Fleet, folder: Path) -> None:
-    """Say in the folder which runs make the fleet: the last file to be written, so what has it is whole."""
+    """Say in the folder which runs make the fleet: the last file to be written, so what has it is whole.
+
+    RunError if it can't be written.
+    """
     told = {
         "name": fleet.name,
         "cluster": fleet.cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "pipelines": list(fleet.runs),
     }
-    with replace_durably(folder / FILE) as unfinished:
+    with told_as_run_error(folder), replace_durably(folder / FILE) as unfinished:
         unfinished.write_text(json.dumps(told, indent=1), encoding="utf-8")
