@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from real.config import RealConfig
 from twinclock.allocator import Allocator
+from twinclock.cluster import device_names
 from twinclock.config import Config
 from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import ConfigError
@@ -18,7 +19,6 @@ from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
-from twinclock.work import device_names
 
 section: type[BaseModel] = RealConfig
 is_resumable = True

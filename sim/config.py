@@ -10,14 +10,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sim.numbers import NotNegative, Positive, Share
 from sim.quality.config import QualityConfig
 from sim.quality.decay import DecayQuality
 from twinclock.durations import Duration
 from twinclock.section import Section
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = NotNegative
+Rate = Positive
 
 
 class LinearCost(Section):

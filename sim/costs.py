@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from sim.config import Costs, LinearCost
+from twinclock.graph import Json
 from twinclock.seeds import Purpose
 
 
@@ -38,6 +40,11 @@ def scoring_s(costs: Costs, num_scored: int, num_devices: int = 1, speed: float 
 def store_s(costs: Costs) -> float:
     """Seconds to make a model durable."""
     return costs.store.latency_s + costs.store.model_bytes / costs.store.bytes_per_s
+
+
+def evaluation_key(job: Mapping[str, Json]) -> tuple[int, int, int]:
+    """The key of draws for an evaluation job: its model, its plan, and its first interval's start in milliseconds."""
+    return job["model"], job["plan"], int(job["intervals"][0]["start"] * 1000) & 0xFFFFFFFFFFFF
 
 
 def noise(sigma: float, seed: int, purpose: Purpose, *serial: int) -> float:

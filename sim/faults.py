@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from sim.config import FaultsConfig
+from sim.costs import evaluation_key
 from sim.executor import Body, Effect, SimExecutor
 from twinclock.graph import ERROR_SLOT, FAILED
 from twinclock.messages import Path, Start
@@ -39,7 +40,9 @@ _TARGETS: Mapping[str, _Target] = {
     "STORE_TRAINED_MODEL": _Target(
         3, lambda faults: faults.store, lambda start: (start.inputs["candidate"]["trigger"],)
     ),
-    "WAIT_FOR_EVALUATION_COMPLETION": _Target(4, lambda faults: faults.evaluation, lambda start: _evaluation(start)),
+    "WAIT_FOR_EVALUATION_COMPLETION": _Target(
+        4, lambda faults: faults.evaluation, lambda start: evaluation_key(start.inputs["evaluation_job"])
+    ),
     "OBSERVE": _Target(
         5,
         lambda faults: faults.observation,
@@ -99,11 +102,6 @@ def _breaking(body: Body, target: _Target, faults: FaultsConfig, seed: int) -> B
 
 def _failed(seconds: float, type_: str, message: str) -> Effect:
     return Effect(seconds, FAILED, {ERROR_SLOT: {"type": type_, "message": message}})
-
-
-def _evaluation(start: Start) -> _Key:
-    job = start.inputs["evaluation_job"]
-    return job["model"], job["plan"], int(job["intervals"][0]["start"] * 1000) & 0xFFFFFFFFFFFF
 
 
 def _rng(seed: int, *key: int) -> np.random.Generator:

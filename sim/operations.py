@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import SimConfig
-from sim.costs import linear_s, noise, scoring_s, store_s, training_s
+from sim.costs import evaluation_key, linear_s, noise, scoring_s, store_s, training_s
 from sim.executor import Body, Effect, SimExecutor
 from sim.faults import attempt_of, breaking, slow_down
 from sim.quality import Quality, drawn_errors, make_quality
@@ -187,15 +187,8 @@ def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Ef
 def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     job, costs = start.inputs["evaluation_job"], run.sim.costs
     num_samples = sum(each["stop"] - each["first"] for each in job["intervals"])
-    first_start_ms = int(job["intervals"][0]["start"] * 1000) & 0xFFFFFFFFFFFF
-    luck = noise(
-        costs.noise_sigma,
-        run.context.config.seed,
-        Purpose.EVALUATION_NOISE,
-        job["model"],
-        job["plan"],
-        first_start_ms,
-    )
+    seed, key = run.context.config.seed, evaluation_key(job)
+    luck = noise(costs.noise_sigma, seed, Purpose.EVALUATION_NOISE, *key)
     result = [
         {
             "start": each["start"],

@@ -22,11 +22,6 @@ from twinclock.stream import ClockTime, DataTime
 Values = Mapping[str, Json]
 
 
-def device_names(kind: str, number: int) -> tuple[str, ...]:
-    """Names for `number` devices of a kind: `cpu:0`, `cpu:1`, …"""
-    return tuple(f"{kind}:{index}" for index in range(number))
-
-
 def replay_chunk(context: Context, inputs: Values, now: ClockTime, stopping: bool) -> Decision:
     """REPLAY_DATA: the next samples in data-time order, whole ingest batches as far as they go."""
     first, num_samples = inputs["position"], context.stream.num_samples

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from sim.numbers import Share
 from sim.quality.asked import Asked
 from sim.quality.knowledge import Knowledge
-from sim.quality.numbers import Share
 from twinclock.durations import Duration
 from twinclock.section import ListOf, Section
 from twinclock.seeds import Purpose, derived_seed

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sim.quality.numbers import Positive, Share
+from sim.numbers import Positive, Share
 from sim.quality.protocol import Span, check_metric
 from twinclock.graph import Json
 from twinclock.section import Section

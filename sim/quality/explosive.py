@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sim.numbers import Share
 from sim.quality.asked import Asked
-from sim.quality.numbers import Share
 from twinclock.durations import Delay, Duration
 from twinclock.section import Section
 

@@ -7,13 +7,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
+from sim.numbers import Share
 from sim.quality.abrupt import Abrupt, AbruptDrift
 from sim.quality.asked import Asked, Shape
 from sim.quality.explosive import Explosive, ExplosiveDrift
 from sim.quality.gradual import Gradual, GradualDrift
 from sim.quality.knowledge import Ancestry, WarmStart
 from sim.quality.learning import LearningConfig, SaturatingCurve, fresh_accuracy
-from sim.quality.numbers import Share
 from sim.quality.protocol import Span, check_metric
 from sim.quality.recurring import Recurring, RecurringDrift
 from twinclock.graph import Json

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.quality.numbers import Share
+from sim.numbers import Share
 from twinclock.graph import Json
 from twinclock.section import Section
 

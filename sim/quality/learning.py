@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from sim.quality.numbers import NotNegative, Share
+from sim.numbers import NotNegative, Share
 from twinclock.section import ListOf, Section
 
 _GRID = 64

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from sim.numbers import Share
 from sim.quality.asked import Asked
-from sim.quality.numbers import Share
 from twinclock.durations import Duration
 from twinclock.section import Section
 from twinclock.stream import Stream

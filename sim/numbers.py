@@ -1,4 +1,4 @@
-"""Kinds of numbers that the quality models' parameters are."""
+"""Kinds of numbers that parameters of the simulator are."""
 
 from __future__ import annotations
 
