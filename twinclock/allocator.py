@@ -77,8 +77,8 @@ class Allocator:
         if not self._waiting and (placement := self._placement(needs)) is not None:
             return [self._hand_over(key, placement)]
         for resource, units in needs.items():
-            there = tuple(self._order.get(resource, ()))
-            if units > len(there) or self._chosen(resource, there, units) is None:
+            there, place = self._order.get(resource, {}), self._places.get(resource)
+            if units > len(there) or (place is not None and place(tuple(there), units) is None):
                 raise ValueError(f"needs {units} {resource}; there are {len(there)} in all")
         self._serial += 1
         request = _Request(now + self._patience_s.get(queue, 0.0), self._serial, key, needs)
@@ -144,15 +144,14 @@ class Allocator:
         placement = {}
         for resource, units in needs.items():
             free = self._free.get(resource, [])
-            chosen = self._chosen(resource, free, units) if len(free) >= units else None
+            if len(free) < units:
+                return None
+            place = self._places.get(resource)
+            chosen = tuple(free[:units]) if place is None else place(free, units)
             if chosen is None:
                 return None
             placement[resource] = chosen
         return placement
-
-    def _chosen(self, resource: str, units: Sequence[str], needed: int) -> tuple[str, ...] | None:
-        place = self._places.get(resource)
-        return tuple(units[:needed]) if place is None else place(units, needed)
 
     def _hand_over(self, key: Key, placement: Placement) -> Grant:
         for resource, units in placement.items():

@@ -11,6 +11,7 @@ Who is turned away depends on the order of coming alone, so it is the same in re
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +24,9 @@ from twinclock.stream import DataTime, RecordedStream, Stream
 class Handover(Protocol):
     """When samples are handed over, and how far data time has come then. Whatever is asked for only rises."""
 
-    def moment(self, position: int) -> DataTime:
-        """What time it is, as data time, when a sample is handed over."""
+    @property
+    def moment(self) -> Callable[[int], DataTime]:
+        """Position → what time it is, as data time, when that sample is handed over."""
 
     def watermark(self, now: DataTime) -> DataTime:
         """The data time than which no older sample will come any more, when it is `now`."""
@@ -42,9 +44,10 @@ class OnTime:
 
     stream: Stream
 
-    def moment(self, position: int) -> DataTime:
-        """Its own data time."""
-        return self.stream.timestamp(position)
+    @property
+    def moment(self) -> Callable[[int], DataTime]:
+        """Its own data time. The stream's own method: live runs ask it millions of times."""
+        return self.stream.timestamp
 
     def watermark(self, now: DataTime) -> DataTime:
         """Now."""
