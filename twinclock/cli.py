@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -176,18 +177,16 @@ def graph(
 @app.command()
 def check(config: ConfigFile, debug: Debug = False) -> None:
     """Check a configuration, its data and its graph, for every executor that is installed."""
-    from functools import partial
-
     from twinclock import launch, plugins
     from twinclock.config import load_config
     from twinclock.fleet import is_fleet, plan_fleet
 
-    names = plugins.names()
-    plan: Callable[[str], object] = partial(plan_fleet, config)
+    plan: Callable[[str], object]
     if is_fleet(config):
-        names = [name for name in names if isinstance(plugins.find(name), plugins.FleetPlugin)]
+        names = [name for name in plugins.names() if isinstance(plugins.find(name), plugins.FleetPlugin)]
+        plan = partial(plan_fleet, config)
     else:
-        plan = partial(launch.plan_run, load_config(config))
+        names, plan = plugins.names(), partial(launch.plan_run, load_config(config))
     problems: dict[str, list[str]] = {}
     for name in names:
         try:

@@ -64,8 +64,7 @@ def run(
     hashes = plan.hashes
     path, began = _free_folder(loaded.name) if out is None else Path(out), wall_clock_date()
     with _interruptible(path, plan.plugin), RunFolder.create(path) as folder:
-        folder.write_text("config.yaml", dump_yaml(loaded))
-        folder.write_text("graph.json", json.dumps(to_json(plan.graph), indent=1))
+        write_plan(folder, plan)
         with _journal(Journal.create, plan, hashes, folder, began) as journal:
             folder.write_header({"created": began, "state": "running", "hashes": hashes, **labels(plan)})
             return _run_in_folder(plan, folder, journal, watcher)
@@ -254,6 +253,12 @@ def _abandon(folder: RunFolder, observer: RunObserver, state: str, error: str | 
     for keep in (partial(observer.write, folder), partial(folder.update_header, state=state, error=error)):
         with contextlib.suppress(RunError):
             keep()
+
+
+def write_plan(folder: RunFolder, plan: RunPlan) -> None:
+    """Leave in a run's folder what is run."""
+    folder.write_text("config.yaml", dump_yaml(plan.config))
+    folder.write_text("graph.json", json.dumps(to_json(plan.graph), indent=1))
 
 
 def labels(plan: RunPlan) -> dict[str, Any]:

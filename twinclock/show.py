@@ -153,7 +153,7 @@ def _composite_rows(summary: Summary, asked: Sequence[tuple[str, str]]) -> list[
         label = f"{metric} as served" if models == "served" else f"{metric} of the {models} model"
         each = known.get((metric, models), {"value": None, "left_out": 1.0})
         rows.append(Row(label, _fixed(each["value"]), each["value"]))
-        rows.append(Row("  data time left out", f"{100.0 * each['left_out']:.1f} %"))
+        rows.append(Row("  data time left out", _share(each["left_out"])))
     return rows
 
 

@@ -15,12 +15,10 @@ def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
 
     ValueError unless two x differ.
     """
-    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    mean_x, mean_y = float(xs.mean()), float(ys.mean())
-    spread = float(((xs - mean_x) ** 2).sum())
+    covariance, spread, mean_x, mean_y = _sums(x, y)
     if spread == 0.0:
-        raise ValueError(f"expected points that differ in x, got {len(xs)} at {mean_x:g}")
-    slope = float(((xs - mean_x) * (ys - mean_y)).sum()) / spread
+        raise ValueError(f"expected points that differ in x, got {len(x)} at {mean_x:g}")
+    slope = covariance / spread
     return slope, mean_y - slope * mean_x
 
 
@@ -31,10 +29,15 @@ def ridge(x: Sequence[float], y: Sequence[float], at: float, *, alpha: float) ->
     """
     if len(x) == 0 or len(x) != len(y):
         raise ValueError(f"expected as many x as y and at least one, got {len(x)} and {len(y)}")
+    covariance, spread, mean_x, mean_y = _sums(x, y)
+    return mean_y + covariance / (spread + alpha) * (at - mean_x)
+
+
+def _sums(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float, float]:
+    """Σ (x − x̄)(y − ȳ), Σ (x − x̄)², x̄ and ȳ."""
     xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    mean_x, mean_y = xs.mean(), ys.mean()
-    slope = ((xs - mean_x) * (ys - mean_y)).sum() / (((xs - mean_x) ** 2).sum() + alpha)
-    return float(mean_y + slope * (at - mean_x))
+    mean_x, mean_y = float(xs.mean()), float(ys.mean())
+    return float(((xs - mean_x) * (ys - mean_y)).sum()), float(((xs - mean_x) ** 2).sum()), mean_x, mean_y
 
 
 def next_value(values: Sequence[float]) -> float:
