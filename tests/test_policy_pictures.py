@@ -7,8 +7,11 @@ from typing import get_args
 
 import pytest
 
+import twinclock as tc
 from experiments import policy_pictures
+from twinclock.policies.catalog import catalog
 from twinclock.policies.triggers import TriggerConfig
+from twinclock.yaml_text import read_yaml
 
 KINDS = [model.model_fields["kind"].default for model in get_args(get_args(TriggerConfig)[0])]
 
@@ -46,3 +49,44 @@ def test_a_picture_shows_what_its_configuration_comes_to(kind):
 def test_the_same_bytes_whenever_it_is_drawn():
     config = policy_pictures.configurations()["amount"]
     assert policy_pictures.picture(config) == policy_pictures.picture(config)
+
+
+# Policies that are no triggers
+
+
+KS = "ks: {kind: ks, rule: {kind: hypothesis_test, p: 0.1}}"
+IN_DRIFT = (
+    f"trigger: {{kind: drift, interval: 9, windows: {{kind: amount, ref: 9, cur: 9}}, metrics: {{{KS}, m: YAML}}}}"
+)
+CONTEXTS = {
+    "threshold rule": "trigger: {kind: performance, interval: 9, rules: [YAML]}",
+    "drift metric": IN_DRIFT,
+    "windows": f"trigger: {{kind: drift, interval: 9, windows: YAML, metrics: {{{KS}}}}}",
+}
+"""Group → where the YAML of its table belongs, if that is no configuration by itself."""
+
+
+def rows() -> list[tuple[str, list[str]]]:
+    """The tables of policies: (group, cells) of each row."""
+    found = []
+    for table in re.findall(r"^\|.* in YAML \|\n(?:\|.*\n)+", policy_pictures.PAGE.read_text("utf-8"), re.MULTILINE):
+        head, _, *lines = ([cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines())
+        found += [(head[0], cells) for cells in lines]
+    return found
+
+
+def test_every_policy_is_on_the_page():
+    listed = sorted((group, cells[0].strip("`")) for group, cells in rows())
+    assert listed == sorted((each.group, each.name) for each in catalog() if each.group != "trigger")
+
+
+@pytest.mark.parametrize(("group", "cells"), [pytest.param(*row, id=f"{row[0]} {row[1][0]}") for row in rows()])
+def test_the_yaml_of_a_policy_is_a_configuration(group, cells):
+    name, use, costs, yaml = (cell.strip("`") for cell in cells)
+    assert use
+    assert costs
+    assert name.replace("<n>", "3") in yaml
+    context = CONTEXTS.get(group, "YAML")
+    if name == "hypothesis_test":
+        context = IN_DRIFT.replace("m: YAML", "m: {kind: ks, rule: YAML}")
+    tc.load_config({"trigger": {"kind": "amount", "n": 9}, **read_yaml(context.replace("YAML", yaml), name)})
