@@ -2,8 +2,9 @@
 
     python -m experiments.policy_pictures [KIND ...]
 
-The configuration of a picture is the YAML of its section on that page, over `studies/demo.yaml`. Pictures are SVG files
-in docs/images/policies, and the same bytes whenever they are drawn.
+The configuration of a picture is the YAML of its section on that page, over `studies/demo.yaml`; the class of `custom`
+is the one in docs/extending.md. Pictures are SVG files in docs/images/policies, and the same bytes whenever they
+are drawn.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import io
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +30,20 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "policies.md"
 FOLDER = ROOT / "docs" / "images" / "policies"
 DEMO = ROOT / "experiments" / "studies" / "demo.yaml"
+EXTENDING = ROOT / "docs" / "extending.md"
 _SECTION = re.compile(r"^### `(\w+)`\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 _YAML = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_OWN_TRIGGERS = re.compile(r"^```python file=my_triggers.py\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_OBSERVED = {"score": "the simulator's scores", "distance": "distances between the features"}
+"""What triggers look at, as the table `observations` calls it → as a picture does."""
 _EARLIER_RUN = {"evaluation": {"plans": [{"kind": "between_triggers", "models": "all"}]}}
 _SECONDS_PER_YEAR = 31_556_952.0
 _QUARTERS = 4
 
 
 def configurations() -> dict[str, dict[str, Any]]:
-    """Kind of trigger → the configuration that its section on the page shows; those without a picture left out."""
-    sections = {kind: text for kind, text in _SECTION.findall(PAGE.read_text(encoding="utf-8")) if "![" in text}
+    """Kind of trigger → the configuration that its section on the page shows."""
+    sections = dict(_SECTION.findall(PAGE.read_text(encoding="utf-8")))
     demo = read_yaml(DEMO.read_text(encoding="utf-8"), str(DEMO))
     return {kind: {**demo, **read_yaml(_YAML.findall(text)[0], f"{PAGE}: {kind}")} for kind, text in sections.items()}
 
@@ -46,7 +52,7 @@ def picture(config: dict[str, Any]) -> bytes:
     """The picture of one configuration, as an SVG. It is run in memory, in a folder of its own."""
     from matplotlib import rc_context
 
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    with _own_folder():
         if config["trigger"]["kind"] == "oracle":
             earlier = {**config, **_EARLIER_RUN, "trigger": {"kind": "amount", "n": 2000}}
             tc.run(earlier, on="sim", out=config["trigger"]["run"])
@@ -57,8 +63,29 @@ def picture(config: dict[str, Any]) -> bytes:
     return drawn.getvalue()
 
 
+@contextlib.contextmanager
+def _own_folder() -> Iterator[None]:
+    """Work in a new folder, in which the class of docs/extending.md can be imported."""
+    (module,) = _OWN_TRIGGERS.findall(EXTENDING.read_text(encoding="utf-8"))
+    path = list(sys.path)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("my_triggers.py").write_text(module, encoding="utf-8")
+        try:
+            yield
+        finally:
+            sys.path[:] = path
+            sys.modules.pop("my_triggers", None)
+
+
+def _title(run: tc.Run) -> str:
+    """The kind of trigger, how many there are, and what it looked at."""
+    looked_at = [text for kind, text in _OBSERVED.items() if kind in run.observations["kind"].unique()]
+    by = f", by {' and '.join(looked_at)}" if looked_at else ""
+    return f"{run.config.trigger.kind}: {run.triggers.height:,} triggers{by}"
+
+
 def _drawn(run: tc.Run) -> Figure:
-    """A tick for each trigger over the number of samples in each quarter of a year."""
+    """A line for each trigger over the number of samples in each quarter of a year."""
     from matplotlib.figure import Figure
 
     stream = _times(run)
@@ -69,7 +96,7 @@ def _drawn(run: tc.Run) -> Figure:
     axes.stairs(counts, edges, fill=True, color="0.8")
     positions = run.triggers["position"].to_numpy()
     axes.vlines(years[positions[positions >= 0]], 0, counts.max(), color="tab:blue", linewidth=1)
-    axes.set(xlim=(edges[0], edges[-1]), yticks=[], title=f"{len(positions):,} triggers")
+    axes.set(xlim=(edges[0], edges[-1]), yticks=[], title=_title(run))
     for side in ("left", "top", "right"):
         axes.spines[side].set_visible(False)
     return figure

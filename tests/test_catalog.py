@@ -22,6 +22,7 @@ from twinclock.policies.batching import BatchingConfig
 from twinclock.policies.catalog import COMMON_PRACTICE, GROUPS, NoKeys, Policy, catalog
 from twinclock.policies.downsampling import DownsamplingConfig
 from twinclock.policies.evaluation import EvaluationPlan
+from twinclock.policies.metrics import METRIC_NAMES, METRIC_TEXTS
 from twinclock.policies.overlap import ON_TRIGGER, OnTrigger, OverlapConfig
 from twinclock.policies.placement import PLACEMENTS
 from twinclock.policies.selection import PresampleConfig, SelectionConfig
@@ -46,7 +47,7 @@ UNIONS = {
 }
 
 
-CHOICES = {"overlap": "on_trigger", "placement": "placement"}
+CHOICES = {"overlap": "on_trigger", "placement": "placement", "metric": "metric"}
 """Groups of policies that are no sections → the key whose values they are."""
 
 
@@ -67,6 +68,7 @@ def models() -> Iterator[tuple[Policy, type[Section]]]:
     }
     by_name |= {("drift metric", name): DistanceMetric for name in DISTANCES}
     by_name |= {("drift metric", name): DetectorMetric for name in DETECTORS}
+    by_name |= {("metric", name): NoKeys for name in METRIC_NAMES}
     by_name |= {("overlap", name): OverlapConfig for name in get_args(OnTrigger)}
     by_name |= {("placement", name): NoKeys for name in get_args(Placing)}
     listed = {(policy.group, policy.name): policy for policy in catalog()}
@@ -83,7 +85,8 @@ def test_the_groups_come_in_order_and_each_has_policies():
     assert tuple(dict.fromkeys(policy.group for policy in catalog())) == GROUPS
 
 
-def test_every_distance_detector_placement_and_choice_of_overlap_has_a_text():
+def test_every_distance_detector_metric_placement_and_choice_of_overlap_has_a_text():
+    assert METRIC_TEXTS.keys() == set(METRIC_NAMES)
     assert PLACEMENTS.keys() == set(get_args(Placing))
     assert DISTANCE_TEXTS.keys() == set(DISTANCES) == set(get_args(DistanceMetric.model_fields["kind"].annotation))
     assert DETECTOR_TEXTS.keys() == set(DETECTORS) == set(get_args(DetectorMetric.model_fields["kind"].annotation))
@@ -94,8 +97,9 @@ def test_every_distance_detector_placement_and_choice_of_overlap_has_a_text():
 def test_a_policy_says_in_one_line_what_it_does_and_where_it_is_from(policy: Policy, model: type[Section]):
     assert policy.summary.endswith(".")
     assert len(policy.summary) <= 110
-    assert policy.source
-    assert policy.source == COMMON_PRACTICE or policy.source not in ("", ".")
+    assert policy.semantics, "does not say exactly what it does"
+    assert policy.source == COMMON_PRACTICE or len(policy.source) > len("your")
+    assert "None" not in " ".join((policy.summary, *policy.semantics))
     for text in (policy.summary, policy.source, *policy.semantics, *(each.meaning for each in policy.parameters)):
         assert text == " ".join(text.split()), "is not on one line"
 
@@ -106,7 +110,10 @@ def test_a_policy_stands_where_the_catalog_says(policy: Policy, model: type[Sect
         values = read_yaml(place.replace("...", "more: 1"), "place")
         assert values.keys() <= Config.model_fields.keys()
         key = CHOICES.get(policy.group, "kind")
-        assert {key: policy.name}.items() <= innermost(values, key, policy.name).items()
+        if "evaluation" in values and policy.group == "metric":
+            assert policy.name in values["evaluation"]["metrics"]
+        else:
+            assert {key: policy.name}.items() <= innermost(values, key, policy.name).items()
 
 
 def innermost(values: Any, key: str, name: str) -> dict[str, Any]:

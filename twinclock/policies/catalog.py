@@ -1,6 +1,7 @@
 """The catalog of all policies, read off their configurations: what each is called, does, takes, and where it is from.
 
-A policy is one member of a union by `kind`, or one choice of a key (drift metrics, overlap). Its class says everything:
+A policy is one member of a union by `kind`, or one choice of a key (drift metrics, overlap, metrics). Its class says
+everything:
 
 * the first line of the docstring is the policy in one line, the rest its semantics, exactly;
 * `source` is the paper, empty for common practice;
@@ -18,7 +19,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from types import ModuleType
@@ -29,6 +30,7 @@ from twinclock.policies._types_in_words import default_text, kind_of, sections_i
 from twinclock.policies.batching import BatchingConfig
 from twinclock.policies.downsampling import DownsamplingConfig
 from twinclock.policies.evaluation import EvaluationPlan
+from twinclock.policies.metrics import METRIC_NAMES, METRIC_TEXTS, find_metric
 from twinclock.policies.overlap import ON_TRIGGER, OverlapConfig
 from twinclock.policies.placement import PLACEMENTS
 from twinclock.policies.selection import PresampleConfig, SelectionConfig
@@ -49,6 +51,7 @@ Group: TypeAlias = Literal[
     "presampling",
     "downsampling",
     "evaluation plan",
+    "metric",
     "overlap",
     "placement",
 ]
@@ -124,6 +127,8 @@ def _policies(group: Group) -> Iterator[Policy]:
         yield from _choices(
             group, NoKeys, "placement", {name: Text(doc, "") for name, doc in PLACEMENTS.items()}, "cluster: {}"
         )
+    elif group == "metric":
+        yield from map(_metric, METRIC_NAMES)
     elif group == "drift metric":
         ((_, place),) = _UNIONS[group]
         yield from _choices(group, DistanceMetric, "kind", DISTANCE_TEXTS, place)
@@ -144,8 +149,17 @@ def _choices(group: Group, config: type[Section], key: str, texts: Mapping[Any, 
         yield _policy(group, name, config, key, text, (place,))
 
 
+def _metric(name: str) -> Policy:
+    metric = find_metric(name.replace("<n>", "1"))
+    assert metric is not None
+    text = METRIC_TEXTS[name] + f"\n\nOf {metric.task} models. {metric.worst:g} at worst, {metric.best:g} at best."
+    policy = _policy("metric", name, NoKeys, "metric", Text(text, ""), ())
+    rule = f"trigger: {{kind: performance, rules: [{{kind: static, metric: {name}, ...}}], ...}}"
+    return replace(policy, places=(f"evaluation: {{metrics: [{name}], ...}}", rule))
+
+
 def _policy(group: Group, name: str, config: type[Section], key: str, text: Text, places: tuple[str, ...]) -> Policy:
-    summary, *semantics = (_one_line(each) for each in inspect.cleandoc(text.about).split("\n\n"))
+    summary, *semantics = (_in_yaml(_one_line(each)) for each in inspect.cleandoc(text.about).split("\n\n"))
     parameters = tuple(each for each in _parameters(config) if each.name != key)
     written = f"{{{key}: {name}{', ...' if parameters else ''}}}"
     return Policy(
@@ -172,7 +186,7 @@ def _parameters(config: type[Section], prefix: str = "") -> Iterator[Parameter]:
             type=type_in_words(field.annotation, field.metadata, _group_of()),
             unit=unit[1] if unit else None,
             default=default_text(field),
-            meaning=re.sub(r"\bNone\b", "null", _UNIT.sub("", said)),
+            meaning=_in_yaml(_UNIT.sub("", said)),
         )
         for each in inside:
             yield from (one for one in _parameters(each, f"{name}.") if not one.name.endswith(".kind"))
@@ -215,6 +229,11 @@ def _strings_below(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
             and isinstance(below.value.value, str)
         ):
             yield statement.target.id, _one_line(below.value.value)
+
+
+def _in_yaml(text: str) -> str:
+    """None is what Python calls it."""
+    return re.sub(r"\bNone\b", "null", text)
 
 
 def _one_line(text: str) -> str:

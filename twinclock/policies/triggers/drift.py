@@ -37,11 +37,7 @@ class DistanceMetric(Section):
     kind: DistanceName
     """Which distance."""
     rule: Rule
-    """`hypothesis_test` judges the p-value of the distance's own test, the others the distance.
-
-    mmd, energy and c2st are tested by 200 permutations. With windows of 1,000 samples of 32 features that takes
-    a fraction of a second, some 2 s, and 5 s or more at every decision; `sample` makes it less, but for c2st little.
-    """
+    """What the distance is held against; `hypothesis_test` judges the p-value of its own test instead."""
 
     @model_validator(mode="after")
     def _fitting(self) -> DistanceMetric:
