@@ -137,7 +137,10 @@ def test_two_runs_of_a_fleet_are_the_same():
         (fleet(a={"config": {}}), "config: fleet.a: config: trigger: missing"),
         (fleet(a={"config": "none.yaml"}), "config: fleet.a: none.yaml: no such file"),
         (fleet(a={"config": CONFIG, "copies": 0}), "config: fleet.a.copies: got 0, expected a number > 0"),
-        (fleet(a={"config": CONFIG, "set": {"trigger.m": 3}}), "config: fleet.a: --set trigger.m=3: trigger.m: unknown key"),
+        (
+            fleet(a={"config": CONFIG, "set": {"trigger.m": 3}}),
+            "config: fleet.a: --set trigger.m=3: trigger.m: unknown key",
+        ),
         (
             fleet(**{"a-0": {"config": CONFIG}, "a": {"config": CONFIG, "copies": 2}}),
             "config: fleet.a: there are two pipelines a-0",
