@@ -6,6 +6,7 @@ that uses them says so in its summary.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -14,9 +15,8 @@ from sim.quality.config import QualityConfig
 from sim.quality.decay import DecayQuality
 from sim.throughput.config import EvaluationSource, TrainingSource
 from sim.throughput.formula import EvaluationCost, TrainingCost
-from sim.throughput.scaling import unordered
 from twinclock.durations import Duration
-from twinclock.section import Section, WrongKeyError
+from twinclock.section import ListOf, Section, WrongKeyError
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,6 +66,14 @@ class StoreCost(Section):
     """Size of a stored model, bytes."""
 
 
+class EfficiencyAt(Section):
+    """What further devices add, where there are so many."""
+
+    devices: Annotated[int, Field(gt=1)]
+    share: Share
+    """Of a device's throughput, on average over the second to the last."""
+
+
 class Costs(Section):
     """How long each thing takes."""
 
@@ -91,7 +99,7 @@ class Costs(Section):
     """Log-normal sigma of training and evaluation times around the model; 0 switches the noise off."""
     scaling_efficiency: Share = 0.9
     """Share of the throughput of a second, third, … device that a training on several devices gets."""
-    efficiency_by_devices: dict[Annotated[int, Field(gt=1)], Share] = Field(default_factory=dict)
+    efficiency_by_devices: ListOf[EfficiencyAt] = ()
     """The same by number of devices, on average over the second to the last of them; empty: one share for all."""
     node_efficiency: Share = 1.0
     """What a device adds that is on another node than most, as a share of what it would add on theirs."""
@@ -100,8 +108,16 @@ class Costs(Section):
 
     @model_validator(mode="after")
     def _more_devices_are_no_slower(self) -> Costs:
-        if (slower := unordered(self.efficiency_by_devices)) is not None:
-            raise WrongKeyError(f"efficiency_by_devices.{slower}", "slower than fewer devices, expected no slower")
+        for number, (few, many) in enumerate(pairwise(self.efficiency_by_devices), start=1):
+            key = f"efficiency_by_devices.{number}"
+            if many.devices <= few.devices:
+                raise WrongKeyError(
+                    f"{key}.devices", f"got {many.devices}, expected more than the {few.devices} before"
+                )
+            if (many.devices - 1) * many.share < (few.devices - 1) * few.share:
+                least = (few.devices - 1) * few.share / (many.devices - 1)
+                expected = f"expected at least {least:.4g}, or {few.devices} devices would be faster"
+                raise WrongKeyError(f"{key}.share", f"got {many.share:g}, {expected}")
         return self
 
 

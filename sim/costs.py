@@ -29,7 +29,8 @@ def evaluation_s(cost: EvaluationSource, num_samples: float, speed: float = 1.0)
 
 def training_source(costs: Costs, training: TrainingConfig) -> Training:
     """What says how long trainings take. ConfigError if it is a table or a run that won't do."""
-    scaling = Scaling(costs.scaling_efficiency, costs.efficiency_by_devices)
+    by_devices = {each.devices: each.share for each in costs.efficiency_by_devices}
+    scaling = Scaling(costs.scaling_efficiency, by_devices)
     return make_training(costs.training, training, scaling, costs.forward_share)
 
 

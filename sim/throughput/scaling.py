@@ -35,12 +35,6 @@ class Scaling:
         return [(1.0, 1.0), *((float(count), 1 + (count - 1) * share) for count, share in known)]
 
 
-def unordered(by_devices: Mapping[int, float]) -> int | None:
-    """The first number of devices that would be slower than a smaller one; None if there is none."""
-    multiples = [(count, 1 + (count - 1) * share) for count, share in sorted(by_devices.items())]
-    return next((many for (_, low), (many, high) in pairwise(multiples) if high < low), None)
-
-
 def devices_on_one_node(nodes: Iterable[object], node_efficiency: float) -> float:
     """As many devices of one node as those on `nodes` (one entry a device) come to; 1 for none.
 
