@@ -7,13 +7,14 @@ devices do; and a larger minibatch never takes less time than a smaller one.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from sim.throughput.curves import Curve
 from twinclock.errors import ConfigError
@@ -49,11 +50,17 @@ class Row(Section):
         return f"{self.model} on {self.device}, {self.precision}{devices}{batch}"
 
 
+def _as_text(value: object) -> object:
+    """What YAML takes for a date or a number, if nobody quoted it."""
+    return str(value) if isinstance(value, datetime.date) or type(value) is int else value
+
+
 class Table(Section):
     """A file of measurements from one source."""
 
     source: Name
-    date: Name
+    date: Annotated[Name, BeforeValidator(_as_text)]
+    """Of the measurements."""
     precision: Name
     """What the names of precisions mean."""
     note: Name

@@ -246,6 +246,14 @@ def test_scaling_a_little_beyond_perfect_is_noise(tmp_path):
     assert len(load_table(table(tmp_path, rows)).rows) == 2
 
 
+@pytest.mark.parametrize("date", ["2026-01-17", "2026", "January"])
+def test_a_date_need_not_be_quoted(tmp_path, date):
+    file = tmp_path / "dated.yaml"
+    row = "{model: m, device: d, precision: p, samples_per_s: 1}"
+    file.write_text(f"date: {date}\nsource: x\nprecision: x\nnote: x\nrows: [{row}]")
+    assert load_table(str(file)).date == date
+
+
 def test_files_that_are_no_tables_get_a_line(tmp_path):
     assert "can't read nowhere.yaml: No such file" in refusal("nowhere.yaml")
     assert f"can't read {tmp_path / 'x.yaml'}" in refusal(str(tmp_path / "x.yaml"))
