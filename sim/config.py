@@ -6,15 +6,18 @@ that uses them says so in its summary.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sim.numbers import NotNegative, Positive, Share
 from sim.quality.config import QualityConfig
 from sim.quality.decay import DecayQuality
+from sim.throughput.config import EvaluationSource, TrainingSource
+from sim.throughput.formula import EvaluationCost, TrainingCost
 from twinclock.durations import Duration
-from twinclock.section import Section
+from twinclock.section import ListOf, Section, WrongKeyError
 
 Seconds = NotNegative
 Rate = Positive
@@ -29,18 +32,29 @@ class LinearCost(Section):
     """Throughput, samples a second."""
 
 
-class TrainingCost(Section):
-    """Seconds = setup + for each epoch: gradient steps · seconds a step + samples / throughput.
+class LoadingCost(Section):
+    """Reading a training's samples, while it computes: whichever takes longer counts. Off by default."""
 
-    So a step on a full minibatch takes step_s + batch_size / samples_per_s.
-    """
+    bytes_per_s: Rate | None = None
+    """Bandwidth for one training, however many devices it has; None: reading takes no time."""
+    sample_bytes: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Size of a sample as it is read, bytes."""
 
-    setup_s: Seconds
-    """Seconds that depend on neither samples nor steps."""
-    samples_per_s: Rate
-    """Throughput on one device, samples a second (each epoch counts its samples again)."""
-    step_s: Seconds = 0.0
-    """Seconds of each gradient step, however many samples it has."""
+    @model_validator(mode="after")
+    def _both(self) -> LoadingCost:
+        if (self.bytes_per_s is None) != (self.sample_bytes is None):
+            missing = "bytes_per_s" if self.bytes_per_s is None else "sample_bytes"
+            raise WrongKeyError(missing, "missing, and loading takes both bytes_per_s and sample_bytes")
+        return self
+
+
+class CheckpointCost(Section):
+    """What a training loses by keeping checkpoints. Off by default; no attempt goes on from one."""
+
+    every: Annotated[Duration, Field(gt=0)] | None = None
+    """Seconds of training from one to the next; None: there are none."""
+    pause_s: Seconds = 0.0
+    """Seconds that it stands still for each."""
 
 
 class StoreCost(Section):
@@ -50,6 +64,14 @@ class StoreCost(Section):
     bytes_per_s: Rate = 200e6
     model_bytes: Annotated[int, Field(ge=0)] = 100_000
     """Size of a stored model, bytes."""
+
+
+class EfficiencyAt(Section):
+    """What further devices add, where there are so many."""
+
+    devices: Annotated[int, Field(gt=1)]
+    share: Share
+    """Of a device's throughput, on average over the second to the last."""
 
 
 class Costs(Section):
@@ -65,10 +87,10 @@ class Costs(Section):
     """Seconds to store the results of an evaluation (STORE_EVALUATION_RESULTS)."""
     read: LinearCost = LinearCost(setup_s=0.0002, samples_per_s=50e6)
     """Taking a chunk of data (REPLAY_DATA, FETCH_NEW_DATA)."""
-    training: TrainingCost = TrainingCost(setup_s=0.05, samples_per_s=40_000.0)
+    training: TrainingSource = TrainingCost(setup_s=0.05, samples_per_s=40_000.0)
     forward_share: Share = 1 / 3
     """Share of a training's seconds a sample that goes forward through the model: what scoring a sample costs."""
-    evaluation: LinearCost = LinearCost(setup_s=0.02, samples_per_s=500_000.0)
+    evaluation: EvaluationSource = EvaluationCost(setup_s=0.02, samples_per_s=500_000.0)
     """Each interval of a job counts its samples; the setup counts once a job."""
     drift: LinearCost = LinearCost(setup_s=0.005, samples_per_s=1e6)
     """Distances between windows and detectors; each metric counts the samples that it looks at."""
@@ -77,6 +99,26 @@ class Costs(Section):
     """Log-normal sigma of training and evaluation times around the model; 0 switches the noise off."""
     scaling_efficiency: Share = 0.9
     """Share of the throughput of a second, third, … device that a training on several devices gets."""
+    efficiency_by_devices: ListOf[EfficiencyAt] = ()
+    """The same by number of devices, on average over the second to the last of them; empty: one share for all."""
+    node_efficiency: Share = 1.0
+    """What a device adds that is on another node than most, as a share of what it would add on theirs."""
+    loading: LoadingCost = LoadingCost()
+    checkpoint: CheckpointCost = CheckpointCost()
+
+    @model_validator(mode="after")
+    def _more_devices_are_no_slower(self) -> Costs:
+        for number, (few, many) in enumerate(pairwise(self.efficiency_by_devices), start=1):
+            key = f"efficiency_by_devices.{number}"
+            if many.devices <= few.devices:
+                raise WrongKeyError(
+                    f"{key}.devices", f"got {many.devices}, expected more than the {few.devices} before"
+                )
+            if (many.devices - 1) * many.share < (few.devices - 1) * few.share:
+                least = (few.devices - 1) * few.share / (many.devices - 1)
+                expected = f"expected at least {least:.4g}, or {few.devices} devices would be faster"
+                raise WrongKeyError(f"{key}.share", f"got {many.share:g}, {expected}")
+        return self
 
 
 class StragglersConfig(Section):

@@ -8,33 +8,50 @@ from collections.abc import Mapping
 import numpy as np
 
 from sim.config import Costs, LinearCost
+from sim.throughput.config import EvaluationSource
+from sim.throughput.constant import ConstantCost
+from sim.throughput.formula import EvaluationCost
+from sim.throughput.make import make_training
+from sim.throughput.protocol import Held, Job, Training
+from sim.throughput.scaling import Scaling
+from twinclock.config import TrainingConfig
 from twinclock.graph import Json
 from twinclock.seeds import Purpose
 
 
-def linear_s(cost: LinearCost, num_samples: float, speed: float = 1.0) -> float:
+def linear_s(cost: LinearCost | EvaluationCost, num_samples: float, speed: float = 1.0) -> float:
     """Seconds for `num_samples` samples on a device of `speed`; the setup takes as long on any."""
     return cost.setup_s + num_samples / (cost.samples_per_s * speed)
 
 
-def training_s(
-    costs: Costs, num_samples: int, epochs: int, batch_size: int, num_devices: int = 1, speed: float = 1.0
-) -> float:
-    """Seconds to train `epochs` epochs on `num_samples` samples in minibatches of `batch_size`, without noise.
+def evaluation_s(cost: EvaluationSource, num_samples: float, speed: float = 1.0) -> float:
+    """Seconds to score `num_samples` samples on a device of `speed`."""
+    return cost.seconds if isinstance(cost, ConstantCost) else linear_s(cost, num_samples, speed)
 
-    A second device adds `scaling_efficiency` of a device's throughput, and so on. Devices of twice the `speed` have
-    twice the throughput. The setup, and the seconds that a step takes whatever its samples, stay the same.
+
+def training_source(costs: Costs, training: TrainingConfig) -> Training:
+    """What says how long trainings take. ConfigError if it is a table or a run that won't do."""
+    by_devices = {each.devices: each.share for each in costs.efficiency_by_devices}
+    scaling = Scaling(costs.scaling_efficiency, by_devices)
+    return make_training(costs.training, training, scaling, costs.forward_share)
+
+
+def training_s(costs: Costs, source: Training, job: Job, held: Held) -> float:
+    """Seconds of a training without noise: computing, or loading if that takes longer, and pauses for checkpoints.
+
+    There is no checkpoint at the end, where the model is stored.
     """
-    devices = 1 + (num_devices - 1) * costs.scaling_efficiency
-    samples_s = epochs * num_samples / (costs.training.samples_per_s * devices * speed)
-    steps_s = epochs * math.ceil(num_samples / batch_size) * costs.training.step_s
-    return costs.training.setup_s + samples_s + steps_s
+    seconds, every_s = source.seconds(job, held, loading_s(costs, job)), costs.checkpoint.every
+    num_checkpoints = 0 if every_s is None else max(0, math.ceil(seconds / every_s) - 1)
+    return seconds + num_checkpoints * costs.checkpoint.pause_s
 
 
-def scoring_s(costs: Costs, num_scored: int, num_devices: int = 1, speed: float = 1.0) -> float:
-    """Seconds of a training in which samples only go forward through the model, to be scored for downsampling."""
-    devices = 1 + (num_devices - 1) * costs.scaling_efficiency
-    return costs.forward_share * num_scored / (costs.training.samples_per_s * devices * speed)
+def loading_s(costs: Costs, job: Job) -> float:
+    """Seconds to read a training's samples: in each epoch those stepped on, and what is scored besides."""
+    loading = costs.loading
+    if loading.bytes_per_s is None or loading.sample_bytes is None:
+        return 0.0
+    return (job.epochs * job.num_samples + job.num_scored) * loading.sample_bytes / loading.bytes_per_s
 
 
 def store_s(costs: Costs) -> float:

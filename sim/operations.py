@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import SimConfig
-from sim.costs import evaluation_key, linear_s, noise, scoring_s, store_s, training_s
+from sim.costs import evaluation_key, evaluation_s, linear_s, noise, store_s, training_s, training_source
 from sim.executor import Body, Effect, SimExecutor
 from sim.faults import attempt_of, breaking, slow_down
 from sim.quality import Quality, drawn_errors, make_quality
+from sim.throughput.protocol import Held, Job, Training
+from sim.throughput.scaling import devices_on_one_node
 from twinclock import work
 from twinclock.allocator import Key
-from twinclock.cluster import modelled_devices
+from twinclock.cluster import Device, modelled_devices
 from twinclock.graph import Json
 from twinclock.messages import Start
 from twinclock.observing import DetectorMemory, Sources, distances, num_samples_read, numbers_of
@@ -33,8 +35,10 @@ class SimRun:
     context: Context
     sim: SimConfig
     quality: Quality
-    speeds: Mapping[str, float]
-    """Device → its throughput as a multiple of that of the costs."""
+    training: Training
+    """How long trainings take."""
+    devices: Mapping[str, Device]
+    """By name."""
     detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, tuple[Key, float]] = field(default_factory=dict)
     """Serial of the trigger → the stage run that waits for its training, and when that ends."""
@@ -44,8 +48,9 @@ class SimRun:
 
 def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
     """Operation → what doing it comes to, for one pipeline."""
-    speeds = {device.name: device.kind.speed for device in modelled_devices(context.config.cluster)}
-    run = SimRun(context, sim, make_quality(sim.quality, context), speeds)
+    devices = {device.name: device for device in modelled_devices(context.config.cluster)}
+    training = training_source(sim.costs, context.config.training)
+    run = SimRun(context, sim, make_quality(sim.quality, context), training, devices)
     modelled: Mapping[str, Callable[[SimRun, Start, SimExecutor], Effect]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
         "REPLAY_DATA": _replay_data,
@@ -74,12 +79,17 @@ def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
 
 
 def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
-    return Effect(run.sim.costs.connect_s, "done", {"cluster": {"devices": list(run.speeds)}})
+    return Effect(run.sim.costs.connect_s, "done", {"cluster": {"devices": list(run.devices)}})
 
 
 def _speed(run: SimRun, start: Start) -> float:
     """Of the slowest device held: the others wait for it at every step. 1 for what is done beside the devices."""
-    return min((run.speeds[name] for name in start.placement.get("device", ())), default=1.0)
+    return min((run.devices[name].kind.speed for name in start.placement.get("device", ())), default=1.0)
+
+
+def _held(run: SimRun, start: Start) -> Held:
+    nodes = [(run.devices[name].pool, run.devices[name].node) for name in start.placement.get("device", ())]
+    return Held(devices_on_one_node(nodes, run.sim.costs.node_efficiency), _speed(run, start))
 
 
 def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
@@ -119,7 +129,7 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     }
     num_models = len({None if each is None else each["trigger"] for _, _, each in models})
     num_scored = num_models * (request["stop"] - request["first"])
-    seconds = linear_s(run.sim.costs.evaluation, num_scored, _speed(run, start))
+    seconds = evaluation_s(run.sim.costs.evaluation, num_scored, _speed(run, start))
     return Effect(seconds, "done", {"observation": observation(request, values)})
 
 
@@ -155,11 +165,10 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     if job["trigger"] in run.superseded:
         return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
-    downsample, batch_size, devices = config.training.downsample, config.training.batch_size, config.training.devices
+    downsample, batch_size = config.training.downsample, config.training.batch_size
     todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
-    speed = _speed(run, start)
-    seconds = training_s(run.sim.costs, todo.num_kept, epochs, batch_size, devices, speed)
-    seconds += scoring_s(run.sim.costs, todo.num_scored, devices, speed)
+    load = Job(num_samples=todo.num_kept, epochs=epochs, batch_size=batch_size, num_scored=todo.num_scored)
+    seconds = training_s(run.sim.costs, run.training, load, _held(run, start))
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     seconds *= slow_down(run.sim.faults, config.seed, job["trigger"], attempt_of(start.path))
     run.quality.trained(job)
@@ -200,7 +209,7 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
         for each in job["intervals"]
         for metric in job["metrics"]
     ]
-    return Effect(linear_s(costs.evaluation, num_samples, _speed(run, start)) * luck, "done", {"result": result})
+    return Effect(evaluation_s(costs.evaluation, num_samples, _speed(run, start)) * luck, "done", {"result": result})
 
 
 def _scored_span(run: SimRun, interval: Mapping[str, Json]) -> tuple[float, float]:

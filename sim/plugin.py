@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from sim.arrivals import modelled_stream, poisson_stream
 from sim.config import SimConfig
+from sim.costs import training_source
 from sim.quality import DEFAULTS
 from sim.quality.supported import problems as quality_problems
 from sim.recorded import recorded_stream
@@ -31,6 +32,7 @@ is_resumable = False
 def unsupported(config: Config) -> list[str]:
     """What can't be simulated: what the kind of quality in use has no answer to, in short."""
     sim = parse_section(SimConfig, config.sim, config.name, under="sim")
+    training_source(sim.costs, config.training)
     return quality_problems(sim.quality, config, lambda: open_stream(config))
 
 
@@ -54,7 +56,7 @@ def devices(config: Config) -> tuple[str, ...]:
 
 
 def notes(config: Config) -> Mapping[str, Any]:
-    """Which of the figures that matter most are the uncalibrated defaults."""
+    """Which of the figures that matter most are the uncalibrated defaults, and where those of trainings are from."""
     sim = parse_section(SimConfig, config.sim, config.name, under="sim")
     defaults = SimConfig()
     figures = {
@@ -62,7 +64,10 @@ def notes(config: Config) -> Mapping[str, Any]:
         "evaluation costs": sim.costs.evaluation == defaults.costs.evaluation,
         "quality": sim.quality in DEFAULTS,
     }
-    return {"uncalibrated": [name for name, is_default in figures.items() if is_default]}
+    return {
+        "uncalibrated": [name for name, is_default in figures.items() if is_default],
+        "cost_notes": list(training_source(sim.costs, config.training).notes(config.training)),
+    }
 
 
 def open(

@@ -6,7 +6,7 @@ How a fenced block is taken:
 * `console`      each `$ command` is run, and prints what stands below it
 * `python`       run as a script, or written to the file named by `file=…`
 * `diff`         applied to the project's files
-* `yaml`         written to `file=…`, or else a valid configuration
+* `yaml`         a valid configuration or profile table, written to `file=…` if there is one
 * `toml`         written to `file=…`; as a `pyproject.toml` its entry points are installed
 
 All of it happens in a fresh copy of the project, one for each page, and in `extending.md` one for each section.
@@ -37,6 +37,8 @@ from sim.quality import QualityConfig
 from sim.quality.formula import DriftConfig
 from sim.quality.knowledge import WarmStart
 from sim.quality.learning import LearningConfig
+from sim.throughput.config import TrainingSource
+from sim.throughput.table import built_in_names, load_table
 from twinclock.arrivals import PRESETS, ArrivalsConfig, DailyConfig, RecordedConfig
 from twinclock.cli import app
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_config
@@ -210,7 +212,10 @@ def write(place: Path, block: Block) -> None:
 
 def run_yaml(place: Path, block: Block) -> None:
     values = read_yaml(block.text, block.section)
-    if is_fleet(values):
+    if "rows" in values:
+        write(place, block)
+        load_table(str(place / str(block.file)))
+    elif is_fleet(values):
         with contextlib.chdir(place):
             load_fleet(values)
     else:
@@ -531,6 +536,30 @@ def test_kinds_and_keys_of_the_quality() -> None:
         if name != "kind"
     }
     assert {key: read_yaml(default, key) for key, default in defaults.items()} == expected
+
+
+def test_kinds_and_keys_of_the_costs() -> None:
+    kinds = {model.model_fields["kind"].default: model for model in get_args(get_args(TrainingSource)[0])}
+    listed = {
+        plain(kind): set(re.findall(r"`(\w+)`", keys))
+        for kind, keys, _ in rows("docs/configuration.md", "kind of cost")
+    }
+    assert listed == {kind: set(model.model_fields) - {"kind"} for kind, model in kinds.items()}
+    defaults = {plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", "key of a cost")}
+    expected = {
+        f"{kind}.{name}": "required" if declared.is_required() else declared.default
+        for kind, model in kinds.items()
+        for name, declared in model.model_fields.items()
+        if name != "kind" and kind != "formula"  # whose keys stand above
+    }
+    assert {key: read_yaml(default, key) for key, default in defaults.items()} == expected
+
+
+def test_published_tables_are_all_there() -> None:
+    listed = {plain(name): source for name, _, source in rows("docs/simulator.md", "built-in table")}
+    assert sorted(listed) == built_in_names()
+    for name, source in listed.items():
+        assert re.search(r"20\d\d(-\d\d)?", load_table(name).date)[0] in source
 
 
 # Records and command

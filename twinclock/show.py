@@ -250,7 +250,7 @@ def _column_names(runs: Sequence[Run]) -> list[str]:
 
 
 def _notes(runs: Sequence[Run]) -> Iterator[str]:
-    """A footnote for each kind of modelled figures that nobody has calibrated, with the runs that use them."""
+    """Footnotes on modelled figures: those that nobody has calibrated, with the runs, and where others are from."""
     names = [name.replace("\n", " ") for name in _column_names(runs)]
     users: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
@@ -258,6 +258,7 @@ def _notes(runs: Sequence[Run]) -> Iterator[str]:
             users.setdefault(" and ".join(run.summary["uncalibrated"]), []).append(name)
     for what, by in users.items():
         yield f"uncalibrated: {what} of {', '.join(by)} are default figures that nobody has measured, no forecast"
+    yield from dict.fromkeys(note for run in runs for note in run.header.get("cost_notes", ()))
 
 
 def _print_notes(runs: Sequence[Run], console: Console) -> None:

@@ -9,15 +9,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim import costs as sim_costs
 from sim.arrivals import poisson_stream
 from sim.config import Costs, DecayQuality, LinearCost, SimConfig, StoreCost, TrainingCost
-from sim.costs import linear_s, noise, scoring_s, store_s, training_s
+from sim.costs import linear_s, noise, store_s, training_source
 from sim.quality import accuracy
+from sim.throughput.protocol import Held, Job
+from twinclock.config import TrainingConfig
 from twinclock.errors import ConfigError
 from twinclock.section import parse_section
 from twinclock.seeds import Purpose
 
 # Costs
+
+
+def training_s(costs, num_samples, epochs, batch_size, num_devices=1):
+    job = Job(num_samples=num_samples, epochs=epochs, batch_size=batch_size)
+    return sim_costs.training_s(costs, training_source(costs, TrainingConfig()), job, Held(num_devices))
+
+
+def scoring_s(costs, num_scored, num_devices=1):
+    job, source = Job(num_samples=0, epochs=1, batch_size=1, num_scored=num_scored), training_source
+    seconds = sim_costs.training_s(costs, source(costs, TrainingConfig()), job, Held(num_devices))
+    return seconds - costs.training.setup_s
 
 
 def test_linear_costs():
