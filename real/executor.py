@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
 from real.pool import Died, Message, WorkerPool
-from twinclock.allocator import Allocator, Grant, Key
+from twinclock.allocator import Allocator, Key
 from twinclock.errors import ProtocolError
 from twinclock.executor import failure
 from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
@@ -30,7 +30,6 @@ from twinclock.messages import (
     Event,
     Finish,
     Fired,
-    Granted,
     Release,
     Start,
 )
@@ -107,10 +106,10 @@ class RealExecutor:
         match command:
             case Start():
                 self._start(command)
-            case Acquire(pipeline, id_, _, needs, queue):
-                self._hand_out(self._allocator.request((pipeline, id_), needs, queue, self.now()))
+            case Acquire():
+                self._ready.extend(self._allocator.request(command, self.now()))
             case Release(pipeline, id_):
-                self._hand_out(self._allocator.release((pipeline, id_)))
+                self._ready.extend(self._allocator.release((pipeline, id_)))
             case Arm(pipeline, id_, timer, delay_s):
                 fired = (pipeline, Fired(id_, timer))
                 self.after(delay_s, (pipeline, id_, timer), lambda: self._ready.append(fired))
@@ -324,6 +323,3 @@ class RealExecutor:
     def _raised(self, key: Key, error: Exception) -> None:
         if self._running.pop(key, None) is not None:
             self._ready.append((key[0], failure(key[1], error)))
-
-    def _hand_out(self, grants: list[Grant]) -> None:
-        self._ready.extend((pipeline, Granted(id_, placement)) for (pipeline, id_), placement in grants)

@@ -34,6 +34,8 @@ def unsupported(config: Config) -> list[str]:
         problems.append(f"training.devices: got {config.training.devices}, expected 1")
     if config.cluster.pools is not None:
         problems.append("cluster.pools: the devices of a real run are those that are there; expected cluster.devices")
+    if config.cluster.jobs_per_device > 1:
+        problems.append(f"cluster.jobs_per_device: got {config.cluster.jobs_per_device}, expected 1")
     if config.cluster.device.speed != 1.0:
         problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
     return problems

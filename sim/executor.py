@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import simpy
 
-from twinclock.allocator import Grant, Granting, Key
+from twinclock.allocator import Granting, Key
 from twinclock.errors import ProtocolError
 from twinclock.executor import failure
 from twinclock.graph import CANCELLED, Json
@@ -23,7 +23,6 @@ from twinclock.messages import (
     Event,
     Finish,
     Fired,
-    Granted,
     Release,
     Start,
 )
@@ -98,10 +97,10 @@ class SimExecutor:
                 self._after(seconds, (pipeline, tuple.__new__(Ended, (command.id, outcome, values))))
             return
         match command:
-            case Acquire(pipeline, id_, _, needs, queue):
-                self._hand_out(self._allocator.request((pipeline, id_), needs, queue, self._now))
+            case Acquire():
+                self._prompt.extend(self._allocator.request(command, self._now))
             case Release(pipeline, id_):
-                self._hand_out(self._allocator.release((pipeline, id_)))
+                self._prompt.extend(self._allocator.release((pipeline, id_)))
             case Arm(pipeline, id_, timer, delay_s):
                 self._after(delay_s, (pipeline, Fired(id_, timer)))
             case Disarm(pipeline, id_, timer):
@@ -143,6 +142,3 @@ class SimExecutor:
             return False
         self._void.remove(key)
         return True
-
-    def _hand_out(self, grants: list[Grant]) -> None:
-        self._prompt.extend((pipeline, Granted(id_, placement)) for (pipeline, id_), placement in grants)

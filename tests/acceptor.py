@@ -19,6 +19,7 @@ from twinclock.graph import (
     CANCELLED,
     FAILED,
     TIMEOUT,
+    YIELDED,
     Flow,
     ForEach,
     Node,
@@ -159,7 +160,9 @@ def _doomed(node: Flow | ForEach | Scope, end: _End) -> _Ends:
 def _stage_ends(stage: Stage, runs: _Runs) -> _Ends:
     if runs.inside or runs.answer not in (*stage.outcomes, FAILED, CANCELLED):
         return set()
-    return {_End(runs.answer), _End(CANCELLED)} | ({_End(TIMEOUT)} if stage.timeout_s is not None else set())
+    timed_out = {_End(TIMEOUT)} if stage.timeout_s is not None else set()
+    yielded = {_End(YIELDED)} if stage.yields else set()
+    return {_End(runs.answer), _End(CANCELLED)} | timed_out | yielded
 
 
 def _flow_ends(flow: Flow, runs: _Runs) -> _Ends:

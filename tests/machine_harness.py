@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from machine_rules import Watch
 from strategies import MAX_UNITS, RESOURCES, sound_graph
 
-from twinclock.allocator import Allocator, Grant
+from twinclock.allocator import Allocator, Answer
 from twinclock.check import check
 from twinclock.graph import (
     CANCELLED,
     ERROR_SLOT,
     FAILED,
+    YIELDED,
     Flow,
     ForEach,
     Node,
@@ -43,6 +44,7 @@ from twinclock.messages import (
     Finish,
     Fired,
     Granted,
+    Recalled,
     Release,
     Start,
     Timer,
@@ -120,6 +122,11 @@ def _without_growing(node: Node) -> Node:
 def _calm(node: Node) -> Node:
     if isinstance(node, ForEach | Spawn):
         node = replace(node, on_failure="record")
+    if isinstance(node, Stage):
+        node = replace(node, yields=False)
+    if isinstance(node, Flow):
+        rows = {step: {o: to for o, to in row.items() if o != YIELDED} for step, row in node.edges.items()}
+        node = replace(node, edges=rows)
     return node if isinstance(node, Spawn) else replace(node, timeout_s=None)
 
 
@@ -177,6 +184,8 @@ class Weather:
     """Before each event: that a late or duplicate one comes first."""
     timers: float = 0.2
     """Where both could come next: a timer runs out rather than a stage run ends."""
+    recalls: float = 0.1
+    """Before each event: that something held is recalled, if anything that yields is."""
     obeys: float = 0.5
     """A cancelled run answers `cancelled`, not what it would have answered anyway."""
     allocates: bool = True
@@ -230,8 +239,8 @@ class World:
         for event in journal:
             self.feed(event, is_replayed=True)
         held, commands = self.machine.outstanding()
-        for id_, placement in held if self._weather.allocates else ():
-            self._allocator.adopt(("main", id_), placement)
+        for request, placement in held if self._weather.allocates else ():
+            self._allocator.adopt(request, placement)
         for command in commands:
             if isinstance(command, Acquire):
                 self._ask(command)
@@ -257,6 +266,8 @@ class World:
                         self._hand_out(self._allocator.release((pipeline, id_)))
                     if id_ in before:
                         self._past.append(Granted(id_, dict.fromkeys(before[id_].needs, ())))
+                    else:
+                        self._past.append(Recalled(id_))
                 case Disarm(_, id_, timer):
                     self._past.append(Fired(id_, timer))
 
@@ -269,10 +280,15 @@ class World:
                 return id_ in watch.running
             case Fired(id_, timer):
                 return (id_, timer) in watch.armed
+            case Recalled(id_):
+                return id_ in watch.recallable()
         return False
 
     def _next(self) -> Event:
         rng, watch = self._rng, self.watch
+        recallable = watch.recallable()
+        if recallable and rng.random() < self._weather.recalls:
+            return Recalled(rng.choice(recallable))
         granted = [grant for grant in self._grants if grant.id in watch.waiting]
         ids = list(watch.running)
         timers = list(watch.armed)
@@ -303,14 +319,13 @@ class World:
 
     def _ask(self, acquire: Acquire) -> None:
         if self._weather.allocates:
-            key = (acquire.pipeline, acquire.id)
-            self._hand_out(self._allocator.request(key, acquire.needs, acquire.queue, ClockTime(0.0)))
+            self._hand_out(self._allocator.request(acquire, ClockTime(0.0)))
         else:
             placement = {name: UNITS[name][:units] for name, units in acquire.needs.items()}
             self._grants.append(Granted(acquire.id, placement))
 
-    def _hand_out(self, grants: Sequence[Grant]) -> None:
-        self._grants += [Granted(id_, placement) for (_, id_), placement in grants]
+    def _hand_out(self, answers: Sequence[Answer]) -> None:
+        self._grants += [event for _, event in answers if isinstance(event, Granted)]
 
 
 # Stories

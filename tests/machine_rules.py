@@ -190,13 +190,16 @@ class Watch:
         self._paths[acquire.id] = path
         self.waiting[acquire.id] = acquire
 
-    def outstanding(self) -> tuple[list[tuple[int, Placement]], list[Command]]:
+    def recallable(self) -> list[int]:
+        """Stage runs that yield, and have not been asked to end."""
+        return [id_ for id_, start in self.running.items() if start.stage.yields and id_ not in self.cancelled]
+
+    def outstanding(self) -> tuple[list[tuple[Acquire, Placement]], list[Command]]:
         """What `Machine.outstanding` must say, in the order of ids."""
         commands: list[Command] = [*self.waiting.values(), *self.armed.values()]
         for id_, start in self.running.items():
             commands += [start, *([Cancel(start.pipeline, id_)] if id_ in self.cancelled else [])]
-        held = [(id_, placement) for id_, (_, placement) in self.held.items()]
-        return sorted(held, key=lambda each: each[0]), in_order(commands)
+        return sorted(self.held.values(), key=lambda each: each[0].id), in_order(commands)
 
     def _released(self, id_: int) -> None:
         if self.waiting.pop(id_, None) is not None:

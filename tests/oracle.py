@@ -29,6 +29,7 @@ from twinclock.graph import (
     ERROR_SLOT,
     FAILED,
     TIMEOUT,
+    YIELDED,
     Flow,
     ForEach,
     Node,
@@ -254,6 +255,8 @@ class _Game:
         yield _Move(None, FAILED, slots | self._bits((ERROR_SLOT,)), calm=False, idle=idle)
         if stage.timeout_s is not None:
             yield _Move(None, TIMEOUT, slots | self._bits((ERROR_SLOT,)), calm=False)
+        if stage.yields:
+            yield _Move(None, YIELDED, slots, idle=idle)
 
     def _flow_moves(self, i: int, flow: Flow, at: Configuration, slots: Slots) -> Iterator[_Move]:
         if at[0] == "last":

@@ -116,6 +116,7 @@ def _mended(node: Node, path: str, broken: Mapping[str, set[str]]) -> Node:
         return replace(node, body=_mended(node.body, path, broken))
     if rules & {"hold-and-wait", "need-order"}:
         node = replace(node, needs={}, queue="")
+        node = replace(node, yields=False) if isinstance(node, Stage) else node
     match node:
         case Stage():
             return replace(
@@ -200,8 +201,13 @@ class _Maker:
             reads=(self.rng.choice(readable),) if self.chance(self.taste.read) else (),
             reads_registers=self.some(registers, 0.2),
             writes_registers=self.some(registers, 0.3),
-            **self.common(place),
+            **self.yielding(common := self.common(place)),
+            **common,
         )
+
+    def yielding(self, common: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a stage: where it needs nothing that it could give back, this is a fault."""
+        return {"yields": True} if self.chance(0.3 if "needs" in common else self.taste.fault) else {}
 
     def flow(self, depth: int, place: _Place) -> Flow:
         common = self.common(place)

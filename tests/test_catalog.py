@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pytest
 from rich.console import Console
 
-from twinclock.cluster import Placing
+from twinclock.cluster import Discipline, Placing
 from twinclock.config import Config
 from twinclock.drift import DETECTORS, DISTANCES
 from twinclock.drift.texts import DETECTOR_TEXTS, DISTANCE_TEXTS
@@ -25,6 +25,7 @@ from twinclock.policies.evaluation import EvaluationPlan
 from twinclock.policies.metrics import METRIC_NAMES, METRIC_TEXTS
 from twinclock.policies.overlap import ON_TRIGGER, OnTrigger, OverlapConfig
 from twinclock.policies.placement import PLACEMENTS
+from twinclock.policies.queueing import DISCIPLINES
 from twinclock.policies.selection import PresampleConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.policies.triggers.drift import DetectorMetric, DistanceMetric
@@ -47,7 +48,7 @@ UNIONS = {
 }
 
 
-CHOICES = {"overlap": "on_trigger", "placement": "placement", "metric": "metric"}
+CHOICES = {"overlap": "on_trigger", "queueing": "discipline", "placement": "placement", "metric": "metric"}
 """Groups of policies that are no sections → the key whose values they are."""
 
 
@@ -70,6 +71,7 @@ def models() -> Iterator[tuple[Policy, type[Section]]]:
     by_name |= {("drift metric", name): DetectorMetric for name in DETECTORS}
     by_name |= {("metric", name): NoKeys for name in METRIC_NAMES}
     by_name |= {("overlap", name): OverlapConfig for name in get_args(OnTrigger)}
+    by_name |= {("queueing", name): NoKeys for name in get_args(Discipline)}
     by_name |= {("placement", name): NoKeys for name in get_args(Placing)}
     listed = {(policy.group, policy.name): policy for policy in catalog()}
     assert listed.keys() == by_name.keys()
@@ -85,9 +87,10 @@ def test_the_groups_come_in_order_and_each_has_policies():
     assert tuple(dict.fromkeys(policy.group for policy in catalog())) == GROUPS
 
 
-def test_every_distance_detector_metric_placement_and_choice_of_overlap_has_a_text():
+def test_every_distance_detector_metric_discipline_placement_and_choice_of_overlap_has_a_text():
     assert METRIC_TEXTS.keys() == set(METRIC_NAMES)
     assert PLACEMENTS.keys() == set(get_args(Placing))
+    assert DISCIPLINES.keys() == set(get_args(Discipline))
     assert DISTANCE_TEXTS.keys() == set(DISTANCES) == set(get_args(DistanceMetric.model_fields["kind"].annotation))
     assert DETECTOR_TEXTS.keys() == set(DETECTORS) == set(get_args(DetectorMetric.model_fields["kind"].annotation))
     assert ON_TRIGGER.keys() == set(get_args(OnTrigger))

@@ -12,7 +12,20 @@ from sim.executor import Body, Effect, SimExecutor
 from twinclock.allocator import Allocator
 from twinclock.conformance import PIPELINES, ConformanceError, Scripted, check_executor
 from twinclock.executor import Executor
-from twinclock.messages import Acquire, Arm, Cancel, Command, Disarm, Ended, Event, Fired, Granted, Release, Start
+from twinclock.messages import (
+    Acquire,
+    Arm,
+    Cancel,
+    Command,
+    Disarm,
+    Ended,
+    Event,
+    Fired,
+    Granted,
+    Recalled,
+    Release,
+    Start,
+)
 from twinclock.stream import ClockTime
 
 
@@ -179,6 +192,12 @@ class ForgetsRelease(Tampered):
             super().perform(command)
 
 
+class SwallowsRecalls(Tampered):
+    def next(self) -> tuple[str, Event] | None:
+        happened = super().next()
+        return self.next() if happened is not None and isinstance(happened[1], Recalled) else happened
+
+
 class GrantsInTheWrongOrder(Tampered):
     def next(self) -> tuple[str, Event] | None:
         first = super().next()
@@ -270,6 +289,7 @@ BREACHES: list[tuple[type[Tampered], str]] = [
     (GrantsTheHighestFirst, "the allocator would have granted"),
     (GrantsToEverybody, "the allocator would have granted {'device': \\('device:2',\\)}"),
     (ForgetsRelease, "it owes: a grant to id 2, a grant to id 3"),
+    (SwallowsRecalls, r"it owes: Recalled\(id=2\), Recalled\(id=1\)"),
     (GrantsInTheWrongOrder, r"out of turn; in the allocator's order next is \('other', 0\)"),
     (MixesPipelinesUp, "for a stage run of pipeline 'other' that was never started"),
     (KnowsOnePipelineOnly, "pipeline 'one' that was never started"),

@@ -12,7 +12,7 @@ from machine_harness import AGAIN, DONE, Story, choice, row, work
 from twinclock.errors import LivelockError, ProtocolError
 from twinclock.graph import FAILED, Flow, ForEach, Node, Register, Retry, Scope, Spawn, leave
 from twinclock.machine import Machine
-from twinclock.messages import Begin, Ended, Finish, Fired, Granted
+from twinclock.messages import Begin, Ended, Finish, Fired, Granted, Recalled
 
 # Stories
 
@@ -147,6 +147,37 @@ def test_what_a_cancelled_run_writes_is_dropped():
     assert story.log == ["Arm #1 timeout 1.0 s", "Start /A#0"]
     assert story.fired("/A#0") == ["Cancel /A#0"]
     assert story.ended("/A#0", x="new") == ["Start /B#0 x=old"]
+
+
+def test_a_stage_that_yields_gives_its_device_back_and_goes_where_its_edge_leads():
+    yields = work(needs={"device": 1}, yields=True, retry=Retry(max_attempts=2))
+    story = Story(Flow(start="A", steps={"A": yields}, edges={"A": {"yielded": "A", **DONE}}))
+    story.granted("/A#0@1", device="cpu:0")
+    assert story.told(Recalled(story.id("/A#0@1"))) == ["Cancel /A#0@1"]
+    assert story.told(Recalled(story.id("/A#0@1"))) == [], "twice"
+    assert story.ended("/A#0@1", "cancelled") == ["Release /A#0@1", "Acquire /A#1@1 1 device"], "no attempt is used up"
+    story.granted("/A#1@1", device="cpu:0")
+    story.told(Recalled(story.id("/A#1@1")))
+    assert story.ended("/A#1@1") == ["Release /A#1@1", "Acquire /A#2@1 1 device"], "it was done, but too late"
+    story.granted("/A#2@1", device="cpu:0")
+    story.ended("/A#2@1")
+    assert story.told(Recalled(story.id("/A#2@1"))) == []
+    assert story.machine.num_ignored == 2
+
+
+def test_what_does_not_yield_can_not_be_recalled():
+    story = Story(row(work(needs={"device": 1})))
+    story.granted("/A#0", device="cpu:0")
+    with pytest.raises(ProtocolError, match="/A#0 does not yield"):
+        story.told(Recalled(story.id("/A#0")))
+
+
+def test_a_request_says_what_it_is_for():
+    graph = row(work(outcomes={"done": ("set",)}), row(work(), needs={"device": 1}, work="set"))
+    machine = Machine(graph)
+    machine.feed(Begin({}))
+    (acquire,) = machine.feed(Ended(1, "done", {"set": {"num_samples": 7}}))
+    assert (acquire.work, acquire.yields) == ({"num_samples": 7}, False)
 
 
 def test_a_timeout_that_was_not_needed_is_disarmed():
@@ -466,7 +497,7 @@ def test_what_is_outstanding_is_what_an_executor_must_take_over():
     story.granted("/B#0", device="d:0")
     story.fired("/D#0")
     held, commands = story.machine.outstanding()
-    assert held == [(story.id("/B#0"), {"device": ("d:0",)})]
+    assert [(request.id, units) for request, units in held] == [(story.id("/B#0"), {"device": ("d:0",)})]
     assert [story._line(command) for command in commands] == [
         "Arm /A#0@1 backoff 3.0 s",
         "Acquire /C#0 1 device",

@@ -53,6 +53,8 @@ class Code:
         "start",
         "timeout_s",
         "walk",
+        "work",
+        "yields",
     )
 
     kind: int
@@ -64,6 +66,8 @@ class Code:
     """Does a failure of this node fail the ForEach or the Scope that it is a part of?"""
     needs: Mapping[str, int]
     queue: str
+    work: str | None
+    yields: bool
     timeout_s: float | None
     retry: Retry | None
     plain: bool
@@ -92,6 +96,7 @@ def compile_graph(node: Node, name: str = "") -> Code:
     code.fatal = code.plain = False
     code.finally_ = None
     code.needs, code.queue, code.timeout_s, code.retry = {}, "", None, None
+    code.work, code.yields = None, False
     if not isinstance(node, Spawn):
         code.needs, code.queue, code.timeout_s = node.needs, node.queue, node.timeout_s
         code.retry = node.retry if node.retry.max_attempts > 1 else None
@@ -99,9 +104,11 @@ def compile_graph(node: Node, name: str = "") -> Code:
         case Stage():
             code.kind = STAGE
             code.stage = node
+            code.work, code.yields = node.work, node.yields
             code.plain = not node.needs and node.timeout_s is None and code.retry is None
         case Flow():
             code.kind = FLOW
+            code.work = node.work
             _compile_flow(code, node)
         case ForEach():
             code.kind = FOR_EACH

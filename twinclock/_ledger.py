@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from twinclock.allocator import Allocator, Grant, Key
+from twinclock.allocator import Allocator, Answer, Key
 from twinclock.executor import Executor
 from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
 from twinclock.messages import (
@@ -20,10 +20,13 @@ from twinclock.messages import (
     Fired,
     Granted,
     Placement,
+    Recalled,
     Release,
     Start,
 )
 from twinclock.stream import ClockTime
+
+E = TypeVar("E", Granted, Recalled)
 
 PIPELINES: Final = ("one", "other")
 """The pipelines that the executor under test must serve, side by side."""
@@ -74,10 +77,12 @@ class Ledger:
         self._cancelled: set[Key] = set()
         self._over: set[Key] = set()
         self._waiting: dict[Key, Mapping[str, int]] = {}
-        self._due: list[Grant] = []
-        """What must be granted next, in this order."""
+        self._due: list[Answer] = []
+        """What must be told next, in this order."""
         self._held: dict[Key, Placement] = {}
         self._withdrawn: set[Key] = set()
+        self._returned: set[Key] = set()
+        """Who has given back what was recalled before it was told of that."""
         self._timers: dict[tuple[str, int, str], _Timer] = {}
 
     # -- the executor's side -------------------------------------------------------------------------
@@ -98,9 +103,9 @@ class Ledger:
                 self._running[pipeline, id_] = _Run(command, now)
             case Cancel(pipeline, id_):
                 self._cancelled.add((pipeline, id_))
-            case Acquire(pipeline, id_, _, needs, _):
+            case Acquire(pipeline, id_, _, needs):
                 self._waiting[pipeline, id_] = needs
-                self._due += self._allocator.request((pipeline, id_), needs, "", ClockTime(0.0))
+                self._due += self._allocator.request(command, ClockTime(0.0))
             case Release(pipeline, id_):
                 self._let_go((pipeline, id_))
             case Arm(pipeline, id_, timer, delay_s):
@@ -139,6 +144,8 @@ class Ledger:
                 self._ended((pipeline, event.id), event, now)
             case Granted():
                 self._granted((pipeline, event.id), event.placement)
+            case Recalled():
+                self._recall_told((pipeline, event.id))
             case Fired():
                 self._fired((pipeline, event.id, event.timer), now)
         return happened
@@ -153,9 +160,9 @@ class Ledger:
 
     # -- the kit's side ------------------------------------------------------------------------------
 
-    def ask(self, pipeline: str, id_: int, needs: Mapping[str, int]) -> None:
+    def ask(self, pipeline: str, id_: int, needs: Mapping[str, int], *, yields: bool = False) -> None:
         """Acquire units."""
-        self.perform(Acquire(pipeline, id_, (None, "ask", id_, 0), needs, ""))
+        self.perform(Acquire(pipeline, id_, (None, "ask", id_, 0), needs, "", None, yields))
 
     def settle(self) -> None:
         """Let everything happen that is left to happen."""
@@ -217,19 +224,35 @@ class Ledger:
             raise ConformanceError(f"{told}, but waits for nothing")
         if {resource: len(units) for resource, units in placement.items()} != dict(needs):
             raise ConformanceError(f"{told}, but needs {dict(needs)}, all at once or nothing")
-        if not self._due or self._due[0].key != key:
-            expected = f"next is {self._due[0].key}" if self._due else "nobody is next"
+        granted = self._next_due(key, Granted, told)
+        if {name: tuple(units) for name, units in placement.items()} != granted.placement:
+            raise ConformanceError(f"{told}; the allocator would have granted {granted.placement}")
+        self._held[key] = granted.placement
+
+    def _recall_told(self, key: Key) -> None:
+        told = f"pipeline {key[0]!r}, id {key[1]}, was told that its units are recalled"
+        if key in self._returned:
+            self._returned.remove(key)
+            return
+        self._next_due(key, Recalled, told)
+
+    def _next_due(self, key: Key, kind: type[E], told: str) -> E:
+        """The answer that is due next; ConformanceError if it is not one of this kind for `key`."""
+        pipeline, event = self._due[0] if self._due else ("", None)
+        if not isinstance(event, kind) or (pipeline, event.id) != key:
+            expected = f"next is {(pipeline, event.id)}" if event is not None else "nobody is next"
             raise ConformanceError(f"{told} out of turn; in the allocator's order {expected}")
-        if {name: tuple(units) for name, units in placement.items()} != self._due[0].placement:
-            raise ConformanceError(f"{told}; the allocator would have granted {self._due[0].placement}")
-        self._held[key] = self._due.pop(0).placement
+        del self._due[0]
+        return event
 
     def _let_go(self, key: Key) -> None:
+        late = self._returned
         if self._held.pop(key, None) is None:
             del self._waiting[key]
-            if any(grant.key == key for grant in self._due):
-                self._withdrawn.add(key)  # it may be on its way
-            self._due = [grant for grant in self._due if grant.key != key]
+            late = self._withdrawn
+        if any(_key_of(answer) == key for answer in self._due):
+            late.add(key)  # it may be on its way
+        self._due = [answer for answer in self._due if _key_of(answer) != key]
         self._due += self._allocator.release(key)
 
     def _fired(self, key: tuple[str, int, str], now: float) -> None:
@@ -242,12 +265,19 @@ class Ledger:
 
     def _owed(self) -> str:
         runs = [f"the end of {run.start.stage.operation!r}" for run in self._running.values()]
-        grants = [f"a grant to id {grant.key[1]}" for grant in self._due]
+        grants = [_told(event) for _, event in self._due]
         timers = [f"timer {key[2]!r} of id {key[1]}" for key, timer in self._timers.items() if timer.disarmed_s is None]
         return ", ".join((*runs, *grants, *timers))
 
 
+def _key_of(answer: Answer) -> Key:
+    pipeline, event = answer
+    return pipeline, event.id
+
+
 def _told(message: Command | Event) -> str:
+    if isinstance(message, Granted):
+        return f"a grant to id {message.id}"
     if isinstance(message, Start):
         return f"Start of {message.stage.operation!r} as id {message.id}"
     return repr(message)

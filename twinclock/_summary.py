@@ -82,13 +82,13 @@ def _summary(node: Node, known: Summaries) -> Summary:
     match node:
         case Stage():
             failures = _with_timeout(node, FAILED)
-            declared = frozenset(node.outcomes)
+            declared = frozenset(results(node))
             return Summary(
                 results=results(node),
                 failures=failures,
                 calm=declared,
                 idle=declared | {FAILED} if node.kind == "decide" else frozenset(),
-                writes={o: frozenset(slots) for o, slots in node.outcomes.items()} | dict.fromkeys(failures, _ERROR),
+                writes={o: frozenset(node.outcomes.get(o, ())) for o in declared} | dict.fromkeys(failures, _ERROR),
             )
         case Flow():
             return _flow_summary(node, known)

@@ -25,6 +25,7 @@ from twinclock.graph import (
     BUILT_IN_OUTCOMES,
     CANCELLED,
     ERROR_SLOT,
+    YIELDED,
     Flow,
     ForEach,
     Node,
@@ -177,6 +178,10 @@ def _numbers(node: Stage | Flow | ForEach | Scope, here: str) -> Iterator[Proble
 
 def _needs(node: Stage | Flow | ForEach | Scope, here: str, around: _Around, visit: _Visit) -> Iterator[Problem]:
     order = {resource: index for index, resource in enumerate(visit.resources)}
+    if isinstance(node, Stage) and node.yields and not node.needs:
+        yield Problem("resource", here, "yields, but needs nothing that it could give back")
+    if isinstance(node, Stage | Flow) and node.work is not None and node.work not in around.written:
+        yield Problem("read-before-write", here, f"slot {node.work!r} is not written before on every path")
     for resource, units in node.needs.items():
         if resource not in order:
             yield Problem("resource", here, f"needs {resource!r}; the resources are {', '.join(visit.resources)}")
@@ -193,7 +198,7 @@ def _needs(node: Stage | Flow | ForEach | Scope, here: str, around: _Around, vis
 
 def _stage(node: Stage, here: str, around: _Around, visit: _Visit) -> Iterator[Problem]:
     for outcome, slots in node.outcomes.items():
-        if outcome in (*BUILT_IN_OUTCOMES, CANCELLED):
+        if outcome in (*BUILT_IN_OUTCOMES, YIELDED, CANCELLED):
             yield Problem("built-in-outcome", here, f"{outcome!r} is built in; it can't be declared")
         elif not _NAME.match(outcome):
             yield Problem("name", here, f"outcome {outcome!r} is not a usable name")

@@ -6,6 +6,7 @@ wait for the slowest; see `policies.placement` for which.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -14,6 +15,7 @@ from pydantic import Field, model_validator
 from twinclock.durations import Duration
 from twinclock.section import ListOf, Name, Section, WrongKeyError
 
+Discipline: TypeAlias = Literal["priority", "fifo", "shortest_first", "preemptive"]
 Placing: TypeAlias = Literal["first_fit", "best_fit", "fastest", "cheapest"]
 
 
@@ -28,6 +30,8 @@ class DeviceConfig(Section):
     """Power while it is not held; None: no energy is reported."""
     busy_watts: float | None = Field(default=None, ge=0)
     """Power while it is held."""
+    memory_bytes: float | None = Field(default=None, gt=0)
+    """Memory; None: any job fits. With several jobs on a device each may have an equal part of it."""
 
     @model_validator(mode="after")
     def _both_powers(self) -> DeviceConfig:
@@ -70,7 +74,18 @@ class ClusterConfig(Section):
     """Instead of `devices` and `device`; simulated runs only."""
     placement: Placing = "first_fit"
     """Which free devices a job gets."""
+    discipline: Discipline = "priority"
+    """Which of the jobs that wait for devices is next."""
     patience: PatienceConfig = PatienceConfig()
+    """For the discipline `priority`."""
+    jobs_per_device: int = Field(default=1, gt=0, le=64)
+    """So many jobs may have a device at once; simulated runs only."""
+
+    @model_validator(mode="after")
+    def _patience_is_asked_for(self) -> ClusterConfig:
+        if self.discipline != "priority" and self.patience != PatienceConfig():
+            raise WrongKeyError("patience", f"only for discipline priority, got discipline {self.discipline}")
+        return self
 
     @model_validator(mode="after")
     def _one_description(self) -> ClusterConfig:
@@ -90,10 +105,15 @@ class ClusterConfig(Section):
         """Of all kinds."""
         return self.devices if self.pools is None else sum(pool.num_devices for pool in self.pools)
 
-    @property
-    def most_at_once(self) -> int:
-        """Devices that one training can get: those of the largest pool."""
-        return self.devices if self.pools is None else max(pool.num_devices for pool in self.pools)
+    def room_bytes(self, device: DeviceConfig) -> float:
+        """Memory that a job may have on a device; infinite if the device doesn't say what it has."""
+        return math.inf if device.memory_bytes is None else device.memory_bytes / self.jobs_per_device
+
+    def most_at_once(self, memory_bytes: float = 0.0) -> int:
+        """Devices that one job can get: those of the largest pool with so much memory for it on each device."""
+        if self.pools is None:
+            return self.devices if memory_bytes <= self.room_bytes(self.device) else 0
+        return max((p.num_devices for p in self.pools if memory_bytes <= self.room_bytes(p.device)), default=0)
 
 
 class Device(NamedTuple):

@@ -138,6 +138,8 @@ class TrainingConfig(Section):
     """A user's own trainer; None: the built-in one."""
     devices: int = Field(default=1, gt=0)
     """Devices held by one training."""
+    memory_bytes: float = Field(default=0.0, ge=0)
+    """Memory that a training takes on each of its devices, against `memory_bytes` of the devices."""
     timeout: Duration | None = None
     """Clock seconds from the grant of the devices; None: no limit."""
     retry: RetryConfig = RetryConfig(attempts=3)
@@ -169,6 +171,8 @@ class EvaluationConfig(Section):
     """Jobs of one plan that may run at the same time; None: as many as there are devices."""
     intervals_per_visit: int | None = Field(default=None, gt=0)
     """Intervals that one job scores, which holds a device once for one model and plan; None: all that are due."""
+    memory_bytes: float = Field(default=0.0, ge=0)
+    """Memory that an evaluation, or an observation, takes on its device."""
     timeout: Duration | None = None
     """Clock seconds from the grant of the device; None: no limit."""
     retry: RetryConfig = RetryConfig(attempts=2)
@@ -235,10 +239,7 @@ class Config(Section):
     def _consistent(self) -> Config:
         if self.overlap is not None and self.variant != "overlapped":
             raise WrongKeyError("overlap", f"only for variant overlapped, got variant {self.variant}")
-        if self.training.devices > self.cluster.most_at_once:
-            most = "cluster.devices, which is" if self.cluster.pools is None else "the devices of the largest pool:"
-            expected = f"expected at most {most} {self.cluster.most_at_once}"
-            raise WrongKeyError("training.devices", f"got {self.training.devices}, {expected}")
+        self._ensure_there_is_room()
         task, metrics = self.training.task, self.evaluation.metrics
         of_another = [name for name in metrics if (known := find_metric(name)) is not None and known.task != task]
         if self.evaluation.evaluator is None and of_another:
@@ -251,6 +252,25 @@ class Config(Section):
                     reason = "in this one nothing says what was stored when a sample came"
                     raise WrongKeyError(f"evaluation.plans.{number}.models", f"got served, {expected}; {reason}")
         return self
+
+    def _ensure_there_is_room(self) -> None:
+        """WrongKeyError if a job could never get its devices."""
+        cluster, training = self.cluster, self.training
+        if training.devices > cluster.most_at_once():
+            most = "cluster.devices, which is" if cluster.pools is None else "the devices of the largest pool:"
+            expected = f"expected at most {most} {cluster.most_at_once()}"
+            raise WrongKeyError("training.devices", f"got {training.devices}, {expected}")
+        for key, memory_bytes, num_devices in (
+            ("training", training.memory_bytes, training.devices),
+            ("evaluation", self.evaluation.memory_bytes, 1),
+        ):
+            if cluster.most_at_once(memory_bytes) < num_devices:
+                rooms = [cluster.room_bytes(pool.device) for pool in cluster.pools or ()]
+                most_bytes = max(rooms, default=cluster.room_bytes(cluster.device))
+                expected = (
+                    f"expected at most what {num_devices} device(s) have for a job, {most_bytes:g} on the largest"
+                )
+                raise WrongKeyError(f"{key}.memory_bytes", f"got {memory_bytes:g}, {expected}")
 
 
 def load_config(source: str | Path | Mapping[str, Any] | Config, *, overrides: Sequence[str] = ()) -> Config:

@@ -196,6 +196,21 @@ def _units_are_granted(table: _Table) -> None:
     ledger.settle()
 
 
+def _units_are_recalled(table: _Table) -> None:
+    ledger = table.lay()
+    for id_ in range(3):
+        ledger.ask(_ONE, id_, {"device": 1}, yields=True)
+    ledger.settle()
+    ledger.ask(_OTHER, 0, {"device": 2})
+    ledger.settle()
+    ledger.perform(Release(_ONE, 2))
+    ledger.ask(_ONE, 3, {"device": 1}, yields=True)
+    ledger.perform(Release(_ONE, 1))
+    ledger.settle()
+    ledger.perform(Release(_OTHER, 0))
+    ledger.settle()
+
+
 def _timers_run(table: _Table) -> None:
     ledger, second = table.lay(), table.second
     ledger.perform(Arm(_ONE, 0, "timeout", 4 * second))
@@ -285,6 +300,7 @@ _PLAYS: tuple[_Play, ...] = (
     _what_raises_has_failed,
     _cancelled_runs_end_too,
     _units_are_granted,
+    _units_are_recalled,
     _timers_run,
     _timers_of_one_node_are_apart,
     _pipelines_are_apart,

@@ -33,6 +33,8 @@ Merge: TypeAlias = Literal["replace", "newest", "append"]
 
 FAILED = "failed"
 TIMEOUT = "timeout"
+YIELDED = "yielded"
+"""How a stage ends that gave its units back before its end, because somebody it gives way to asked for them."""
 CANCELLED = "cancelled"
 BUILT_IN_OUTCOMES = (FAILED, TIMEOUT)
 """Outcomes that every node can have without declaring them; both write the slot `error` only."""
@@ -85,6 +87,10 @@ class Stage:
     """Units of each resource, all granted at once, held from the grant to the end."""
     queue: str = ""
     """Which queue the request for `needs` stands in; the allocator ranks queues."""
+    work: str | None = None
+    """The slot that holds what the units are to work on; the allocator may rank requests by its size."""
+    yields: bool = False
+    """Does it give way to requests of those that do not? Then it may end `yielded`, which needs an edge."""
     timeout_s: float | None = None
     """Seconds on the executor's clock, counted from the grant."""
     retry: Retry = ONCE
@@ -108,6 +114,7 @@ class Flow:
     """A slot whose value, as the flow is entered, goes with every stage run inside into the records."""
     needs: Mapping[str, int] = field(default_factory=dict)
     queue: str = ""
+    work: str | None = None
     timeout_s: float | None = None
     retry: Retry = ONCE
 
@@ -181,7 +188,7 @@ def results(node: Node) -> tuple[str, ...]:
     """The outcomes that a node's parent must route, in a fixed order; failures are not among them."""
     match node:
         case Stage():
-            return tuple(node.outcomes)
+            return (*node.outcomes, YIELDED) if node.yields else tuple(node.outcomes)
         case Flow():
             exits = (exit_outcome(target) for row in node.edges.values() for target in row.values())
             return tuple(dict.fromkeys(o for o in exits if o is not None and o not in BUILT_IN_OUTCOMES))

@@ -26,11 +26,11 @@ from twinclock.messages import Finish
 from twinclock.observer import RunObserver
 from twinclock.pipeline import GraphOptions, build_graph
 from twinclock.policies.needs import looks_at_models
-from twinclock.policies.placement import placements
 from twinclock.progress import watching_in_python
 from twinclock.replay import replayed
 from twinclock.result import Run
 from twinclock.run_folder import HEADER, RunFolder, read_header, wall_clock_date
+from twinclock.scheduling import DEVICE, scheduling
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
@@ -121,7 +121,8 @@ def plan_run(config: Config, on: str) -> RunPlan:
     slots = tuple(f"slot:{index}" for index in range(at_once))
     units = {"training_slot": slots, "admission": ("admission",), "device": plugin.devices(config)}
     capacity = {resource: len(names) for resource, names in units.items()}
-    if too_much := check_capacity(graph, capacity | {"device": min(capacity["device"], config.cluster.most_at_once)}):
+    at_most = min(capacity["device"], config.cluster.most_at_once())
+    if too_much := check_capacity(graph, capacity | {"device": at_most}):
         raise ConfigError(f"{config.name}: " + "; ".join(map(str, too_much)))
     stream = plugin.open_stream(config)
     if stream.num_samples == 0:
@@ -150,6 +151,7 @@ def graph_options(config: Config) -> GraphOptions:
         training_retry=Retry(max_attempts=training.retry.attempts, backoff_s=training.retry.backoff),
         evaluation_timeout_s=evaluation.timeout,
         evaluation_retry=Retry(max_attempts=evaluation.retry.attempts, backoff_s=evaluation.retry.backoff),
+        evaluations_yield=config.cluster.discipline == "preemptive",
         evaluations_at_once=evaluation.at_once,
         observation_on_device=looks_at_models(config.trigger) if on_device is None else on_device,
         observation_timeout_s=config.observation.timeout,
@@ -222,13 +224,12 @@ def _drive(
     plan: RunPlan, machine: Machine, observer: RunObserver, folder: Path | None, from_clock: ClockTime
 ) -> tuple[Finish, ClockTime]:
     """Open the executor, hand it what an earlier process left open, and run to the end."""
-    cluster = plan.config.cluster
-    places = placements(cluster, plan.units["device"])
-    allocator = Allocator(plan.units, {"evaluation": cluster.patience.evaluation}, places)
+    sharing = scheduling(plan.config.cluster, plan.units[DEVICE], {PIPELINE: plan.config})
+    allocator = Allocator(plan.units, sharing)
     held, commands = machine.outstanding()
-    for id_, placement in held:
+    for request, placement in held:
         try:
-            allocator.adopt((PIPELINE, id_), placement)
+            allocator.adopt(request, placement)
         except ValueError as error:
             raise RunError(f"{plan.config.name}: the run was left holding a device that is not here: {error}") from None
     executor: Executor = plan.plugin.open(

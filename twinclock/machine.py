@@ -12,7 +12,7 @@ The rules, all of which are in this file:
     slots is seen outside. A scope ends after its body and all it spawned.
 6.  Cancel is a request. What is cancelled ends when its last stage run has ended, whatever that run
     answers, and its values are dropped. A failed copy of a ForEach cancels the others (if it says so),
-    a timeout the node it stands on.
+    a timeout the node it stands on, a recall the stage whose units somebody else asked for.
 7.  A node that ended with an outcome it retries rests, then is entered anew; cancelled, it is not.
 8.  Late and duplicate events are counted and ignored. An event that no sound executor could send is a
     ProtocolError; a loop that comes round without its growing slot having grown is a LivelockError.
@@ -30,7 +30,7 @@ from typing import Any, Final
 from twinclock._compile import FLOW, FOR_EACH, SCOPE, SPAWN, STAGE, Code, compile_graph
 from twinclock._frame import RESTING, RUNNING, WAITING, Cell, Frame, rest_s
 from twinclock.errors import LivelockError, ProtocolError
-from twinclock.graph import BUILT_IN_OUTCOMES, CANCELLED, ERROR_SLOT, FAILED, TIMEOUT, Json, Node
+from twinclock.graph import BUILT_IN_OUTCOMES, CANCELLED, ERROR_SLOT, FAILED, TIMEOUT, YIELDED, Json, Node
 from twinclock.messages import (
     Acquire,
     Arm,
@@ -45,6 +45,7 @@ from twinclock.messages import (
     Granted,
     Path,
     Placement,
+    Recalled,
     Release,
     Start,
     path_text,
@@ -91,6 +92,8 @@ class Machine:
                 self._begin(frame)
         elif type(event) is Fired:
             self._timer_fired(event)
+        elif type(event) is Recalled:
+            self._recalled(event)
         elif type(event) is Begin:
             if self._next_id:
                 raise ProtocolError("Begin fed twice")
@@ -103,17 +106,21 @@ class Machine:
                 self._end(frame, outcome, error)
         return out
 
-    def outstanding(self) -> tuple[list[tuple[int, Placement]], list[Command]]:
-        """What an executor must take over to go on from here: (id, units held), and commands not yet answered."""
-        held: list[tuple[int, Placement]] = []
+    def outstanding(self) -> tuple[list[tuple[Acquire, Placement]], list[Command]]:
+        """What an executor must take over to go on from here.
+
+        What was granted, each with the request for it, and the commands not yet answered.
+        """
+        held: list[tuple[Acquire, Placement]] = []
         commands: list[Command] = []
         for frame in self._live.values():
             code = frame.code
             if frame.state == WAITING:
-                commands.append(Acquire(self.pipeline, frame.id, frame.path, code.needs, code.queue))
+                commands.append(self._request(frame))
                 continue
             if frame.state == RUNNING and code.needs:
-                held.append((frame.id, {resource: frame.placement[resource] for resource in code.needs}))
+                units = {resource: frame.placement[resource] for resource in code.needs}
+                held.append((self._request(frame), units))
             if frame.armed and code.timeout_s is not None:
                 commands.append(Arm(self.pipeline, frame.id, "timeout", code.timeout_s))
             if frame.state == RESTING:
@@ -239,6 +246,15 @@ class Machine:
         else:
             self.num_ignored += 1
 
+    def _recalled(self, event: Recalled) -> None:
+        frame = self._find(event.id)
+        if frame is None or frame.state != RUNNING or frame.doom is not None:
+            self.num_ignored += 1
+        elif not frame.code.yields:
+            raise ProtocolError(f"{path_text(frame.path) or '/'} does not yield; its units can't be recalled")
+        else:
+            self._cancel(frame, YIELDED, None)
+
     # -- entering ------------------------------------------------------------------------------------
 
     def _enter(
@@ -268,9 +284,14 @@ class Machine:
             self._start(frame)
         elif code.needs:
             frame.state = WAITING
-            self._out.append(Acquire(self.pipeline, id_, path, code.needs, code.queue))
+            self._out.append(self._request(frame))
         else:
             self._begin(frame)
+
+    def _request(self, frame: Frame) -> Acquire:
+        code = frame.code
+        work = None if code.work is None else frame.slots[code.work]
+        return Acquire(self.pipeline, frame.id, frame.path, code.needs, code.queue, work, code.yields)
 
     def _begin(self, frame: Frame) -> None:
         code = frame.code

@@ -51,6 +51,12 @@ class Ended(NamedTuple):
     values: Mapping[str, Json]
 
 
+class Recalled(NamedTuple):
+    """What is held by a stage that yields is wanted by somebody that does not."""
+
+    id: int
+
+
 class Fired(NamedTuple):
     """A timer ran out."""
 
@@ -58,7 +64,7 @@ class Fired(NamedTuple):
     timer: Timer
 
 
-Event: TypeAlias = Begin | Granted | Ended | Fired
+Event: TypeAlias = Begin | Granted | Recalled | Ended | Fired
 
 
 class Acquire(NamedTuple):
@@ -69,6 +75,10 @@ class Acquire(NamedTuple):
     path: Path
     needs: Mapping[str, int]
     queue: str
+    work: Json = None
+    """What the units are to work on, if the graph says so."""
+    yields: bool = False
+    """May they be recalled for somebody who does not yield? Answered then by `Recalled` after `Granted`."""
 
 
 class Release(NamedTuple):

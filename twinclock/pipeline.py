@@ -37,7 +37,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias, get_args
 
-from twinclock.graph import ONCE, Flow, ForEach, Node, Register, Retry, Scope, Spawn, Stage, leave
+from twinclock.graph import ONCE, YIELDED, Flow, ForEach, Node, Register, Retry, Scope, Spawn, Stage, leave
 
 Variant: TypeAlias = Literal["seed", "sequential", "overlapped"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -70,6 +70,8 @@ class GraphOptions:
     """Does OBSERVE hold a device?"""
     observation_timeout_s: float | None = None
     observation_retry: Retry = ONCE
+    evaluations_yield: bool = False
+    """Does an evaluation give its device back when somebody else waits for it?"""
     evaluations_at_once: int | None = None
     """Evaluation jobs of one plan that may run at once; None: as many as there are devices."""
 
@@ -383,6 +385,7 @@ def _training(options: GraphOptions) -> Flow:
         start="RUN_TRAINING",
         needs={"device": options.devices_per_training},
         queue="training",
+        work="training_set",
         timeout_s=options.training_timeout_s,
         retry=options.training_retry,
         steps={
@@ -467,6 +470,7 @@ def _evaluation(evaluation_jobs: Node) -> Flow:
 
 def _evaluation_jobs(options: GraphOptions) -> ForEach:
     """Every job of a plan; one that fails is recorded and never stops the rest."""
+    again = {YIELDED: "WAIT_FOR_EVALUATION_COMPLETION"} if options.evaluations_yield else {}
     return ForEach(
         over="jobs",
         item="evaluation_job",
@@ -481,6 +485,8 @@ def _evaluation_jobs(options: GraphOptions) -> ForEach:
                     reads=("evaluation_job",),
                     needs={"device": 1},
                     queue="evaluation",
+                    work="evaluation_job",
+                    yields=options.evaluations_yield,
                     timeout_s=options.evaluation_timeout_s,
                     retry=options.evaluation_retry,
                 ),
@@ -492,7 +498,7 @@ def _evaluation_jobs(options: GraphOptions) -> ForEach:
                 ),
             },
             edges={
-                "WAIT_FOR_EVALUATION_COMPLETION": {"done": "EVALUATION_COMPLETED"},
+                "WAIT_FOR_EVALUATION_COMPLETION": {"done": "EVALUATION_COMPLETED", **again},
                 "EVALUATION_COMPLETED": {"done": "STORE_EVALUATION_RESULTS"},
                 "STORE_EVALUATION_RESULTS": {"done": leave("done")},
             },

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import polars as pl
 
 from twinclock._trigger_rows import TriggerRows
-from twinclock.graph import BUILT_IN_OUTCOMES, CANCELLED, ERROR_SLOT, TIMEOUT, Json
+from twinclock.graph import BUILT_IN_OUTCOMES, CANCELLED, ERROR_SLOT, TIMEOUT, YIELDED, Json
 from twinclock.messages import (
     Acquire,
     Arm,
@@ -25,6 +25,7 @@ from twinclock.messages import (
     Granted,
     Path,
     Placement,
+    Recalled,
     Release,
     Start,
     path_text,
@@ -62,6 +63,8 @@ class Recorder:
         self._held_at: dict[Path, _Held] = {}
         self._timeout_s: dict[int, float] = {}
         self._timed_out: set[Path] = set()
+        self._recalled: set[int] = set()
+        """Who was asked to give back what it holds, and has not done so."""
         self._batch_ts: dict[int, float] = {}
         self._stage_runs: Rows = []
         self._triggers = TriggerRows()
@@ -82,6 +85,8 @@ class Recorder:
                 start, started_s = opened
                 _, id_, path, stage, _, _, versions, placement, labels = start
                 _, outcome, values = event
+                if id_ in self._recalled:
+                    outcome = YIELDED
                 error = values.get(ERROR_SLOT) if outcome in BUILT_IN_OUTCOMES else None
                 queued_s = self._held[id_].requested_s if stage.needs else started_s
                 self._stage_runs.append(
@@ -97,6 +102,8 @@ class Recorder:
                 self._held[event.id] = self._held_at[held.path] = held._replace(
                     granted_s=now, placement=event.placement
                 )
+        elif type(event) is Recalled and commands:  # without an answer it came too late
+            self._recalled.add(event.id)
         elif type(event) is Fired and event.timer == TIMEOUT and commands:  # without an answer it came too late
             self._note_timeout(now, event.id)
         for command in commands:
@@ -106,6 +113,7 @@ class Recorder:
             elif kind is Acquire:
                 self._held[command.id] = _Held(command.path, now, None, {})  # type: ignore[union-attr]
             elif kind is Release:
+                self._recalled.discard(command.id)  # type: ignore[union-attr]
                 self._note_released(now, self._held.pop(command.id))  # type: ignore[union-attr]
             elif kind is Arm and command.timer == TIMEOUT:  # type: ignore[union-attr]
                 self._timeout_s[command.id] = command.delay_s  # type: ignore[union-attr]

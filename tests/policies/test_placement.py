@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twinclock.allocator import Allocator
+from twinclock.allocator import Allocator, Sharing
 from twinclock.cluster import ClusterConfig, modelled_devices
-from twinclock.policies.placement import placements, placing
+from twinclock.messages import Acquire
+from twinclock.policies.placement import placing
 from twinclock.stream import ClockTime
 
 POOLS = [
@@ -26,8 +27,15 @@ def cluster(how="first_fit", pools=POOLS):
 
 
 def placed(how, free, needed, pools=POOLS):
-    config = cluster(how, pools)
-    return placing(how, modelled_devices(config))(free.split(), needed)
+    return policy(cluster(how, pools))(free.split(), needed, asking(0, needed))
+
+
+def policy(config, memory_bytes=0.0):
+    return placing(config, [device.name for device in modelled_devices(config)], lambda ask: memory_bytes)
+
+
+def asking(id_, needed):
+    return Acquire("main", id_, None, {"device": needed}, "training")
 
 
 def test_devices_are_named_by_pool_and_stand_on_nodes():
@@ -42,7 +50,7 @@ def test_devices_are_named_by_pool_and_stand_on_nodes():
         ("free:0", "free", 0),
     ]
     assert config.num_devices == 9
-    assert config.most_at_once == 4
+    assert config.most_at_once() == 4
 
 
 @pytest.mark.parametrize(
@@ -80,7 +88,7 @@ def test_an_allocator_with_pools_grants_what_fits_and_loses_nothing(how, seed):
     random = Random(seed)
     config = cluster(how)
     names = [device.name for device in modelled_devices(config)]
-    allocator = Allocator({"device": names}, None, placements(config, names))
+    allocator = Allocator({"device": names}, {"device": Sharing(place=policy(config))})
     waiting, held, now = [], {}, 0.0
     for id_ in range(60):
         now += 1.0
@@ -90,22 +98,37 @@ def test_an_allocator_with_pools_grants_what_fits_and_loses_nothing(how, seed):
             grants = allocator.release(("main", leaver))
         else:
             waiting.append(id_)
-            grants = allocator.request(("main", id_), {"device": random.randint(1, 4)}, "training", ClockTime(now))
-        for (_, granted), placement in grants:
+            grants = allocator.request(asking(id_, random.randint(1, 4)), ClockTime(now))
+        for _, (granted, placement) in grants:
             assert granted == waiting.pop(0), "in the order of asking"
             held[granted] = placement["device"]
             assert len({name.partition(":")[0] for name in placement["device"]}) == 1
         in_use = [name for units in held.values() for name in units]
         assert len(in_use) == len(set(in_use))
     for leaver in sorted(held):
-        for (_, granted), placement in allocator.release(("main", leaver)):
+        for _, (granted, placement) in allocator.release(("main", leaver)):
             held[granted] = placement["device"]
             waiting.remove(granted)
+
+
+def test_a_job_gets_devices_that_have_the_memory_for_it():
+    pools = [
+        {"name": "small", "devices_per_node": 4, "device": {"memory_bytes": 16e9}},
+        {"name": "large", "devices_per_node": 2, "device": {"memory_bytes": 80e9}},
+        {"name": "untold", "devices_per_node": 1},
+    ]
+    free = ["small:0", "small:1", "small:2", "large:0", "large:1", "untold:0"]
+    place = policy(cluster(pools=pools), memory_bytes=40e9)
+    assert place(free, 1, asking(0, 1)) == ("large:0",)
+    assert place(["small:0", "untold:0"], 1, asking(0, 1)) == ("untold:0",)
+    assert place(["small:0", "small:1"], 1, asking(0, 1)) is None
+    halves = ClusterConfig.model_validate({"pools": pools, "jobs_per_device": 2})
+    assert policy(halves, memory_bytes=41e9)(free, 1, asking(0, 1)) == ("untold:0",)
 
 
 def test_more_than_any_pool_has_is_refused():
     config = cluster()
     names = [device.name for device in modelled_devices(config)]
-    allocator = Allocator({"device": names}, None, placements(config, names))
+    allocator = Allocator({"device": names}, {"device": Sharing(place=policy(config))})
     with pytest.raises(ValueError, match="needs 5 device"):
-        allocator.request(("main", 1), {"device": 5}, "training", ClockTime(0.0))
+        allocator.request(asking(1, 5), ClockTime(0.0))

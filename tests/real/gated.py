@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from real.evaluator import EvaluationContext
     from real.trainer import TrainingContext, TrainingResult
+    from twinclock.graph import Json
 
 
 class GatedTrainer:
@@ -42,3 +44,19 @@ class StubbornTrainer:
         unfinished.rename(unfinished.with_suffix(".started"))
         while True:
             time.sleep(1.0)
+
+
+class StoppedOnce:
+    """An evaluator that goes on for ever until it is stopped; all that come after that are quick."""
+
+    def evaluate(self, context: EvaluationContext) -> list[Json]:
+        from real.evaluator import TorchEvaluator
+        from real.trainer import StoppedError
+
+        stopped = Path(os.environ["TWINCLOCK_GATE"]) / "stopped"
+        while not stopped.exists():
+            if context.should_stop():
+                stopped.touch()
+                raise StoppedError
+            time.sleep(0.005)
+        return TorchEvaluator().evaluate(context)

@@ -198,7 +198,7 @@ def test_every_prefix_of_a_journal_leads_to_the_same_commands(finished):
             for _, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
                 ledger.note(event, commands)
         held, owed = machine.outstanding()
-        assert dict(held) == ledger.held
+        assert {request.id: placement for request, placement in held} == ledger.held
         assert {(type(command), command.id): command for command in owed} == ledger.owed
         assert [machine.feed(event) for event, _ in whole[cut:]] == [commands for _, commands in whole[cut:]]
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import twinclock as tc
 from twinclock.config import load_config
 from twinclock.errors import ConfigError
+from twinclock.fleet import run_fleet
 from twinclock.launch import plan_run
 
 COSTS = {"training": {"setup_s": 0.0, "samples_per_s": 10.0}, "noise_sigma": 0.0}
@@ -106,6 +107,13 @@ def test_busy_and_idle_are_all_that_there_is(variant, placement, devices, at_onc
         ({"device": {"speed": -1}}, "cluster.device.speed: got -1"),
         ({"device": {"speed": float("nan")}}, "cluster.device.speed: got NaN"),
         ({"device": {"idle_watts": 10.0}}, "cluster.device.busy_watts: missing"),
+        ({"discipline": "lifo"}, 'cluster.discipline: got "lifo", expected one of priority, fifo'),
+        (
+            {"discipline": "fifo", "patience": {"evaluation": 5.0}},
+            "cluster.patience: only for discipline priority, got discipline fifo",
+        ),
+        ({"jobs_per_device": 0}, "cluster.jobs_per_device: got 0, expected a number > 0"),
+        ({"device": {"memory_bytes": 0}}, "cluster.device.memory_bytes: got 0"),
         ({"placement": "tightest"}, 'cluster.placement: got "tightest", expected one of first_fit'),
     ],
 )
@@ -120,9 +128,113 @@ def test_a_training_gets_its_devices_from_one_pool():
         load_config({**CONFIG, "cluster": {"pools": POOLS}, "training": {"devices": 3}})
 
 
+@pytest.mark.parametrize("kind", ["training", "evaluation"])
+def test_a_job_that_fits_no_device_is_refused(kind):
+    small = [{"name": "a", "devices_per_node": 2, "device": {"memory_bytes": 16e9}}]
+    untold = [*small, {"name": "b", "devices_per_node": 1}]
+    config = {**CONFIG, kind: {"memory_bytes": 20e9}}
+    with pytest.raises(ConfigError, match=rf"{kind}.memory_bytes: got 2e\+10, expected .* 1.6e\+10 on the largest"):
+        load_config({**config, "cluster": {"pools": small}})
+    with pytest.raises(ConfigError, match=rf"{kind}.memory_bytes: got 2e\+10, .* 1.5e\+10 on the largest"):
+        load_config({**config, "cluster": {"device": {"memory_bytes": 30e9}, "jobs_per_device": 2}})
+    assert load_config({**config, "cluster": {"pools": untold}})
+
+
+def test_a_job_on_two_devices_needs_a_pool_with_two_that_fit_it():
+    pools = [
+        {"name": "a", "devices_per_node": 2, "device": {"memory_bytes": 16e9}},
+        {"name": "b", "devices_per_node": 1, "device": {"memory_bytes": 80e9}},
+    ]
+    with pytest.raises(ConfigError, match=r"training.memory_bytes: got 2e\+10, expected at most what 2 device"):
+        load_config({**CONFIG, "training": {"memory_bytes": 20e9, "devices": 2}, "cluster": {"pools": pools}})
+
+
+def test_jobs_are_placed_where_they_fit():
+    pools = [
+        {"name": "small", "devices_per_node": 2, "device": {"memory_bytes": 16e9}},
+        {"name": "large", "devices_per_node": 1, "device": {"memory_bytes": 80e9}},
+    ]
+    plans = [{"kind": "slicing", "every": 25.0, "models": "all"}]
+    run = tc.run(
+        {
+            **CONFIG,
+            "variant": "overlapped",
+            "training": {"epochs": 1, "memory_bytes": 20e9},
+            "evaluation": {"plans": plans, "memory_bytes": 1e9},
+            "cluster": {"pools": pools},
+        },
+        on="sim",
+    )
+    assert set(run.trainings["device"]) == {"large:0"}
+    evaluating = run.stage_runs.filter(stage="WAIT_FOR_EVALUATION_COMPLETION")
+    assert {"small:0", "small:1"} <= set(evaluating["device"])
+
+
+def queueing(discipline, **more):
+    """Two trainings of 4 s and long evaluations that come in between, on one device."""
+    return tc.run(
+        {
+            **CONFIG,
+            "variant": "overlapped",
+            "mode": "live",
+            "batching": {"kind": "fixed", "n": 10},
+            "training": {"epochs": 2},
+            "evaluation": {"plans": [{"kind": "slicing", "every": 10.0, "models": "all", "when": "after_training"}]},
+            "cluster": {"discipline": discipline},
+            "sim": {"costs": {**COSTS, "evaluation": {"setup_s": 25.0, "samples_per_s": 1e6}}},
+            **more,
+        },
+        on="sim",
+    )
+
+
+def test_evaluations_that_yield_keep_no_training_waiting_and_are_done_at_last():
+    waiting, yielding = queueing("fifo"), queueing("preemptive")
+    assert waiting.summary["training_queued_s"] > 20.0
+    assert yielding.summary["training_queued_s"] == pytest.approx(0.0, abs=1e-6)
+    for run in (waiting, yielding):
+        assert run.summary["trainings"] == 5
+        assert run.evaluations["model"].n_unique() == 5
+    outcomes = yielding.stage_runs.filter(stage="WAIT_FOR_EVALUATION_COMPLETION")["outcome"].to_list()
+    assert sorted(set(outcomes)) == ["done", "yielded"]
+    assert yielding.summary["device_s"] > waiting.summary["device_s"], "what was broken off is done again"
+    assert yielding.summary["failed_trainings"] == 0
+    assert yielding.faults.is_empty()
+
+
+def test_the_smaller_training_set_is_first():
+    """Three pipelines ask for the one device while the first trains: 40 samples, 40 in two epochs, 20."""
+
+    def order(discipline):
+        def pipeline(num_samples, epochs, start_s):
+            return {
+                "config": {
+                    **CONFIG,
+                    "data": {"kind": "uniform", "num_samples": num_samples, "every": 1.0},
+                    "trigger": {"kind": "amount", "n": num_samples},
+                    "training": {"epochs": epochs},
+                    "sim": {"costs": {**COSTS, "connect_s": start_s}},
+                }
+            }
+
+        fleet = {
+            "busy": pipeline(100, 1, 1.0),
+            "middle": pipeline(40, 1, 2.0),
+            "large": pipeline(40, 2, 3.0),
+            "small": pipeline(20, 1, 4.0),
+        }
+        runs = run_fleet({"fleet": fleet, "cluster": {"discipline": discipline}}).runs
+        return sorted(runs, key=lambda name: runs[name].trainings["granted_s"][0])
+
+    assert order("fifo") == ["busy", "middle", "large", "small"]
+    assert order("shortest_first") == ["busy", "small", "middle", "large"]
+
+
 def test_modelled_devices_are_not_real():
     table = {**CONFIG, "data": {"kind": "table", "dataset": "portal_rodents"}}
     with pytest.raises(ConfigError, match=r"cluster.pools: the devices of a real run are those that are there"):
         plan_run(load_config({**table, "cluster": {"pools": POOLS}}), "real")
+    with pytest.raises(ConfigError, match=r"cluster.jobs_per_device: got 2, expected 1"):
+        plan_run(load_config({**table, "cluster": {"jobs_per_device": 2}}), "real")
     with pytest.raises(ConfigError, match=r"cluster.device.speed: got 2, which can only be simulated"):
         plan_run(load_config({**table, "cluster": {"device": {"speed": 2.0}}}), "real")

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from sim.executor import Effect, SimExecutor
-from twinclock.allocator import Allocator
+from twinclock.allocator import Allocator, Sharing
 from twinclock.errors import DeadlockError
 from twinclock.executor import drive
 from twinclock.graph import Flow, ForEach, Retry, Stage, leave
@@ -31,7 +31,8 @@ def failing(start, executor):
 
 
 def make(bodies, units=None, **patience_s):
-    return SimExecutor({"main": bodies}, Allocator(units or {}, patience_s))
+    rank = Sharing(rank=lambda ask, now: now + patience_s.get(ask.queue, 0.0))
+    return SimExecutor({"main": bodies}, Allocator(units or {}, dict.fromkeys(units or {}, rank)))
 
 
 def work(operation, **options):
@@ -242,9 +243,7 @@ def test_several_pipelines_share_the_devices_of_one_executor():
         return Stage(kind="work", operation="WORK", needs={"device": 1}), {"WORK": lasting(seconds)}
 
     pipelines = {"a": graph(4.0), "b": graph(3.0), "c": graph(2.0)}
-    executor = SimExecutor(
-        {name: bodies for name, (_, bodies) in pipelines.items()}, Allocator({"device": ["gpu:0"]}, {})
-    )
+    executor = SimExecutor({name: bodies for name, (_, bodies) in pipelines.items()}, Allocator({"device": ["gpu:0"]}))
     logs = {name: Log() for name in pipelines}
     machines = {name: Machine(stage, name) for name, (stage, _) in pipelines.items()}
     finishes = drive(machines, executor, logs)
@@ -266,7 +265,7 @@ def test_a_run_in_which_nothing_is_left_to_happen_says_who_waits():
 
     machines = {"main": Machine(nested("left", "right")), "other": Machine(nested("right", "left"), "other")}
     bodies = {"A": lasting(1.0), "B": lasting(1.0)}
-    executor = SimExecutor({"main": bodies, "other": bodies}, Allocator({"left": ["l"], "right": ["r"]}, {}))
+    executor = SimExecutor({"main": bodies, "other": bodies}, Allocator({"left": ["l"], "right": ["r"]}))
     with pytest.raises(DeadlockError, match=r"/B#0 waits for right; /B#0 waits for left"):
         drive(machines, executor, {"main": Log(), "other": Log()})
     executor.close()

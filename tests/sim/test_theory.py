@@ -4,101 +4,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from itertools import accumulate
 
 import numpy as np
 import polars as pl
 import pytest
+from theory import NUM_CUSTOMERS, devices_held, draws, patience, queue, waits, waits_by_recursion
 
 import twinclock as tc
-from sim.executor import Effect, SimExecutor
-from twinclock.allocator import Allocator
-from twinclock.check import ensure_sound
-from twinclock.executor import drive
-from twinclock.graph import Flow, ForEach, Scope, Spawn, Stage, leave
-from twinclock.machine import Machine
-from twinclock.records import Recorder
-
-NUM_CUSTOMERS = 15_000
-
-
-def queue(gaps, services, servers, queues=None, **patience_s):
-    """Customers who arrive after `gaps`, and are served for `services` by one of some servers: the table `devices`.
-
-    `queues`: in which of two queues each stands, "first" or "second".
-    """
-
-    def arrival(name):
-        return Stage(
-            kind="wait", operation="ARRIVE", reads=("number",), outcomes=dict.fromkeys((*names, "end"), ("number",))
-        )
-
-    names = sorted(set(queues)) if queues is not None else ["first"]
-    serve = {
-        name: Spawn(body=Stage(kind="work", operation="SERVE", reads=("number",), needs={"device": 1}, queue=name))
-        for name in names
-    }
-    graph = Scope(
-        body=Flow(
-            start="ARRIVE",
-            initial={"number": 0},
-            steps={"ARRIVE": arrival("ARRIVE"), **serve},
-            edges={
-                "ARRIVE": {**{name: name for name in names}, "end": leave("done")},
-                **{name: {"done": "ARRIVE"} for name in names},
-            },
-        )
-    )
-
-    def arrive(start, executor):
-        number = start.inputs["number"]
-        if number == len(gaps):
-            return Effect(0.0, "end", {"number": number})
-        return Effect(gaps[number], "first" if queues is None else queues[number], {"number": number + 1})
-
-    def served(start, executor):
-        return Effect(services[start.inputs["number"] - 1], "done", {})
-
-    return devices_held(graph, {"ARRIVE": arrive, "SERVE": served}, servers, patience_s)
-
-
-def devices_held(graph, bodies, servers, patience_s=None):
-    """The table `devices` of a graph that is run to its end with so many servers, in the order of asking."""
-    ensure_sound(graph)
-    units = [f"server:{k}" for k in range(servers)]
-    executor = SimExecutor({"main": bodies}, Allocator({"device": units}, patience_s))
-    recorder = Recorder(float)
-    try:
-        drive({"main": Machine(graph)}, executor, {"main": recorder})
-    finally:
-        executor.close()
-    return recorder.take()["devices"].sort("requested_s")
-
-
-def draws(arrival_rate, service_rate, seed, *, constant_service=False):
-    rng = np.random.default_rng(seed)
-    gaps = rng.exponential(1 / arrival_rate, NUM_CUSTOMERS).tolist()
-    services = (
-        np.full(NUM_CUSTOMERS, 1 / service_rate)
-        if constant_service
-        else rng.exponential(1 / service_rate, NUM_CUSTOMERS)
-    )
-    return gaps, services.tolist()
-
-
-def waits(served):
-    return (served["granted_s"] - served["requested_s"]).to_numpy()
-
-
-def waits_by_recursion(gaps, services, servers):
-    """Each customer takes the server that is free first (Kiefer and Wolfowitz; Lindley for one server)."""
-    free = [0.0] * servers
-    found = []
-    for arrival, service in zip(accumulate(gaps), services, strict=True):
-        begin = max(arrival, heapq.heappop(free))
-        heapq.heappush(free, begin + service)
-        found.append(begin - arrival)
-    return np.array(found)
+from sim.executor import Effect
+from twinclock.graph import Flow, ForEach, Scope, Stage, leave
 
 
 def erlang_c(servers, load):
@@ -239,7 +153,7 @@ def test_a_queue_of_endless_patience_comes_second_always():
     """Two classes without preemption, by Cobham, at the rates that were drawn; within 8 %."""
     gaps, services = draws(0.6, 1.0, seed=14)
     queues = np.random.default_rng(15).choice(["first", "second"], NUM_CUSTOMERS)
-    served = queue(gaps, services, 1, queues.tolist(), second=1e9)
+    served = queue(gaps, services, 1, queues.tolist(), sharing=patience(second=1e9))
     mean = {name: waits(served)[queues == name].mean() for name in ("first", "second")}
     load, load_first = (np.array(services)[queues <= name].sum() / sum(gaps) for name in ("second", "first"))
     ahead_s = (np.array(services) ** 2).sum() / sum(gaps) / 2  # on average, what is left of the service under way
@@ -250,7 +164,7 @@ def test_a_queue_of_endless_patience_comes_second_always():
 def test_a_patience_that_ends_lets_nobody_pass_for_longer():
     gaps, services = draws(0.7, 1.0, seed=14)
     queues = np.random.default_rng(15).choice(["first", "second"], NUM_CUSTOMERS, p=[3 / 7, 4 / 7])
-    served = queue(gaps, services, 1, queues.tolist(), second=2.0)
+    served = queue(gaps, services, 1, queues.tolist(), sharing=patience(second=2.0))
     asked, granted = served["requested_s"].to_numpy(), served["granted_s"].to_numpy()
     place = asked + np.where(queues == "second", 2.0, 0.0)
     order = np.argsort(granted, kind="stable")

@@ -4,42 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from twinclock.allocator import Allocator, Grant, Key
-from twinclock.messages import Placement
-from twinclock.policies.placement import Place
+from twinclock.allocator import Allocator, Answer, Key, Sharing
+from twinclock.messages import Acquire, Granted, Placement
+from twinclock.scheduling import DEVICE
 from twinclock.stream import ClockTime
-
-SHARED = "device"
 
 
 class FleetAllocator:
     """An allocator in which every resource but devices exists once for each pipeline."""
 
-    def __init__(
-        self,
-        units: Mapping[str, Mapping[str, Sequence[str]]],
-        patience_s: Mapping[str, float],
-        places: Mapping[str, Place],
-    ) -> None:
-        """`units`: pipeline → resource → units; the devices are the same for all."""
-        everyones = {SHARED: next(iter(units.values()))[SHARED]}
+    def __init__(self, units: Mapping[str, Mapping[str, Sequence[str]]], sharing: Mapping[str, Sharing]) -> None:
+        """`units`: pipeline → resource → units; the devices are the same for all. `sharing`: of the devices."""
+        everyones = {DEVICE: next(iter(units.values()))[DEVICE]}
         own = {_own(pipeline, name): each for pipeline, its in units.items() for name, each in its.items()}
-        self._allocator = Allocator({**own, **everyones}, patience_s, places)
+        self._allocator = Allocator({**own, **everyones}, sharing)
 
-    def request(self, key: Key, needs: Mapping[str, int], queue: str, now: ClockTime) -> list[Grant]:
+    def request(self, ask: Acquire, now: ClockTime) -> list[Answer]:
         """As `Allocator.request`."""
-        mine = {_own(key[0], name): units for name, units in needs.items()}
-        return [_told(grant) for grant in self._allocator.request(key, mine, queue, now)]
+        mine = {_own(ask.pipeline, name): units for name, units in ask.needs.items()}
+        return [_told(answer) for answer in self._allocator.request(ask._replace(needs=mine), now)]
 
-    def release(self, key: Key) -> list[Grant]:
+    def release(self, key: Key) -> list[Answer]:
         """As `Allocator.release`."""
-        return [_told(grant) for grant in self._allocator.release(key)]
+        return [_told(answer) for answer in self._allocator.release(key)]
 
 
 def _own(pipeline: str, resource: str) -> str:
-    return resource if resource == SHARED else f"{pipeline}/{resource}"
+    return resource if resource == DEVICE else f"{pipeline}/{resource}"
 
 
-def _told(grant: Grant) -> Grant:
-    placement: Placement = {name.rpartition("/")[2]: units for name, units in grant.placement.items()}
-    return Grant(grant.key, placement)
+def _told(answer: Answer) -> Answer:
+    pipeline, event = answer
+    if not isinstance(event, Granted):
+        return answer
+    placement: Placement = {name.rpartition("/")[2]: units for name, units in event.placement.items()}
+    return pipeline, Granted(event.id, placement)

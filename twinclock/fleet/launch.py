@@ -12,14 +12,14 @@ from twinclock.config import Config
 from twinclock.errors import ConfigError, RunError
 from twinclock.executor import drive
 from twinclock.fleet.config import FleetConfig, load_fleet
-from twinclock.fleet.grants import SHARED, FleetAllocator
+from twinclock.fleet.grants import FleetAllocator
 from twinclock.fleet.result import Fleet, write_fleet
 from twinclock.machine import Machine
 from twinclock.messages import Command, Event, Finish
 from twinclock.observer import RunObserver
-from twinclock.policies.placement import placements
 from twinclock.result import Run
 from twinclock.run_folder import RunFolder, told_as_run_error, wall_clock_date
+from twinclock.scheduling import DEVICE, scheduling
 from twinclock.stages import Context
 from twinclock.stream import ClockTime
 from twinclock.watch import UNWATCHED
@@ -41,8 +41,9 @@ def run_fleet(
     fleet, plans = plan_fleet(source, on, overrides=overrides)
     plugin = _fleet_plugin(fleet, on)
     units = {pipeline: plan.units for pipeline, plan in plans.items()}
-    place = placements(fleet.cluster, next(iter(units.values()))[SHARED])
-    allocator = FleetAllocator(units, {"evaluation": fleet.cluster.patience.evaluation}, place)
+    devices = next(iter(units.values()))[DEVICE]
+    configs = {pipeline: plan.config for pipeline, plan in plans.items()}
+    allocator = FleetAllocator(units, scheduling(fleet.cluster, devices, configs))
     contexts = {pipeline: Context(plan.config, plan.stream) for pipeline, plan in plans.items()}
     with ExitStack() as folders:
         opened = {} if out is None else _opened(plans, _new_folder(Path(out)), folders)

@@ -33,6 +33,7 @@ from twinclock.policies.evaluation import EvaluationPlan
 from twinclock.policies.metrics import METRIC_NAMES, METRIC_TEXTS, find_metric
 from twinclock.policies.overlap import ON_TRIGGER, OverlapConfig
 from twinclock.policies.placement import PLACEMENTS
+from twinclock.policies.queueing import DISCIPLINES
 from twinclock.policies.selection import PresampleConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.policies.triggers.drift import DetectorMetric, DistanceMetric, DriftMetric
@@ -53,6 +54,7 @@ Group: TypeAlias = Literal[
     "evaluation plan",
     "metric",
     "overlap",
+    "queueing",
     "placement",
 ]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -123,6 +125,10 @@ def _policies(group: Group) -> Iterator[Policy]:
     if group == "overlap":
         texts = {name: Text(doc, OverlapConfig.source) for name, doc in ON_TRIGGER.items()}
         yield from _choices(group, OverlapConfig, "on_trigger", texts, "{{variant: overlapped, overlap: {}}}")
+    elif group == "queueing":
+        yield from _choices(
+            group, NoKeys, "discipline", {name: Text(doc, "") for name, doc in DISCIPLINES.items()}, "cluster: {}"
+        )
     elif group == "placement":
         yield from _choices(
             group, NoKeys, "placement", {name: Text(doc, "") for name, doc in PLACEMENTS.items()}, "cluster: {}"

@@ -1,7 +1,8 @@
 """Placement: which of the free devices a job gets.
 
 All devices of a job are of one pool. Within the pool they are of one node, if one has enough; else of as few nodes
-as possible. A job is placed on what is free now: it does not wait for a better place.
+as possible, and on devices with enough memory for it. A job is placed on what is free now: it does not wait for a
+better place.
 What each policy does is in `PLACEMENTS`. Ties go to the pool that is named first.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from twinclock.cluster import ClusterConfig, Device, Placing, devices_of
+from twinclock.messages import Acquire
 
 PLACEMENTS: Mapping[Placing, str] = {
     "first_fit": """The first pool that has enough free devices.
@@ -32,21 +34,24 @@ PLACEMENTS: Mapping[Placing, str] = {
 }
 """What each policy does: one line, and then exactly."""
 
-Place: TypeAlias = Callable[[Sequence[str], int], tuple[str, ...] | None]
-"""(names of the free devices in order, how many are needed) → those that the job gets; None if none fit."""
+Place: TypeAlias = Callable[[Sequence[str], int, Acquire], tuple[str, ...] | None]
+"""(names of the free devices in order, how many are needed, for what) → those that it gets; None if none fit."""
+Memory: TypeAlias = Callable[[Acquire], float]
+"""Bytes that a job takes on each of its devices."""
 
 
-def placements(cluster: ClusterConfig, names: Sequence[str]) -> dict[str, Place]:
-    """Resource → its placement policy, for devices of these names; none where all are alike."""
-    return {} if cluster.pools is None else {"device": placing(cluster.placement, devices_of(cluster, names))}
+def placing(cluster: ClusterConfig, names: Sequence[str], memory_bytes: Memory) -> Place | None:
+    """The placement policy of a cluster whose devices have these names; None where all devices are alike."""
+    if cluster.pools is None:
+        return None
+    how = cluster.placement
+    known = {device.name: device for device in devices_of(cluster, names)}
+    room_bytes = {name: cluster.room_bytes(device.kind) for name, device in known.items()}
 
-
-def placing(how: Placing, devices: Sequence[Device]) -> Place:
-    """The placement policy `how` for a cluster of these devices."""
-    known = {device.name: device for device in devices}
-
-    def place(free: Sequence[str], needed: int) -> tuple[str, ...] | None:
-        pools = _grouped([known[name] for name in free], lambda device: device.pool)
+    def place(free: Sequence[str], needed: int, ask: Acquire) -> tuple[str, ...] | None:
+        wanted_bytes = memory_bytes(ask)
+        roomy = [known[name] for name in free if wanted_bytes <= room_bytes[name]]
+        pools = _grouped(roomy, lambda device: device.pool)
         fitting = [pool for pool in pools if len(pool) >= needed]
         if not fitting:
             return None
