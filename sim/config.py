@@ -130,6 +130,15 @@ class StragglersConfig(Section):
     """So many times as long they take."""
 
 
+class InterferenceConfig(Section):
+    """How much longer a job takes for each other one that computes beside it, as a share of its seconds alone."""
+
+    same_device: NotNegative = 1.0
+    """On its device (`cluster.jobs_per_device`); at 1 the jobs have the device in turns."""
+    same_node: NotNegative = 0.0
+    """On other devices of its node, where they share memory, caches or a network."""
+
+
 class FaultsConfig(Section):
     """What goes wrong; nothing by default."""
 
@@ -154,3 +163,4 @@ class SimConfig(Section):
     costs: Costs = Costs()
     quality: QualityConfig = DecayQuality()
     faults: FaultsConfig = FaultsConfig()
+    interference: InterferenceConfig = InterferenceConfig()

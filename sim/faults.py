@@ -92,16 +92,18 @@ def _breaking(body: Body, target: _Target, faults: FaultsConfig, seed: int) -> B
         if faults.device_mtbf is not None and devices:
             lives_s = life * faults.device_mtbf / len(devices)
             if lives_s < effect.seconds:
-                return _failed(lives_s, "DeviceFailed", f"a device of {', '.join(devices)} failed")
+                return _failed(lives_s, effect, "DeviceFailed", f"a device of {', '.join(devices)} failed")
         if fails < target.share(faults):
-            return _failed(share_done * effect.seconds, "JobFailed", "failed as sim.faults has it")
+            return _failed(share_done * effect.seconds, effect, "JobFailed", "failed as sim.faults has it")
         return effect
 
     return run
 
 
-def _failed(seconds: float, type_: str, message: str) -> Effect:
-    return Effect(seconds, FAILED, {ERROR_SLOT: {"type": type_, "message": message}})
+def _failed(seconds: float, effect: Effect, type_: str, message: str) -> Effect:
+    """Until it fails it puts the same load on its devices."""
+    load = None if effect.load is None else effect.load._replace(values=None)
+    return Effect(seconds, FAILED, {ERROR_SLOT: {"type": type_, "message": message}}, load)
 
 
 def _rng(seed: int, *key: int) -> np.random.Generator:

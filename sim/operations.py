@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import SimConfig
+from sim.contention import Interference
 from sim.costs import evaluation_key, evaluation_s, linear_s, noise, store_s, training_s, training_source
-from sim.executor import Body, Effect, SimExecutor
+from sim.executor import Body, Effect, Load, SimExecutor
 from sim.faults import attempt_of, breaking, slow_down
 from sim.quality import Quality, drawn_errors, make_quality
 from sim.throughput.protocol import Held, Job, Training
@@ -92,6 +93,12 @@ def _held(run: SimRun, start: Start) -> Held:
     return Held(devices_on_one_node(nodes, run.sim.costs.node_efficiency), _speed(run, start))
 
 
+def _load(run: SimRun, start: Start, values: Callable[[float], Mapping[str, Json]] | None = None) -> Load | None:
+    devices = start.placement.get("device", ())
+    told = run.sim.interference
+    return Load(devices, Interference(told.same_device, told.same_node), values) if devices else None
+
+
 def _replay_data(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     outcome, values = work.replay_chunk(run.context, start.inputs, executor.now(), executor.stopping)
     return Effect(_read_s(run, values), outcome, values)
@@ -118,7 +125,9 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     request, model = start.inputs["request"], start.registers["active_model"]
     if request["kind"] == "distance":
         seconds = linear_s(run.sim.costs.drift, num_samples_read(request), _speed(run, start))
-        return Effect(seconds, "done", {"observation": observation(request, _distances(run, request))})
+        return Effect(
+            seconds, "done", {"observation": observation(request, _distances(run, request))}, _load(run, start)
+        )
     interval = work.observed_interval(run.context, request)
     models = work.models_to_score(request, model)
     values = {
@@ -130,7 +139,7 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     num_models = len({None if each is None else each["trigger"] for _, _, each in models})
     num_scored = num_models * (request["stop"] - request["first"])
     seconds = evaluation_s(run.sim.costs.evaluation, num_scored, _speed(run, start))
-    return Effect(seconds, "done", {"observation": observation(request, values)})
+    return Effect(seconds, "done", {"observation": observation(request, values)}, _load(run, start))
 
 
 def _distances(run: SimRun, request: Json) -> dict[str, float | None]:
@@ -167,22 +176,27 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
     downsample, batch_size = config.training.downsample, config.training.batch_size
     todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
-    load = Job(num_samples=todo.num_kept, epochs=epochs, batch_size=batch_size, num_scored=todo.num_scored)
-    seconds = training_s(run.sim.costs, run.training, load, _held(run, start))
+    job_size = Job(num_samples=todo.num_kept, epochs=epochs, batch_size=batch_size, num_scored=todo.num_scored)
+    seconds = training_s(run.sim.costs, run.training, job_size, _held(run, start))
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     seconds *= slow_down(run.sim.faults, config.seed, job["trigger"], attempt_of(start.path))
     run.quality.trained(job)
-    run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
-    fit = {
-        "num_samples": num_samples,
-        "num_kept": todo.num_kept,
-        "epochs": epochs,
-        "loss": None,
-        "path": job["id"],
-        "seconds": seconds,
-        "held_s": executor.now() - job["started_s"] + seconds,
-    }
-    return Effect(seconds, "trained", {"fit": fit, "trained": [job["trigger"]]})
+    began_s = executor.now()
+    run.trainings[job["trigger"]] = ((start.pipeline, start.id), began_s + seconds)
+
+    def values(seconds: float) -> dict[str, Json]:
+        fit = {
+            "num_samples": num_samples,
+            "num_kept": todo.num_kept,
+            "epochs": epochs,
+            "loss": None,
+            "path": job["id"],
+            "seconds": seconds,
+            "held_s": began_s - job["started_s"] + seconds,
+        }
+        return {"fit": fit, "trained": [job["trigger"]]}
+
+    return Effect(seconds, "trained", values(seconds), _load(run, start, values))
 
 
 def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
@@ -209,7 +223,8 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
         for each in job["intervals"]
         for metric in job["metrics"]
     ]
-    return Effect(evaluation_s(costs.evaluation, num_samples, _speed(run, start)) * luck, "done", {"result": result})
+    seconds = evaluation_s(costs.evaluation, num_samples, _speed(run, start)) * luck
+    return Effect(seconds, "done", {"result": result}, _load(run, start))
 
 
 def _scored_span(run: SimRun, interval: Mapping[str, Json]) -> tuple[float, float]:
@@ -230,6 +245,8 @@ def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     victim, now, launch_s = start.inputs["victim"], executor.now(), run.sim.costs.launch_s
     outcome, values = work.preempted(start)
     key, ends_s = run.trainings.get(victim, (None, -1.0))
+    if key is not None:
+        ends_s = executor.ends_s(key, ends_s)
     if outcome == "too_late" or ends_s == now:
         return Effect(launch_s, "too_late", {})
     run.superseded.add(victim)

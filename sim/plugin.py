@@ -88,8 +88,11 @@ def open_fleet(contexts: Mapping[str, Context], allocator: Granting) -> Executor
     from sim.executor import SimExecutor
     from sim.operations import bodies
 
-    modelled = {}
+    modelled, nodes = {}, None
     for pipeline, context in contexts.items():
         config = context.config
-        modelled[pipeline] = bodies(context, parse_section(SimConfig, config.sim, config.name, under="sim"))
-    return SimExecutor(modelled, allocator)
+        sim = parse_section(SimConfig, config.sim, config.name, under="sim")
+        modelled[pipeline] = bodies(context, sim)
+        if sim.interference.same_node > 0 or (config.cluster.jobs_per_device > 1 and sim.interference.same_device > 0):
+            nodes = {device.name: (device.pool, device.node) for device in modelled_devices(config.cluster)}
+    return SimExecutor(modelled, allocator, nodes)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twinclock.config import Config, load_config
+from twinclock.occupied import occupied
 from twinclock.run_folder import read_header, read_tables
 from twinclock.summary import summarise
 from twinclock.usage import usage
@@ -59,7 +60,7 @@ class Run:
     @property
     def usage(self) -> pl.DataFrame:
         """Device-seconds, money and energy of each pool of the cluster, busy and idle; see `twinclock.usage`."""
-        return usage(self.config.cluster, self.devices, self.header.get("makespan_s"))
+        return usage(self.config.cluster, occupied(self.devices), self.header.get("makespan_s"))
 
     @property
     def stage_runs(self) -> pl.DataFrame:

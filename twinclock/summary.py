@@ -10,6 +10,7 @@ import polars as pl
 
 from twinclock.config import Config
 from twinclock.freshness import freshness
+from twinclock.occupied import occupied
 from twinclock.policies.evaluation import (
     NO_BOUNDS,
     Composed,
@@ -39,7 +40,8 @@ _NOT_PLANNED: Mapping[str, Any] = {"value": None, "left_out": 1.0}
 def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict[str, Any]:
     """The figures that people compare.
 
-    `stage_s`: seconds spent in each stage, summed over its runs. `device_s`: seconds that devices were held;
+    `stage_s`: seconds spent in each stage, summed over its runs. `device_s`: seconds that devices were held, split
+    between jobs that have one at once;
     `utilisation`, `usd`, `busy_usd` and `joules` are those of `usage`; what is about latency, staleness and backlog is
     that of `freshness`. `queued_s`: seconds that trainings waited for a slot or a device, and other work for a device,
     each waiting one counted; `training_queued_s` and `evaluation_queued_s` are parts of it.
@@ -48,7 +50,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     `composites` that have this metric. None where there is nothing.
     """
     stage_runs, devices, batches = tables["stage_runs"], tables["devices"], tables["batches"]
-    busy = devices.filter(pl.col("resource") == "device")
+    busy = occupied(devices)
     outcomes = tables["trainings"]["outcome"]
     trained, stopped = int((outcomes == "trained").sum()), int(outcomes.is_in(_BROKEN_OFF).sum())
     queued = queueing(tables)
@@ -81,8 +83,8 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "models": tables["models"].height,
         "evaluations": tables["evaluations"].height,
         "faults": tables["faults"].height,
-        "device_s": _sum(busy["released_s"] - busy["granted_s"]),
-        **totals(usage(config.cluster, tables["devices"], header.get("makespan_s"))),
+        "device_s": _sum(busy["busy_s"]),
+        **totals(usage(config.cluster, busy, header.get("makespan_s"))),
         **freshness(tables, header.get("makespan_s")),
         "queued_s": _waited_s(queued),
         "training_queued_s": _waited_s(queued.filter(pl.col("work") == "training")),

@@ -29,15 +29,12 @@ SCHEMA = {
 def usage(cluster: ClusterConfig, holdings: pl.DataFrame, makespan_s: float | None) -> pl.DataFrame:
     """One row for each pool: device-seconds, USD and joules, null where no price or power is given.
 
-    `holdings`: the table `devices` of a run. Without pools there is one row, whose `pool` is null. No row at all while
-    the run has no makespan: nobody knows then how long its devices will have been idle.
+    `holdings`: those of its devices, with `busy_s` of `occupied`. Without pools there is one row, whose `pool` is null.
+    No row at all while the run has no makespan: nobody knows then how long its devices will have been idle.
     """
     if makespan_s is None:
         return pl.DataFrame([], SCHEMA)
-    held = holdings.filter(pl.col("resource") == "device").select(
-        pl.col("unit").str.split(":").list.first().alias("pool"),
-        (pl.col("released_s") - pl.col("granted_s")).alias("busy_s"),
-    )
+    held = holdings.select(pl.col("unit").str.split(":").list.first().alias("pool"), "busy_s")
     if cluster.pools is None:
         pools: list[tuple[str | None, int, Any]] = [(None, cluster.devices, cluster.device)]
         busy: dict[str | None, float] = {None: float(held["busy_s"].sum())}

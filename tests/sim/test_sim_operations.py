@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import pytest
 
 from sim.config import SimConfig
@@ -64,7 +67,14 @@ class World:
         self.ids += 1
         stage = Stage(kind="work", operation=operation)
         start = Start("main", self.ids, path, stage, inputs or {}, registers or {}, {}, {"device": held}, {})
-        return self.bodies[operation](start, self.executor)
+        seconds, outcome, values, _load = self.bodies[operation](start, self.executor)
+        return Did(seconds, outcome, values)
+
+
+class Did(NamedTuple):
+    seconds: float
+    outcome: str
+    values: Mapping[str, Any]
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import polars as pl
 
 from twinclock.cluster import ClusterConfig
 from twinclock.errors import RunError
+from twinclock.occupied import occupied
 from twinclock.result import Run
 from twinclock.run_folder import replace_durably, told_as_run_error
 from twinclock.section import parse_section
@@ -53,8 +54,12 @@ class Fleet:
     @cached_property
     def usage(self) -> pl.DataFrame:
         """Of each pool of the cluster, all pipelines together; see `twinclock.usage`."""
-        held = pl.concat([run.devices for run in self.runs.values()])
-        return usage(self.cluster, held, self.makespan_s)
+        return usage(self.cluster, self._occupied, self.makespan_s)
+
+    @cached_property
+    def _occupied(self) -> pl.DataFrame:
+        """What all pipelines held, the time of a device split between those that have it at once."""
+        return occupied(pl.concat([run.devices.with_columns(pipeline=pl.lit(name)) for name, run in self.runs.items()]))
 
     @cached_property
     def pipelines(self) -> pl.DataFrame:
@@ -67,17 +72,18 @@ class Fleet:
         """
         rows = []
         for name, run in self.runs.items():
-            summary, own = run.summary, totals(usage(self.cluster, run.devices, self.makespan_s))
-            asked_s = summary["device_s"] + summary["queued_s"]
+            summary, held = run.summary, self._occupied.filter(pipeline=name)
+            own, device_s = totals(usage(self.cluster, held, self.makespan_s)), float(held["busy_s"].sum())
+            asked_s = device_s + summary["queued_s"]
             rows.append(
                 {
                     "pipeline": name,
                     "makespan_s": summary["makespan_s"],
                     "triggers": summary["triggers"],
                     "trainings": summary["trainings"],
-                    "device_s": summary["device_s"],
+                    "device_s": device_s,
                     "queued_s": summary["queued_s"],
-                    "served": summary["device_s"] / asked_s if asked_s > 0 else None,
+                    "served": device_s / asked_s if asked_s > 0 else None,
                     "busy_usd": own["busy_usd"],
                     "accuracy": summary["accuracy"],
                 }
