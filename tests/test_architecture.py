@@ -56,7 +56,7 @@ CLOCKS = {
 """The only places that may ask what time it is."""
 
 LARGE = {
-    "twinclock/machine.py": 480,  # one interpreter, its rules, and a fast path
+    "twinclock/machine.py": 490,  # one interpreter, its rules, and a fast path
     "twinclock/pipeline.py": 500,  # data: three graphs and what their slots mean
 }
 """Modules above 400 lines, and how far they may go."""
