@@ -198,11 +198,16 @@ class RealExecutor:
 
         self._threads.submit(work)
 
-    def launch(self, start: Start, device: str, job: Message) -> None:
-        """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone."""
+    def launch(self, start: Start, device: str, job: Message, dies_after_s: float | None = None) -> None:
+        """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone.
+
+        `dies_after_s`: seconds after which the worker is killed if the job has not ended by then.
+        """
         if not self.has_job(job["id"]):
             self._jobs[job["id"]] = _Job(device, (start.pipeline, start.id), None)
             self.workers.send(device, job)
+            if dies_after_s is not None:
+                self.after(dies_after_s, ("death", job["id"]), lambda: self.workers.kill(device))
 
     def has_job(self, job_id: str) -> bool:
         """Is this job under way, or its result here?"""
@@ -292,6 +297,7 @@ class RealExecutor:
     def _job_ended(self, message: Message) -> None:
         job = self._jobs.pop(message["id"], None)
         self.forget(("grace", message["id"]))
+        self.forget(("death", message["id"]))
         if job is None:
             return
         if job.finish is not None:

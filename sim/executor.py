@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import simpy
 
 from twinclock.allocator import Grant, Granting, Key
 from twinclock.errors import ProtocolError
 from twinclock.executor import failure
-from twinclock.graph import CANCELLED, Json
+from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
 from twinclock.messages import (
     Acquire,
     Arm,
@@ -24,10 +24,21 @@ from twinclock.messages import (
     Finish,
     Fired,
     Granted,
+    Outage,
     Release,
     Start,
 )
 from twinclock.stream import ClockTime
+
+
+class Work(Protocol):
+    """What a stage run does on devices, for when it is broken off."""
+
+    def stopped(self, elapsed_s: float) -> Mapping[str, Json]:
+        """It has ended after so many seconds, before its time: what the records are to say besides."""
+
+    def put_aside(self, elapsed_s: float, within_s: float) -> Effect | None:
+        """Its device will be gone in `within_s` seconds: what it does to go on elsewhere; None: nothing."""
 
 
 class Effect(NamedTuple):
@@ -36,6 +47,19 @@ class Effect(NamedTuple):
     seconds: float
     outcome: str
     values: Mapping[str, Json]
+    work: Work | None = None
+    """None: it makes no difference when it is broken off."""
+
+
+class _Job(NamedTuple):
+    """A stage run that holds devices."""
+
+    devices: tuple[str, ...]
+    began_s: float
+    ends_s: float
+    work: Work | None
+    stood_still_s: float | None = None
+    """When it stopped working, to be put aside."""
 
 
 Body: TypeAlias = "Callable[[Start, SimExecutor], Effect]"
@@ -61,6 +85,17 @@ class SimExecutor:
         """What the clock has reached; the value of each is (pipeline, event)."""
         self._void: set[tuple[str, int, str]] = set()
         """Ends and timers that are due or lie ahead, and must not be handed over any more."""
+        self._num_ahead = 0
+        """How much the clock has still to reach that somebody may be waiting for."""
+        self._jobs: dict[Key, _Job] = {}
+        self._open = dict.fromkeys(bodies)
+        """Pipelines that have not finished."""
+        self._out: dict[str, int] = {}
+        """Device → for how many reasons nobody is granted it."""
+        self._going: dict[str, float] = {}
+        """Device → the clock time at which it will be gone."""
+        self._gone: dict[str, list[Mapping[str, Json]]] = {}
+        """Device → why it is gone, each as the error of what would use it."""
         self._now = ClockTime(0.0)
         self._collects_garbage = gc.isenabled()
         gc.disable()  # a run makes millions of records and no cycles: looking for some would cost a third of the time
@@ -71,31 +106,37 @@ class SimExecutor:
 
     def next(self) -> tuple[str, Event] | None:
         """Let simulated time pass until something is ready."""
-        if self._prompt:
-            return self._prompt.popleft()
-        due, step = self._due, self.environment.step
-        while True:
-            try:
-                while not due:
-                    step()
-            except simpy.core.EmptySchedule:
-                return None
+        prompt, due, step = self._prompt, self._due, self.environment.step
+        while not prompt:
+            while not due and not prompt:
+                if not self._num_ahead:
+                    return None
+                step()
+            if not due:
+                break
             happened: Any = due.popleft().value
+            self._num_ahead -= 1
             if not self._void or not self._forget(happened):
                 self._now = ClockTime(self.environment.now)
-                return happened  # type: ignore[no-any-return]  # SimPy's events hold anything; these, a pair
+                return self._handed_over(happened)
+        return self._handed_over(prompt.popleft())
 
     def perform(self, command: Command) -> None:
         """Begin to carry out a command."""
         if type(command) is Start:
             pipeline = command.pipeline
+            if self._gone and (error := self._why_gone(command)) is not None:
+                self._prompt.append((pipeline, Ended(command.id, FAILED, {ERROR_SLOT: error})))
+                return
             try:
-                seconds, outcome, values = self._bodies[pipeline][command.stage.operation](command, self)
+                seconds, outcome, values, work = self._bodies[pipeline][command.stage.operation](command, self)
             except Exception as error:
                 self._prompt.append((pipeline, failure(command.id, error)))
             else:
                 # tuple.__new__ gives the same Ended as Ended(…), at a third of its price
                 self._after(seconds, (pipeline, tuple.__new__(Ended, (command.id, outcome, values))))
+                if command.placement:
+                    self._note_job(command, seconds, work)
             return
         match command:
             case Acquire(pipeline, id_, _, needs, queue):
@@ -108,8 +149,8 @@ class SimExecutor:
                 self._void.add((pipeline, id_, timer))
             case Cancel(pipeline, id_):
                 self.end_now((pipeline, id_), CANCELLED, _NOTHING)
-            case Finish():
-                pass
+            case Finish(pipeline):
+                self._open.pop(pipeline, None)
             case _:
                 raise ProtocolError(f"unknown command {command!r}")
 
@@ -118,8 +159,17 @@ class SimExecutor:
         pipeline, id_ = key
         if any(type(event) is Ended and (who, event.id) == key for who, event in self._prompt):
             return
+        job = self._jobs.pop(key, None)
+        if job is not None and job.work is not None:
+            until_s = self._now if job.stood_still_s is None else job.stood_still_s
+            told = job.work.stopped(until_s - job.began_s)
+            values = {**values, **told} if outcome in (FAILED, CANCELLED) else values
         self._void.add((pipeline, id_, _END))
         self._prompt.append((pipeline, Ended(id_, outcome, values)))
+
+    def is_at_work(self, key: Key) -> bool:
+        """Does this stage run hold a device, and has its end not been handed over?"""
+        return key in self._jobs
 
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""
@@ -130,8 +180,99 @@ class SimExecutor:
         if self._collects_garbage:
             gc.enable()
 
+    # -- what happens beside the pipelines -------------------------------------------------------------
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something that pipelines may be waiting for."""
+
+        def happen() -> None:
+            self._num_ahead -= 1
+            action()
+
+        self._num_ahead += 1
+        self.meanwhile(delay_s, happen)
+
+    def meanwhile(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something if the run lasts so long; nobody waits for it."""
+
+        def happen(_event: simpy.Event) -> None:
+            self._now = ClockTime(self.environment.now)
+            action()
+
+        simpy.Timeout(self.environment, delay_s).callbacks = [happen]
+
+    def take_out(self, devices: Sequence[str]) -> None:
+        """Nobody is granted these devices any more, until they have been brought back as often as taken out."""
+        self._allocator.take_out([device for device in devices if not self._out.get(device)])
+        for device in devices:
+            self._out[device] = self._out.get(device, 0) + 1
+
+    def give_notice(self, device: str, gone_s: float) -> None:
+        """A device that was taken out will be gone at a clock time: whoever works on it may put its work aside."""
+        self._going[device] = gone_s
+        for key, job in list(self._jobs.items()):
+            if device in job.devices:
+                self._hear(key, job, gone_s)
+
+    def lose(self, outage: Outage, error: Mapping[str, Json]) -> None:
+        """Devices that were taken out are gone: what is done on them fails with `error`."""
+        for device in outage.devices:
+            self._going.pop(device, None)
+            self._gone.setdefault(device, []).append(error)
+        self._prompt.extend((pipeline, outage) for pipeline in self._open)
+        for key, job in list(self._jobs.items()):
+            if not self._gone.keys().isdisjoint(job.devices):
+                self.end_now(key, FAILED, {ERROR_SLOT: error})
+
+    def bring_back(self, devices: Sequence[str]) -> None:
+        """Devices that were lost are there again; what waits for them may be granted them."""
+        for device in devices:
+            self._gone[device].pop()
+            if not self._gone[device]:
+                del self._gone[device]
+            self._out[device] -= 1
+        self._hand_out(self._allocator.put_back([device for device in devices if not self._out[device]]))
+
+    def _note_job(self, start: Start, seconds: float, work: Work | None) -> None:
+        devices = start.placement.get("device", ())
+        if devices:
+            key, job = (start.pipeline, start.id), _Job(devices, self._now, self._now + seconds, work)
+            self._jobs[key] = job
+            if self._going and (gone_s := [self._going[device] for device in devices if device in self._going]):
+                self._hear(key, job, min(gone_s))
+
+    def _hear(self, key: Key, job: _Job, gone_s: float) -> None:
+        """A job that will not be done when its device is gone may be put aside before."""
+        if job.work is None or job.ends_s <= gone_s or job.stood_still_s is not None:
+            return
+        effect = job.work.put_aside(self._now - job.began_s, gone_s - self._now)
+        if effect is None:
+            return
+        self._jobs[key] = standing = job._replace(stood_still_s=self._now)
+
+        def put_aside() -> None:
+            if self._jobs.get(key) is standing:
+                del self._jobs[key]
+                self.end_now(key, effect.outcome, effect.values)
+
+        self.later(effect.seconds, put_aside)
+
+    def _why_gone(self, start: Start) -> Mapping[str, Json] | None:
+        for device in start.placement.get("device", ()):
+            if device in self._gone:
+                return self._gone[device][-1]
+        return None
+
+    # -- handing over ----------------------------------------------------------------------------------
+
+    def _handed_over(self, happened: tuple[str, Event]) -> tuple[str, Event]:
+        if self._jobs and type(happened[1]) is Ended:
+            self._jobs.pop((happened[0], happened[1].id), None)
+        return happened
+
     def _after(self, seconds: float, happens: tuple[str, Event]) -> None:
         if seconds > 0.0:
+            self._num_ahead += 1
             simpy.Timeout(self.environment, seconds, happens).callbacks = [self._due.append]
         else:
             self._prompt.append(happens)

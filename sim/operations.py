@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.config import SimConfig
-from sim.costs import evaluation_key, evaluation_s, linear_s, noise, store_s, training_s, training_source
+from sim.costs import evaluation_s, linear_s, noise, store_s, training_s, training_source
 from sim.executor import Body, Effect, SimExecutor
-from sim.faults import attempt_of, breaking, slow_down
+from sim.faults import Ages, breaking
 from sim.quality import Quality, drawn_errors, make_quality
+from sim.recovery import Stint, TrainingWork
 from sim.throughput.protocol import Held, Job, Training
 from sim.throughput.scaling import devices_on_one_node
 from twinclock import work
 from twinclock.allocator import Key
 from twinclock.cluster import Device, modelled_devices
 from twinclock.graph import Json
+from twinclock.luck import FaultPlan
 from twinclock.messages import Start
 from twinclock.observing import DetectorMemory, Sources, distances, num_samples_read, numbers_of
 from twinclock.policies.downsampling import effort
@@ -39,18 +41,22 @@ class SimRun:
     """How long trainings take."""
     devices: Mapping[str, Device]
     """By name."""
+    faults: FaultPlan
     detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, tuple[Key, float]] = field(default_factory=dict)
     """Serial of the trigger → the stage run that waits for its training, and when that ends."""
+    kept: dict[int, float] = field(default_factory=dict)
+    """Serial of the trigger → share of its training that a checkpoint holds, from attempt to attempt."""
     superseded: set[int] = field(default_factory=set)
     """Serials of the triggers whose trainings are to stop, also those that wait for a device or their next attempt."""
 
 
-def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
-    """Operation → what doing it comes to, for one pipeline."""
+def bodies(context: Context, sim: SimConfig, ages: Ages | None = None) -> dict[str, Body]:
+    """Operation → what doing it comes to, for one pipeline. `ages`: of the devices, where others use them too."""
     devices = {device.name: device for device in modelled_devices(context.config.cluster)}
     training = training_source(sim.costs, context.config.training)
-    run = SimRun(context, sim, make_quality(sim.quality, context), training, devices)
+    plan = FaultPlan(context.config.faults, context.config.seed)
+    run = SimRun(context, sim, make_quality(sim.quality, context), training, devices, plan)
     modelled: Mapping[str, Callable[[SimRun, Start, SimExecutor], Effect]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
         "REPLAY_DATA": _replay_data,
@@ -75,7 +81,7 @@ def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
         return lambda start, executor: modelled[operation](run, start, executor)
 
     work_bodies = {operation: bind(operation) for operation in modelled}
-    return dict.fromkeys(DECISIONS, decided) | breaking(work_bodies, sim.faults, context.config.seed)
+    return dict.fromkeys(DECISIONS, decided) | breaking(work_bodies, plan, {} if ages is None else ages)
 
 
 def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
@@ -168,9 +174,12 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     downsample, batch_size = config.training.downsample, config.training.batch_size
     todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
     load = Job(num_samples=todo.num_kept, epochs=epochs, batch_size=batch_size, num_scored=todo.num_scored)
-    seconds = training_s(run.sim.costs, run.training, load, _held(run, start))
-    seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
-    seconds *= slow_down(run.sim.faults, config.seed, job["trigger"], attempt_of(start.path))
+    work_s = training_s(run.sim.costs, run.training, load, _held(run, start))
+    work_s *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
+    work_s *= run.faults.slow_down(job["trigger"], start)
+    stint = Stint(work_s, run.kept.get(job["trigger"], 0.0), run.sim.costs.checkpoint)
+    seconds = stint.seconds
+    run.kept[job["trigger"]] = stint.share_kept(seconds)
     run.quality.trained(job)
     run.trainings[job["trigger"]] = ((start.pipeline, start.id), executor.now() + seconds)
     fit = {
@@ -182,7 +191,8 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
         "seconds": seconds,
         "held_s": executor.now() - job["started_s"] + seconds,
     }
-    return Effect(seconds, "trained", {"fit": fit, "trained": [job["trigger"]]})
+    work_done = TrainingWork(job["trigger"], stint, run.kept)
+    return Effect(seconds, "trained", {"fit": fit, "trained": [job["trigger"]]}, work_done)
 
 
 def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
@@ -196,7 +206,7 @@ def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Ef
 def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     job, costs = start.inputs["evaluation_job"], run.sim.costs
     num_samples = sum(each["stop"] - each["first"] for each in job["intervals"])
-    seed, key = run.context.config.seed, evaluation_key(job)
+    seed, key = run.context.config.seed, work.evaluation_key(job)
     luck = noise(costs.noise_sigma, seed, Purpose.EVALUATION_NOISE, *key)
     result = [
         {
@@ -233,7 +243,7 @@ def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     if outcome == "too_late" or ends_s == now:
         return Effect(launch_s, "too_late", {})
     run.superseded.add(victim)
-    if key is not None and now < ends_s:
+    if key is not None and executor.is_at_work(key):
         executor.end_now(key, "superseded", {})
     return Effect(launch_s, outcome, values)
 

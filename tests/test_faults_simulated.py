@@ -12,7 +12,6 @@ from simulated import configs, simulate
 import twinclock as tc
 from twinclock.config import load_config
 from twinclock.errors import ConfigError
-from twinclock.launch import plan_run
 
 CONFIG = {
     "data": {"kind": "uniform", "num_samples": 8_000, "every": 1.0, "chunk": 8_000},
@@ -33,7 +32,7 @@ ONLY_TRAININGS_FAIL = (
 
 
 def run(faults, costs=COSTS, **config):
-    return tc.run({**CONFIG, **config, "sim": {"costs": costs, "faults": faults}}, on="sim")
+    return tc.run({**CONFIG, **config, "sim": {"costs": costs}, "faults": faults}, on="sim")
 
 
 def share_failed(run, stage) -> float:
@@ -80,7 +79,7 @@ def test_devices_fail_at_their_rate_whatever_runs_on_them():
     assert num_failed > 80
     assert num_failed / at_work_s == pytest.approx(1 / 40.0, rel=3.5 / num_failed**0.5)
     assert set(broken.faults["type"]) == {"DeviceFailed"}
-    assert broken.faults["message"][0] == "a device of sim:0 failed"
+    assert broken.faults["message"][0] == "device sim:0 failed"
 
 
 def test_more_devices_fail_sooner():
@@ -146,7 +145,7 @@ def test_an_observation_that_fails_for_good_is_a_decision_without_one():
     ),
 )
 def test_every_run_keeps_the_rules_whatever_goes_wrong(config, faults):
-    config = {**config, "sim": {**config.get("sim", {}), "faults": faults}}
+    config = {**config, "faults": faults}
     simulated = simulate(config)
     for rule in properties.RULES:
         if rule not in ONLY_TRAININGS_FAIL:
@@ -158,15 +157,15 @@ def test_every_run_keeps_the_rules_whatever_goes_wrong(config, faults):
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
-        ({"training": 1.5}, "sim.faults.training: got 1.5, expected a number <= 1"),
-        ({"training": -0.1}, "sim.faults.training: got -0.1, expected a number >= 0"),
-        ({"training": float("nan")}, "sim.faults.training: got NaN"),
-        ({"device_mtbf": 0}, "sim.faults.device_mtbf: got 0, expected a number > 0"),
-        ({"stragglers": {"factor": 0.5}}, "sim.faults.stragglers.factor: got 0.5, expected a number >= 1"),
-        ({"trainig": 0.1}, "sim.faults.trainig: unknown key (got 0.1); did you mean training?"),
+        ({"training": 1.5}, "faults.training: got 1.5, expected a number <= 1"),
+        ({"training": -0.1}, "faults.training: got -0.1, expected a number >= 0"),
+        ({"training": float("nan")}, "faults.training: got NaN"),
+        ({"device_mtbf": 0}, "faults.device_mtbf: got 0, expected a number > 0"),
+        ({"stragglers": {"factor": 0.5}}, "faults.stragglers.factor: got 0.5, expected a number >= 1"),
+        ({"trainig": 0.1}, "faults.trainig: unknown key (got 0.1); did you mean training?"),
     ],
 )
 def test_what_is_no_plan_of_faults(faults, message):
     with pytest.raises(ConfigError) as raised:
-        plan_run(load_config({**CONFIG, "sim": {"faults": faults}}), "sim")
+        load_config({**CONFIG, "faults": faults})
     assert message in str(raised.value)

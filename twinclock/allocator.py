@@ -21,6 +21,9 @@ from twinclock.messages import Placement
 from twinclock.policies.placement import Place
 from twinclock.stream import ClockTime
 
+_DEVICE = "device"
+"""The resource whose units come and go."""
+
 Key: TypeAlias = tuple[str, int]
 """(pipeline, id) of the request."""
 
@@ -49,6 +52,12 @@ class Granting(Protocol):
 
     def release(self, key: Key) -> list[Grant]:
         """Give back, or withdraw the request; the grants that follow."""
+
+    def take_out(self, units: Sequence[str]) -> None:
+        """Devices are granted to nobody, until they are put back; who holds one goes on to hold it."""
+
+    def put_back(self, units: Sequence[str]) -> list[Grant]:
+        """Devices that were taken out, and are held by nobody any more, are there again; the grants that follow."""
 
 
 class Allocator:
@@ -109,6 +118,27 @@ class Allocator:
                 left[resource].remove(unit)
         self._free |= left
         self._held[key] = placement
+
+    def take_out(self, units: Sequence[str]) -> None:
+        """Devices are granted to nobody until they are put back. Who holds one gives back only the others.
+
+        ValueError if one is out already.
+        """
+        out, missing = set(units), set(units)
+        missing.difference_update(self._free[_DEVICE])
+        self._free[_DEVICE] = [unit for unit in self._free[_DEVICE] if unit not in out]
+        for key, placement in self._held.items():
+            held = placement.get(_DEVICE, ())
+            if not out.isdisjoint(held):
+                missing.difference_update(held)
+                self._held[key] = {**placement, _DEVICE: tuple(unit for unit in held if unit not in out)}
+        if missing:
+            raise ValueError(f"can't take out {', '.join(sorted(missing))}: not there, or out already")
+
+    def put_back(self, units: Sequence[str]) -> list[Grant]:
+        """Devices that were taken out are free again; the grants that follow. Nobody may use one any more."""
+        self._free[_DEVICE] = sorted([*self._free[_DEVICE], *units], key=self._order[_DEVICE].__getitem__)
+        return self._grant() if self._waiting else []
 
     def held(self) -> Mapping[Key, Placement]:
         """Who holds what."""

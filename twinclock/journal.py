@@ -22,7 +22,7 @@ from typing import Any
 
 from twinclock.errors import ProtocolError, RunError
 from twinclock.graph import Json
-from twinclock.messages import Begin, Command, Ended, Event, Fired, Granted, Start
+from twinclock.messages import Begin, Command, Ended, Event, Fired, Granted, Outage, Start
 from twinclock.stream import ClockTime
 
 JOURNAL = "journal.sqlite"
@@ -42,7 +42,7 @@ CREATE TABLE events (
 );
 CREATE TABLE incarnations (number INTEGER PRIMARY KEY, started TEXT NOT NULL, from_s REAL NOT NULL);
 """
-_KINDS: Mapping[str, Any] = {"begin": Begin, "granted": Granted, "ended": Ended, "fired": Fired}
+_KINDS: Mapping[str, Any] = {"begin": Begin, "granted": Granted, "ended": Ended, "fired": Fired, "outage": Outage}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _OUT_OF_REACH = (
     sqlite3.SQLITE_BUSY,
@@ -233,5 +233,7 @@ def _written(event: Event) -> str:
 def _read(kind: str, data: dict[str, Json]) -> Event:
     if kind == "granted":
         data["placement"] = {resource: tuple(units) for resource, units in data["placement"].items()}
+    if kind == "outage":
+        data["devices"] = tuple(data["devices"])
     event: Event = _KINDS[kind](**data)
     return event

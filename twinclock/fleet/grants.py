@@ -35,6 +35,14 @@ class FleetAllocator:
         """As `Allocator.release`."""
         return [_told(grant) for grant in self._allocator.release(key)]
 
+    def take_out(self, units: Sequence[str]) -> None:
+        """As `Allocator.take_out`."""
+        self._allocator.take_out(units)
+
+    def put_back(self, units: Sequence[str]) -> list[Grant]:
+        """As `Allocator.put_back`."""
+        return [_told(grant) for grant in self._allocator.put_back(units)]
+
 
 def _own(pipeline: str, resource: str) -> str:
     return resource if resource == SHARED else f"{pipeline}/{resource}"

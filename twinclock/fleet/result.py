@@ -54,7 +54,12 @@ class Fleet:
     def usage(self) -> pl.DataFrame:
         """Of each pool of the cluster, all pipelines together; see `twinclock.usage`."""
         held = pl.concat([run.devices for run in self.runs.values()])
-        return usage(self.cluster, held, self.makespan_s)
+        return usage(self.cluster, held, self.outages, self.makespan_s)
+
+    @cached_property
+    def outages(self) -> pl.DataFrame:
+        """When a device of the cluster was not there. Each pipeline has them on record for as long as it runs."""
+        return pl.concat([run.outages for run in self.runs.values()]).unique().sort("from_s", "device", "cause")
 
     @cached_property
     def pipelines(self) -> pl.DataFrame:
@@ -63,11 +68,11 @@ class Fleet:
         `makespan_s`; `triggers`, `trainings`; `device_s`: device-seconds held, `share`: of those of all pipelines;
         `queued_s`: seconds that its jobs waited; `served`: device_s / (device_s + queued_s), 1 if nothing ever
         waited; `busy_usd`: money for the time in which it held devices; `usd`: that, and its share of the money for
-        idle devices; `accuracy` of the active model. Null is what is not known.
+        devices that are idle or down; `accuracy` of the active model. Null is what is not known.
         """
         rows = []
         for name, run in self.runs.items():
-            summary, own = run.summary, totals(usage(self.cluster, run.devices, self.makespan_s))
+            summary, own = run.summary, totals(usage(self.cluster, run.devices, self.outages, self.makespan_s))
             asked_s = summary["device_s"] + summary["queued_s"]
             rows.append(
                 {
@@ -84,7 +89,7 @@ class Fleet:
             )
         table = pl.DataFrame(rows, _PIPELINES)
         all_s = float(table["device_s"].sum())
-        idle_usd = float(self.usage["idle_usd"].sum() or 0.0)
+        idle_usd = float((self.usage["idle_usd"] + self.usage["down_usd"]).sum() or 0.0)
         share = pl.col("device_s") / all_s if all_s > 0 else pl.lit(None, pl.Float64)
         usd = pl.col("busy_usd") + share * idle_usd
         return table.with_columns(share=share, usd=usd).select(*_COLUMNS)
