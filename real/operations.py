@@ -1,7 +1,7 @@
 """What every stage does in a real run: decisions here, file work in helper threads, torch in the workers.
 
-Where the fault plan makes an attempt fail, it fails where the work is done: in the thread, or in the worker, which is told
-after how many steps or intervals. A device that fails is its worker, killed.
+Where the fault plan makes an attempt fail, it fails where the work is done: in the thread, or in the worker, which is
+told after how many steps or intervals. A device that fails is its worker, killed.
 """
 
 from __future__ import annotations

@@ -38,9 +38,7 @@ def unsupported(config: Config) -> list[str]:
     if config.cluster.device.speed != 1.0:
         problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
     if config.cluster.device.spot is not None:
-        problems.append(
-            "cluster.device.spot: real devices are not reclaimed, which can only be simulated; expected null"
-        )
+        problems.append("cluster.device.spot: that a device is reclaimed can only be simulated; expected null")
     return problems + _faults_not_injected(config.faults)
 
 

@@ -7,8 +7,9 @@ The parent and a worker exchange plain dicts over a pipe. To the worker:
     {"do": "observe", "id": str, "request": of a trigger policy, "active": lineage entry of the active model | None}
     {"do": "stop", "id": str}
 
-A job with a number `fails_after` fails as the fault plan has it: a training when its trainer asks whether to stop for the
-first time after so many, which is that many gradient steps; an evaluation after so many intervals; an observation at once.
+A job with a number `fails_after` fails as the fault plan has it: a training when its trainer asks whether to stop and
+has done so that often (the built-in one asks before each gradient step); an evaluation after so many intervals; an
+observation at once.
 
 And back, each with the job's id (that of the worker's own start is ""):
 
@@ -263,7 +264,7 @@ class _Worker:
             device=self.device,
             should_stop=should_stop,
         )
-        rows = self.evaluator.evaluate(context)
+        rows = self.evaluator.evaluate(context) if context.intervals else []
         _fail_at_once_if_asked(job)
         return {"rows": rows}
 

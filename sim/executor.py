@@ -54,12 +54,15 @@ class Effect(NamedTuple):
 class _Job(NamedTuple):
     """A stage run that holds devices."""
 
-    devices: tuple[str, ...]
+    start: Start
     began_s: float
-    ends_s: float
-    work: Work | None
+    effect: Effect
     stood_still_s: float | None = None
     """When it stopped working, to be put aside."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return self.start.placement["device"]
 
 
 Body: TypeAlias = "Callable[[Start, SimExecutor], Effect]"
@@ -125,18 +128,15 @@ class SimExecutor:
         """Begin to carry out a command."""
         if type(command) is Start:
             pipeline = command.pipeline
-            if self._gone and (error := self._why_gone(command)) is not None:
-                self._prompt.append((pipeline, Ended(command.id, FAILED, {ERROR_SLOT: error})))
-                return
             try:
-                seconds, outcome, values, work = self._bodies[pipeline][command.stage.operation](command, self)
+                seconds, outcome, values, _ = effect = self._bodies[pipeline][command.stage.operation](command, self)
             except Exception as error:
                 self._prompt.append((pipeline, failure(command.id, error)))
-            else:
-                # tuple.__new__ gives the same Ended as Ended(…), at a third of its price
-                self._after(seconds, (pipeline, tuple.__new__(Ended, (command.id, outcome, values))))
-                if command.placement:
-                    self._note_job(command, seconds, work)
+                return
+            # tuple.__new__ gives the same Ended as Ended(…), at a third of its price
+            self._after(seconds, (pipeline, tuple.__new__(Ended, (command.id, outcome, values))))
+            if command.placement:
+                self._note_job(command, effect)
             return
         match command:
             case Acquire(pipeline, id_, _, needs, queue):
@@ -160,9 +160,9 @@ class SimExecutor:
         if any(type(event) is Ended and (who, event.id) == key for who, event in self._prompt):
             return
         job = self._jobs.pop(key, None)
-        if job is not None and job.work is not None:
+        if job is not None and job.effect.work is not None:
             until_s = self._now if job.stood_still_s is None else job.stood_still_s
-            told = job.work.stopped(until_s - job.began_s)
+            told = job.effect.work.stopped(until_s - job.began_s)
             values = {**values, **told} if outcome in (FAILED, CANCELLED) else values
         self._void.add((pipeline, id_, _END))
         self._prompt.append((pipeline, Ended(id_, outcome, values)))
@@ -221,8 +221,7 @@ class SimExecutor:
             self._gone.setdefault(device, []).append(error)
         self._prompt.extend((pipeline, outage) for pipeline in self._open)
         for key, job in list(self._jobs.items()):
-            if not self._gone.keys().isdisjoint(job.devices):
-                self.end_now(key, FAILED, {ERROR_SLOT: error})
+            self._end_if_gone(key, job)
 
     def bring_back(self, devices: Sequence[str]) -> None:
         """Devices that were lost are there again; what waits for them may be granted them."""
@@ -233,19 +232,32 @@ class SimExecutor:
             self._out[device] -= 1
         self._hand_out(self._allocator.put_back([device for device in devices if not self._out[device]]))
 
-    def _note_job(self, start: Start, seconds: float, work: Work | None) -> None:
+    def _note_job(self, start: Start, effect: Effect) -> None:
         devices = start.placement.get("device", ())
         if devices:
-            key, job = (start.pipeline, start.id), _Job(devices, self._now, self._now + seconds, work)
+            key, job = (start.pipeline, start.id), _Job(start, self._now, effect)
             self._jobs[key] = job
+            if self._gone:
+                self._end_if_gone(key, job)
             if self._going and (gone_s := [self._going[device] for device in devices if device in self._going]):
                 self._hear(key, job, min(gone_s))
 
+    def _end_if_gone(self, key: Key, job: _Job) -> None:
+        """A job whose devices are gone fails. A decision is made beside them, so it only ends at once."""
+        why = next((self._gone[device][-1] for device in job.devices if device in self._gone), None)
+        if why is None:
+            return
+        if job.start.stage.kind == "decide":
+            self.end_now(key, job.effect.outcome, job.effect.values)
+        else:
+            self.end_now(key, FAILED, {ERROR_SLOT: why})
+
     def _hear(self, key: Key, job: _Job, gone_s: float) -> None:
         """A job that will not be done when its device is gone may be put aside before."""
-        if job.work is None or job.ends_s <= gone_s or job.stood_still_s is not None:
+        work, ends_s = job.effect.work, job.began_s + job.effect.seconds
+        if work is None or ends_s <= gone_s or job.stood_still_s is not None:
             return
-        effect = job.work.put_aside(self._now - job.began_s, gone_s - self._now)
+        effect = work.put_aside(self._now - job.began_s, gone_s - self._now)
         if effect is None:
             return
         self._jobs[key] = standing = job._replace(stood_still_s=self._now)
@@ -256,12 +268,6 @@ class SimExecutor:
                 self.end_now(key, effect.outcome, effect.values)
 
         self.later(effect.seconds, put_aside)
-
-    def _why_gone(self, start: Start) -> Mapping[str, Json] | None:
-        for device in start.placement.get("device", ()):
-            if device in self._gone:
-                return self._gone[device][-1]
-        return None
 
     # -- handing over ----------------------------------------------------------------------------------
 

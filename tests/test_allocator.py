@@ -253,3 +253,43 @@ def test_nobody_passes_who_asks_after_patience_has_run_out(seed):
     assert sorted(order) == sorted(asked_s)
     passed_by = order[: order.index(20)]
     assert max((asked_s[id_] for id_ in passed_by), default=0.0) < asked_s[20] + 600.0
+
+
+# Units that come and go
+
+
+def test_what_is_out_is_granted_to_nobody():
+    allocator = Allocator({"device": ("a", "b"), "slot": ("s",)})
+    allocator.take_out(["a"])
+    assert [grant.placement["device"] for grant in allocator.request(("p", 1), {"device": 1}, "", 0.0)] == [("b",)]
+    assert allocator.request(("p", 2), {"device": 1}, "", 1.0) == []
+    assert allocator.request(("p", 3), {"slot": 1}, "", 1.0)[0].key == ("p", 3)
+    assert allocator.put_back(["a"]) == [Grant(("p", 2), {"device": ("a",)})]
+
+
+def test_who_holds_what_is_taken_out_gives_back_only_the_rest():
+    allocator = Allocator({"device": ("a", "b", "c")})
+    allocator.request(("p", 1), {"device": 2}, "", 0.0)
+    allocator.take_out(["a", "c"])
+    assert allocator.held() == {("p", 1): {"device": ("b",)}}
+    assert allocator.request(("p", 2), {"device": 2}, "", 1.0) == []
+    assert allocator.release(("p", 1)) == []
+    assert allocator.put_back(["c"]) == [Grant(("p", 2), {"device": ("b", "c")})]
+    assert allocator.release(("p", 2)) == []
+    assert allocator.put_back(["a"]) == []
+    assert allocator.request(("p", 3), {"device": 3}, "", 2.0) == [Grant(("p", 3), {"device": ("a", "b", "c")})]
+
+
+def test_what_waits_for_more_than_is_there_waits_and_is_not_refused():
+    allocator = Allocator({"device": ("a", "b")})
+    allocator.take_out(["b"])
+    assert allocator.request(("p", 1), {"device": 2}, "", 0.0) == []
+    with pytest.raises(ValueError, match="needs 3 device"):
+        allocator.request(("p", 2), {"device": 3}, "", 0.0)
+
+
+def test_what_is_out_can_not_be_taken_out_again():
+    allocator = Allocator({"device": ("a", "b")})
+    allocator.take_out(["a"])
+    with pytest.raises(ValueError, match="can't take out a: not there, or out already"):
+        allocator.take_out(["a"])
