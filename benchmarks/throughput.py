@@ -23,7 +23,8 @@ from typing import Any
 
 import hand_written
 
-from sim.executor import Body, Effect, SimExecutor
+from sim.effects import Effect
+from sim.executor import Body, SimExecutor
 from twinclock.allocator import Allocator
 from twinclock.executor import drive
 from twinclock.launch import run

@@ -90,6 +90,8 @@ class RealExecutor:
         self._num_timers = 0
         self._jobs: dict[str, _Job] = {}
         self._results: dict[str, Message] = {}
+        self._lives_s: dict[str, float] = {}
+        """Job → seconds from its begin to the death of its worker, as long as it has not begun."""
         self._asked_to_stop: dict[str, str] = {}
         self._threads = ThreadPoolExecutor(_HELPER_THREADS, thread_name_prefix="twinclock")
         self._connecting: tuple[Key, Mapping[str, Json]] | None = None
@@ -197,11 +199,18 @@ class RealExecutor:
 
         self._threads.submit(work)
 
-    def launch(self, start: Start, device: str, job: Message) -> None:
-        """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone."""
+    def launch(self, start: Start, device: str, job: Message, dies_after_s: float | None = None) -> None:
+        """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone.
+
+        `dies_after_s`: seconds of the job after which its worker is killed; a worker that is starting starts first.
+        """
         if not self.has_job(job["id"]):
             self._jobs[job["id"]] = _Job(device, (start.pipeline, start.id), None)
             self.workers.send(device, job)
+            if dies_after_s is not None:
+                self._lives_s[job["id"]] = dies_after_s
+            if not self.workers.is_starting(device):
+                self._begin_to_die(device)
 
     def has_job(self, job_id: str) -> bool:
         """Is this job under way, or its result here?"""
@@ -277,10 +286,16 @@ class RealExecutor:
                 self._worker_died(happened)
             elif happened["kind"] == "ready":
                 self._connected()
+                self._begin_to_die(happened["device"])
             elif happened["kind"] == "progress":
                 self._watcher.training(happened["device"], happened["id"], happened["done"])
             else:
                 self._job_ended(happened)
+
+    def _begin_to_die(self, device: str) -> None:
+        """The jobs of this device begin now, so far as any is going to be the last of its worker."""
+        for job_id in [job_id for job_id in self._lives_s if self._jobs[job_id].device == device]:
+            self.after(self._lives_s.pop(job_id), ("death", job_id), lambda: self.workers.kill(device))
 
     def _connected(self) -> None:
         if self._connecting is not None and not self.workers.are_starting:
@@ -291,6 +306,8 @@ class RealExecutor:
     def _job_ended(self, message: Message) -> None:
         job = self._jobs.pop(message["id"], None)
         self.forget(("grace", message["id"]))
+        self.forget(("death", message["id"]))
+        self._lives_s.pop(message["id"], None)
         if job is None:
             return
         if job.finish is not None:

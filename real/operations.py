@@ -1,4 +1,8 @@
-"""What every stage does in a real run: decisions here, file work in helper threads, torch in the workers."""
+"""What every stage does in a real run: decisions here, file work in helper threads, torch in the workers.
+
+Where the fault plan makes an attempt fail, it fails where the work is done: in the thread, or in the worker, which is
+told after how many steps or intervals. A device that fails is its worker, killed.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,12 @@ from real.pool import Message
 from real.store import ModelStore
 from twinclock import work
 from twinclock.allocator import Key
+from twinclock.faults import JobFailed
 from twinclock.graph import Json
+from twinclock.luck import Fate, FaultPlan, life_s
 from twinclock.messages import Start, path_text
 from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
+from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import needs_a_model, observation
 from twinclock.run_folder import replace_durably
 from twinclock.stages import DECISIONS, Context, decide
@@ -29,6 +36,7 @@ class RealRun:
 
     context: Context
     folder: Path
+    faults: FaultPlan
     detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, str] = field(default_factory=dict)
     """Serial of the trigger → the job of its training."""
@@ -42,7 +50,7 @@ class RealRun:
 
 def bodies(context: Context, folder: Path) -> dict[str, Body]:
     """Operation → what does it, for one pipeline whose files are in `folder`."""
-    run = RealRun(context, folder)
+    run = RealRun(context, folder, FaultPlan(context.config.faults, context.config.seed))
     done: Mapping[str, Callable[[RealRun, Start, RealExecutor], Ending | None]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
         "REPLAY_DATA": _replay_data,
@@ -68,6 +76,7 @@ def bodies(context: Context, folder: Path) -> dict[str, Body]:
 
 
 def _init_cluster_connection(run: RealRun, start: Start, executor: RealExecutor) -> None:
+    _fail_if_so_fated(run.faults.fate(start))
     executor.connect(start, {"cluster": {"devices": list(executor.workers.devices)}})
     import_what_is_needed(run.context.config.trigger)  # while the workers start
 
@@ -92,11 +101,17 @@ def _observe(run: RealRun, start: Start, executor: RealExecutor) -> Ending | Non
     """On the device that is held; else distances between features in a helper thread, what models do on the first."""
     request, active = start.inputs["request"], start.registers["active_model"]
     device = start.placement.get("device", executor.workers.devices)[0]
+    fate = run.faults.fate(start)
     if not start.placement and not needs_a_model(request):
-        executor.in_thread(start, lambda: _observed(request, _distances(run, request)))
+
+        def observe() -> Ending:
+            _fail_if_so_fated(fate)
+            return _observed(request, _distances(run, request))
+
+        executor.in_thread(start, observe)
         return None
-    job = {"do": "observe", "id": path_text(start.path), "request": request, "active": active}
-    executor.launch(start, device, job)
+    job = {"do": "observe", "id": path_text(start.path), "request": request, "active": active, **_fails(fate, 1)}
+    executor.launch(start, device, job, _dies_after_s(run, fate))
     executor.await_job(start, job["id"], lambda result: _observed(request, result["values"]))
     return None
 
@@ -115,8 +130,7 @@ def _observed(request: Json, values: Mapping[str, float | None]) -> Ending:
 def _run_training(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
     job = work.training_job(run.context.config, start, executor.now())
     if not run.superseded(job["trigger"]).exists():
-        executor.launch(start, start.placement["device"][0], _training(run, job))
-        run.trainings[job["trigger"]] = job["id"]
+        _launch_training(run, start, executor, job)
     return Ending("started", {"job": job})
 
 
@@ -129,8 +143,7 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
     trigger, superseded = job["trigger"], run.superseded(job["trigger"])
     if superseded.exists() and not executor.has_job(job["id"]):
         return Ending("superseded", {})
-    executor.launch(start, start.placement["device"][0], _training(run, job))
-    run.trainings[trigger] = job["id"]
+    _launch_training(run, start, executor, job)
     run.waits[trigger] = (start.pipeline, start.id)
 
     def finish(result: Json) -> Ending:
@@ -145,9 +158,10 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
 
 
 def _store_trained_model(run: RealRun, start: Start, executor: RealExecutor) -> None:
-    candidate = start.inputs["candidate"]
+    candidate, fate = start.inputs["candidate"], run.faults.fate(start)
 
     def store() -> Ending:
+        _fail_if_so_fated(fate)
         entry = {**candidate, "path": work.model_path(candidate)}
         size_bytes = ModelStore(run.folder / "models").commit(run.folder / candidate["path"], entry)
         model = work.stored_model(run.context, candidate, size_bytes, executor.now())
@@ -157,9 +171,10 @@ def _store_trained_model(run: RealRun, start: Start, executor: RealExecutor) -> 
 
 
 def _wait_for_evaluation_completion(run: RealRun, start: Start, executor: RealExecutor) -> None:
-    job = start.inputs["evaluation_job"]
+    job, fate = start.inputs["evaluation_job"], run.faults.fate(start)
     message = _evaluation(run, path_text(start.path), job["lineage"]["path"], job["intervals"], job["metrics"])
-    executor.launch(start, start.placement["device"][0], message)
+    message |= _fails(fate, len(job["intervals"]))
+    executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
     executor.await_job(start, message["id"], lambda result: Ending("done", {"result": result["rows"]}))
 
 
@@ -201,6 +216,31 @@ def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
 
 def _exit(_run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
     return Ending("done", {})
+
+
+def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Json) -> None:
+    config, fate = run.context.config.training, run.faults.fate_of_training(job["trigger"], start)
+    num_samples = job["training_set"]["num_samples"]
+    todo = effort(config.downsample, num_samples=num_samples, epochs=config.epochs, batch_size=config.batch_size)
+    message = {**_training(run, job), **_fails(fate, todo.num_steps)}
+    executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
+    run.trainings[job["trigger"]] = job["id"]
+
+
+def _fails(fate: Fate, num_parts: int) -> Message:
+    """For a worker: after how many of the parts of its work the job is to fail, if it is."""
+    return {} if fate.fails_after is None else {"fails_after": int(fate.fails_after * num_parts)}
+
+
+def _fail_if_so_fated(fate: Fate) -> None:
+    if fate.fails_after is not None:
+        raise JobFailed
+
+
+def _dies_after_s(run: RealRun, fate: Fate) -> float | None:
+    """Seconds of the job after which its device fails; None: devices never do, or it holds none."""
+    mtbf_s = run.faults.faults.device_mtbf
+    return None if mtbf_s is None or not fate.lives else life_s(mtbf_s, 1.0, min(fate.lives))
 
 
 def _training(run: RealRun, job: Json) -> Message:

@@ -15,6 +15,7 @@ from twinclock.config import Config
 from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import Executor
+from twinclock.faults import FaultsConfig
 from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
@@ -38,6 +39,22 @@ def unsupported(config: Config) -> list[str]:
         problems.append(f"cluster.jobs_per_device: got {config.cluster.jobs_per_device}, expected 1")
     if config.cluster.device.speed != 1.0:
         problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
+    if config.cluster.device.spot is not None:
+        problems.append("cluster.device.spot: that a device is reclaimed can only be simulated; expected null")
+    return problems + _faults_not_injected(config.faults)
+
+
+def _faults_not_injected(faults: FaultsConfig) -> list[str]:
+    """What a fault plan asks for and nobody can make happen here."""
+    problems = []
+    if faults.device_shape != 1.0:
+        got = f"faults.device_shape: got {faults.device_shape:g}"
+        problems.append(f"{got}, and a real run does not know how old its devices are; expected 1")
+    if faults.stragglers.share > 0:
+        got = f"faults.stragglers.share: got {faults.stragglers.share:g}"
+        problems.append(f"{got}, and real devices are as fast as they are; expected 0")
+    if faults.nodes is not None:
+        problems.append("faults.nodes: a real run is on one node, and a failure can only be simulated; expected null")
     return problems
 
 

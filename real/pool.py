@@ -55,6 +55,10 @@ class WorkerPool:
         """Is a worker on its way that has not said `ready`?"""
         return bool(self._starting)
 
+    def is_starting(self, device: str) -> bool:
+        """Is the worker of this device on its way?"""
+        return device in self._starting
+
     def start(self, device: str) -> None:
         """Start the worker of a device unless it is there."""
         if device in self._workers:

@@ -7,7 +7,11 @@ The parent and a worker exchange plain dicts over a pipe. To the worker:
     {"do": "observe", "id": str, "request": of a trigger policy, "active": lineage entry of the active model | None}
     {"do": "stop", "id": str}
 
-and back, each with the job's id (that of the worker's own start is ""):
+A job with a number `fails_after` fails as the fault plan has it: a training when its trainer asks whether to stop and
+has done so that often (the built-in one asks before each gradient step); an evaluation after so many intervals; an
+observation at once.
+
+And back, each with the job's id (that of the worker's own start is ""):
 
     {"kind": "ready"}                               it can take jobs
     {"kind": "progress", "done": share of the steps}
@@ -46,6 +50,7 @@ from twinclock.config import Config, TrainingConfig
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
+from twinclock.faults import JobFailed
 from twinclock.graph import ERROR_SLOT, Json
 from twinclock.observing import import_what_is_needed
 from twinclock.policies.downsampling import num_kept
@@ -198,8 +203,9 @@ class _Worker:
             if should_stop():
                 raise StoppedError
             if job["do"] == "train":
-                result = self._train(job, _reporter(job_id, send), should_stop)
+                result = self._train(job, _reporter(job_id, send), _failing(job, should_stop))
             elif job["do"] == "observe":
+                _fail_at_once_if_asked(job)
                 result = {"values": self.observer.observe(job["request"], job["active"], should_stop)}
             else:
                 result = self._evaluate(job, should_stop)
@@ -230,6 +236,7 @@ class _Worker:
             should_stop=should_stop,
         )
         fitted = self.trainer.fit(context)
+        _fail_at_once_if_asked(job)  # its trainer has asked less often than it should
         if fitted.loss is not None and not math.isfinite(fitted.loss):
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
         result = {
@@ -252,12 +259,35 @@ class _Worker:
         context = EvaluationContext(
             model=load_model(Path(job["model"])),
             table=self.table,
-            intervals=job["intervals"],
+            intervals=job["intervals"][: job.get("fails_after")],
             metrics=job["metrics"],
             device=self.device,
             should_stop=should_stop,
         )
-        return {"rows": self.evaluator.evaluate(context)}
+        rows = self.evaluator.evaluate(context) if context.intervals else []
+        _fail_at_once_if_asked(job)
+        return {"rows": rows}
+
+
+def _failing(job: Message, should_stop: Callable[[], bool]) -> Callable[[], bool]:
+    """The same question, but a job that is to fail does so when it has been asked as often as that."""
+    if "fails_after" not in job:
+        return should_stop
+    num_left = job["fails_after"]
+
+    def asked() -> bool:
+        nonlocal num_left
+        if num_left == 0:
+            raise JobFailed
+        num_left -= 1
+        return should_stop()
+
+    return asked
+
+
+def _fail_at_once_if_asked(job: Message) -> None:
+    if "fails_after" in job:
+        raise JobFailed
 
 
 def _reporter(job_id: str, send: Callable[[Message], None]) -> Callable[[Progress], None]:

@@ -49,12 +49,14 @@ class LoadingCost(Section):
 
 
 class CheckpointCost(Section):
-    """What a training loses by keeping checkpoints. Off by default; no attempt goes on from one."""
+    """What it costs a training to keep checkpoints, and to go on from one. Off by default."""
 
     every: Annotated[Duration, Field(gt=0)] | None = None
     """Seconds of training from one to the next; None: there are none."""
     pause_s: Seconds = 0.0
     """Seconds that it stands still for each."""
+    restore_s: Seconds = 0.0
+    """Seconds until an attempt that goes on from one is where it was."""
 
 
 class StoreCost(Section):
@@ -121,15 +123,6 @@ class Costs(Section):
         return self
 
 
-class StragglersConfig(Section):
-    """Trainings on a device that is slower than others of its kind."""
-
-    share: Share = 0.0
-    """Share of training attempts that meet one."""
-    factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 2.0
-    """So many times as long they take."""
-
-
 class InterferenceConfig(Section):
     """How much longer a job takes for each other one that computes beside it, as a share of its seconds alone."""
 
@@ -139,28 +132,9 @@ class InterferenceConfig(Section):
     """On other devices of its node, where they share memory, caches or a network."""
 
 
-class FaultsConfig(Section):
-    """What goes wrong; nothing by default."""
-
-    connect: Share = 0.0
-    """Share of attempts at INIT_CLUSTER_CONNECTION that fail."""
-    training: Share = 0.0
-    """Share of training attempts that fail, after an evenly drawn part of their time."""
-    store: Share = 0.0
-    """Share of attempts at storing a model that fail."""
-    evaluation: Share = 0.0
-    """Share of evaluation attempts that fail."""
-    observation: Share = 0.0
-    """Share of attempts at an observation that fail."""
-    device_mtbf: Duration | None = None
-    """Mean clock time in which a device that is held does not fail; None: devices never do."""
-    stragglers: StragglersConfig = StragglersConfig()
-
-
 class SimConfig(Section):
     """Everything the simulated run needs beyond what both runs share."""
 
     costs: Costs = Costs()
     quality: QualityConfig = DecayQuality()
-    faults: FaultsConfig = FaultsConfig()
     interference: InterferenceConfig = InterferenceConfig()

@@ -58,12 +58,21 @@ class Contention:
         """A job is done, or was broken off. Those that go faster now → when each will be done."""
         return self._reckoned(self._jobs.pop(key).nodes, now)
 
+    def __contains__(self, key: Key) -> bool:
+        """Does this job compute?"""
+        return key in self._jobs
+
+    def left_s(self, key: Key, now: float) -> float:
+        """Seconds that a job would still take alone."""
+        job = self._jobs[key]
+        return max(0.0, job.left_s - (now - job.since_s) / job.factor)
+
     def _reckoned(self, nodes: frozenset[Node], now: float) -> dict[Key, float]:
         done_s = {}
         for key, job in self._jobs.items():
             if job.nodes.isdisjoint(nodes):
                 continue
-            job.left_s = max(0.0, job.left_s - (now - job.since_s) / job.factor)
+            job.left_s = self.left_s(key, now)
             job.since_s, job.factor = now, self._factor(key, job)
             done_s[key] = now + job.left_s * job.factor
         return done_s

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
 import numpy as np
 
 from sim.config import Costs, LinearCost
@@ -15,7 +12,6 @@ from sim.throughput.make import make_training
 from sim.throughput.protocol import Held, Job, Training
 from sim.throughput.scaling import Scaling
 from twinclock.config import TrainingConfig
-from twinclock.graph import Json
 from twinclock.seeds import Purpose
 
 
@@ -37,13 +33,8 @@ def training_source(costs: Costs, training: TrainingConfig) -> Training:
 
 
 def training_s(costs: Costs, source: Training, job: Job, held: Held) -> float:
-    """Seconds of a training without noise: computing, or loading if that takes longer, and pauses for checkpoints.
-
-    There is no checkpoint at the end, where the model is stored.
-    """
-    seconds, every_s = source.seconds(job, held, loading_s(costs, job)), costs.checkpoint.every
-    num_checkpoints = 0 if every_s is None else max(0, math.ceil(seconds / every_s) - 1)
-    return seconds + num_checkpoints * costs.checkpoint.pause_s
+    """Seconds of a training without noise and without checkpoints: computing, or loading if that takes longer."""
+    return source.seconds(job, held, loading_s(costs, job))
 
 
 def loading_s(costs: Costs, job: Job) -> float:
@@ -57,11 +48,6 @@ def loading_s(costs: Costs, job: Job) -> float:
 def store_s(costs: Costs) -> float:
     """Seconds to make a model durable."""
     return costs.store.latency_s + costs.store.model_bytes / costs.store.bytes_per_s
-
-
-def evaluation_key(job: Mapping[str, Json]) -> tuple[int, int, int]:
-    """The key of draws for an evaluation job: its model, its plan, and its first interval's start in milliseconds."""
-    return job["model"], job["plan"], int(job["intervals"][0]["start"] * 1000) & 0xFFFFFFFFFFFF
 
 
 def noise(sigma: float, seed: int, purpose: Purpose, *serial: int) -> float:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import simpy
 
-from sim.computing import Computing
-from sim.contention import Interference, Node
+from sim.contention import Node
+from sim.effects import Effect
+from sim.jobs import Job, Jobs
 from twinclock.allocator import Granting, Key
 from twinclock.errors import ProtocolError
 from twinclock.executor import failure
-from twinclock.graph import CANCELLED, Json
+from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
 from twinclock.messages import (
     Acquire,
     Arm,
@@ -25,31 +26,11 @@ from twinclock.messages import (
     Event,
     Finish,
     Fired,
+    Outage,
     Release,
     Start,
 )
 from twinclock.stream import ClockTime
-
-
-class Load(NamedTuple):
-    """What a stage that computes puts on its devices: others there slow it down, and it them."""
-
-    devices: tuple[str, ...]
-    interference: Interference
-    values: Callable[[float], Mapping[str, Json]] | None = None
-    """The seconds that it took in the end → its values; None: they are those of the effect."""
-
-
-class Effect(NamedTuple):
-    """What doing a stage comes to: how long it takes, and how it ends."""
-
-    seconds: float
-    """With no other job beside it."""
-    outcome: str
-    values: Mapping[str, Json]
-    load: Load | None = None
-    """None: it takes as long whatever goes on beside it."""
-
 
 Body: TypeAlias = "Callable[[Start, SimExecutor], Effect]"
 """Models one operation; called when the stage starts. An exception is the stage's failure."""
@@ -80,7 +61,17 @@ class SimExecutor:
         """What the clock has reached; the value of each is (pipeline, event)."""
         self._void: set[tuple[str, int, str]] = set()
         """Ends and timers that are due or lie ahead, and must not be handed over any more."""
-        self._computing = None if nodes is None else Computing(nodes, self._timeout)
+        self._num_ahead = 0
+        """How much the clock has still to reach that somebody may be waiting for."""
+        self._jobs = Jobs(nodes, self._after, self._take_back)
+        self._open = dict.fromkeys(bodies)
+        """Pipelines that have not finished."""
+        self._out: dict[str, int] = {}
+        """Device → for how many reasons nobody is granted it."""
+        self._going: dict[str, float] = {}
+        """Device → the clock time at which it will be gone."""
+        self._gone: dict[str, list[Mapping[str, Json]]] = {}
+        """Device → why it is gone, each as the error of what would use it."""
         self._now = ClockTime(0.0)
         self._collects_garbage = gc.isenabled()
         gc.disable()  # a run makes millions of records and no cycles: looking for some would cost a third of the time
@@ -91,36 +82,36 @@ class SimExecutor:
 
     def next(self) -> tuple[str, Event] | None:
         """Let simulated time pass until something is ready."""
-        if self._prompt:
-            return self._prompt.popleft()
-        due, step = self._due, self.environment.step
-        while True:
-            try:
-                while not due:
-                    step()
-            except simpy.core.EmptySchedule:
-                return None
+        prompt, due, step = self._prompt, self._due, self.environment.step
+        while not prompt:
+            while not due and not prompt:
+                if not self._num_ahead:
+                    return None
+                step()
+            if not due:
+                break
             happened: Any = due.popleft().value
+            self._num_ahead -= 1
             if not self._void or not self._forget(happened):
                 self._now = ClockTime(self.environment.now)
-                if self._computing:
-                    self._note_computed(self._computing, happened)
-                return happened  # type: ignore[no-any-return]  # SimPy's events hold anything; these, a pair
+                return self._handed_over(happened)
+        return self._handed_over(prompt.popleft())
 
     def perform(self, command: Command) -> None:
         """Begin to carry out a command."""
         if type(command) is Start:
             pipeline = command.pipeline
             try:
-                seconds, outcome, values, load = self._bodies[pipeline][command.stage.operation](command, self)
+                effect = self._bodies[pipeline][command.stage.operation](command, self)
             except Exception as error:
                 self._prompt.append((pipeline, failure(command.id, error)))
                 return
-            if load is not None and self._computing is not None and seconds > 0.0:
-                self._compute(self._computing, (pipeline, command.id), Effect(seconds, outcome, values), load)
+            if command.placement and "device" in command.placement:
+                self._note_job(*self._jobs.begin(command, effect, self._now))
             else:
                 # tuple.__new__ gives the same Ended as Ended(…), at a third of its price
-                self._after(seconds, (pipeline, tuple.__new__(Ended, (command.id, outcome, values))))
+                ended = tuple.__new__(Ended, (command.id, effect.outcome, effect.values))
+                self._after(effect.seconds, (pipeline, ended))
             return
         match command:
             case Acquire():
@@ -133,25 +124,25 @@ class SimExecutor:
                 self._void.add((pipeline, id_, timer))
             case Cancel(pipeline, id_):
                 self.end_now((pipeline, id_), CANCELLED, _NOTHING)
-            case Finish():
-                pass
+            case Finish(pipeline):
+                self._open.pop(pipeline, None)
             case _:
                 raise ProtocolError(f"unknown command {command!r}")
 
     def end_now(self, key: Key, outcome: str, values: Mapping[str, Json]) -> None:
         """End a stage run before its time, unless its end is to be handed over next."""
-        pipeline, id_ = key
         if any(type(event) is Ended and (who, event.id) == key for who, event in self._prompt):
             return
-        computing = self._computing
-        if computing is None or key not in computing or not computing.end(key, self._now):
-            self._void.add((pipeline, id_, _END))
-        self._prompt.append((pipeline, Ended(id_, outcome, values)))
+        job = self._jobs.get(key)
+        if job is not None and job.effect.work is not None:
+            told = job.effect.work.stopped(self._jobs.done_s(key, self._now))
+            values = {**values, **told} if outcome in (FAILED, CANCELLED) else values
+        self._end_otherwise(key, outcome, values)
 
-    def ends_s(self, key: Key, planned_s: float) -> float:
-        """When a stage run that was to end at `planned_s` will end, as things stand."""
-        computing = self._computing
-        return planned_s if computing is None or key not in computing else computing.ends_s(key)
+    def ends_s(self, key: Key) -> float | None:
+        """When a stage run that holds devices will end, as things stand; None if there is none."""
+        job = self._jobs.get(key)
+        return None if job is None else job.ends_s
 
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""
@@ -162,28 +153,122 @@ class SimExecutor:
         if self._collects_garbage:
             gc.enable()
 
-    def _compute(self, computing: Computing, key: Key, effect: Effect, load: Load) -> None:
-        def end(seconds: float) -> tuple[str, Ended]:
-            values = effect.values if load.values is None else load.values(seconds)
-            return key[0], Ended(key[1], effect.outcome, values)
+    # -- what happens beside the pipelines -------------------------------------------------------------
 
-        computing.begin(key, load.devices, effect.seconds, load.interference, end, self._now)
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something that pipelines may be waiting for."""
 
-    def _note_computed(self, computing: Computing, happened: tuple[str, Event]) -> None:
-        pipeline, event = happened
-        if type(event) is Ended and (pipeline, event.id) in computing:
-            computing.end((pipeline, event.id), self._now)
+        def happen() -> None:
+            self._num_ahead -= 1
+            action()
 
-    def _after(self, seconds: float, happens: tuple[str, Event]) -> None:
-        if seconds > 0.0:
-            self._timeout(seconds, happens)
+        self._num_ahead += 1
+        self.meanwhile(delay_s, happen)
+
+    def meanwhile(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something if the run lasts so long; nobody waits for it."""
+
+        def happen(_event: simpy.Event) -> None:
+            self._now = ClockTime(self.environment.now)
+            action()
+
+        simpy.Timeout(self.environment, delay_s).callbacks = [happen]
+
+    def take_out(self, devices: Sequence[str]) -> None:
+        """Nobody is granted these devices any more, until they have been brought back as often as taken out."""
+        self._allocator.take_out([device for device in devices if not self._out.get(device)])
+        for device in devices:
+            self._out[device] = self._out.get(device, 0) + 1
+
+    def give_notice(self, device: str, gone_s: float) -> None:
+        """A device that was taken out will be gone at a clock time: whoever works on it may put its work aside."""
+        self._going[device] = gone_s
+        for key, job in self._jobs.on([device]):
+            self._hear(key, job, gone_s)
+
+    def lose(self, outage: Outage, error: Mapping[str, Json]) -> None:
+        """Devices that were taken out are gone: what is done on them fails with `error`."""
+        for device in outage.devices:
+            self._going.pop(device, None)
+            self._gone.setdefault(device, []).append(error)
+        self._prompt.extend((pipeline, outage) for pipeline in self._open)
+        for key, job in self._jobs.on(outage.devices):
+            self._end_if_gone(key, job)
+
+    def bring_back(self, devices: Sequence[str]) -> None:
+        """Devices that were lost are there again; what waits for them may be granted them."""
+        for device in devices:
+            self._gone[device].pop()
+            if not self._gone[device]:
+                del self._gone[device]
+            self._out[device] -= 1
+        self._prompt.extend(self._allocator.put_back([device for device in devices if not self._out[device]]))
+
+    def _note_job(self, key: Key, job: Job) -> None:
+        if self._gone:
+            self._end_if_gone(key, job)
+        if self._going and (gone_s := [self._going[device] for device in job.devices if device in self._going]):
+            self._hear(key, job, min(gone_s))
+
+    def _end_if_gone(self, key: Key, job: Job) -> None:
+        """A job whose devices are gone fails. A decision is made beside them, so it only ends at once."""
+        why = next((self._gone[device][-1] for device in job.devices if device in self._gone), None)
+        if why is None:
+            return
+        if job.start.stage.kind == "decide":
+            self.end_now(key, job.effect.outcome, job.effect.values)
         else:
-            self._prompt.append(happens)
+            self.end_now(key, FAILED, {ERROR_SLOT: why})
 
-    def _timeout(self, seconds: float, happens: tuple[str, Event]) -> simpy.Timeout:
-        timeout = simpy.Timeout(self.environment, seconds, happens)
-        timeout.callbacks = [self._due.append]
-        return timeout
+    def _hear(self, key: Key, job: Job, gone_s: float) -> None:
+        """A job that will not be done when its device is gone may be put aside before."""
+        work = job.effect.work
+        if work is None or job.ends_s <= gone_s or job.stood_still_s is not None:
+            return
+        effect = work.put_aside(self._jobs.done_s(key, self._now), gone_s - self._now)
+        if effect is None:
+            return
+        self._jobs.stand_still(key, self._now)
+
+        def put_aside() -> None:
+            still = self._jobs.get(key)
+            if still is not None and still.start is job.start:
+                self._end_otherwise(key, effect.outcome, effect.values)
+
+        self.later(effect.seconds, put_aside)
+
+    # -- handing over ----------------------------------------------------------------------------------
+
+    def _handed_over(self, happened: tuple[str, Event]) -> tuple[str, Event]:
+        if self._jobs and type(happened[1]) is Ended:
+            key = (happened[0], happened[1].id)
+            if self._jobs.get(key) is not None:
+                self._jobs.end(key, self._now)
+        return happened
+
+    def _end_otherwise(self, key: Key, outcome: str, values: Mapping[str, Json]) -> None:
+        """A stage run ends now, and not as was planned."""
+        pipeline, id_ = key
+        if self._jobs.get(key) is None or not self._jobs.end(key, self._now):
+            self._void.add((pipeline, id_, _END))
+        self._prompt.append((pipeline, Ended(id_, outcome, values)))
+
+    def _after(self, seconds: float, happens: tuple[str, Event]) -> simpy.Timeout | None:
+        if seconds > 0.0:
+            self._num_ahead += 1
+            timeout = simpy.Timeout(self.environment, seconds, happens)
+            timeout.callbacks = [self._due.append]
+            return timeout
+        self._prompt.append(happens)
+        return None
+
+    def _take_back(self, timeout: simpy.Timeout) -> bool:
+        """SimPy has no way to take an event back, but one without callbacks is none. False if it has happened."""
+        if timeout.callbacks is None:
+            return False
+        timeout.callbacks = []
+        self._num_ahead -= 1
+        return True
 
     def _forget(self, happened: tuple[str, Ended | Fired]) -> bool:
         pipeline, event = happened

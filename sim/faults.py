@@ -1,110 +1,87 @@
-"""What goes wrong in a simulated run: attempts that fail, devices that fail under them, devices that are slow.
-
-Each draw is keyed by what it is for: the number of the trigger, of the model or of the decision, and of the attempt. So
-two policies that train at the same trigger meet the same luck there.
-"""
+"""Attempts of a simulated run that fail before they are done, by the fault plan, or with a device under them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
-import numpy as np
+from sim.effects import Effect, Work
+from sim.executor import Body, SimExecutor
+from twinclock.faults import FAILED_BY_PLAN, JobFailed
+from twinclock.graph import ERROR_SLOT, FAILED, Json
+from twinclock.luck import FaultPlan, life_s
+from twinclock.messages import Start
 
-from sim.config import FaultsConfig
-from sim.costs import evaluation_key
-from sim.executor import Body, Effect, SimExecutor
-from twinclock.graph import ERROR_SLOT, FAILED
-from twinclock.messages import Path, Start
-from twinclock.seeds import Purpose
-
-_Key: TypeAlias = tuple[int, ...]
+Ages = dict[str, float]
+"""Device → seconds for which it was at work since the run began, or since it was replaced."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """An operation that can fail."""
-
-    number: int
-    """Part of the key of its draws: add, never renumber."""
-    share: Callable[[FaultsConfig], float]
-    key: Callable[[Start], _Key]
-
-
-_TARGETS: Mapping[str, _Target] = {
-    "INIT_CLUSTER_CONNECTION": _Target(1, lambda faults: faults.connect, lambda start: ()),
-    "WAIT_FOR_TRAINING_COMPLETION": _Target(
-        2, lambda faults: faults.training, lambda start: (start.inputs["job"]["trigger"],)
-    ),
-    "STORE_TRAINED_MODEL": _Target(
-        3, lambda faults: faults.store, lambda start: (start.inputs["candidate"]["trigger"],)
-    ),
-    "WAIT_FOR_EVALUATION_COMPLETION": _Target(
-        4, lambda faults: faults.evaluation, lambda start: evaluation_key(start.inputs["evaluation_job"])
-    ),
-    "OBSERVE": _Target(
-        5,
-        lambda faults: faults.observation,
-        lambda start: (start.inputs["request"]["decision"], start.inputs["request"]["stop"]),
-    ),
-}
-
-
-def breaking(bodies: Mapping[str, Body], faults: FaultsConfig, seed: int) -> dict[str, Body]:
-    """The same bodies, but some of what they do fails before it is done."""
+def breaking(bodies: Mapping[str, Body], plan: FaultPlan, ages: Ages) -> dict[str, Body]:
+    """The same bodies, but some of what they do fails before it is done. `ages`: shared by all users of the devices."""
     return {
-        operation: _breaking(body, _TARGETS[operation], faults, seed) if _can_fail(operation, faults) else body
+        operation: _breaking(body, plan, ages) if plan.can_fail(operation) else body
         for operation, body in bodies.items()
     }
 
 
-def slow_down(faults: FaultsConfig, seed: int, trigger: int, attempt: int) -> float:
-    """By how much a training takes longer, because its device is a straggler; 1 for most."""
-    stragglers = faults.stragglers
-    if stragglers.share == 0.0 or _rng(seed, 0, trigger, attempt).random() >= stragglers.share:
-        return 1.0
-    return stragglers.factor
-
-
-def attempt_of(path: Path) -> int:
-    """Which attempt at the stage, or at the composite around it that is retried, this is; counted from 1."""
-    while path is not None:
-        if path[3]:
-            return path[3]
-        path = path[0]
-    return 1
-
-
-def _can_fail(operation: str, faults: FaultsConfig) -> bool:
-    return operation in _TARGETS and (faults.device_mtbf is not None or _TARGETS[operation].share(faults) > 0)
-
-
-def _breaking(body: Body, target: _Target, faults: FaultsConfig, seed: int) -> Body:
+def _breaking(body: Body, plan: FaultPlan, ages: Ages) -> Body:
     def run(start: Start, executor: SimExecutor) -> Effect:
         effect = body(start, executor)
         if effect.outcome not in ("done", "trained"):
             return effect
-        rng = _rng(seed, target.number, *target.key(start), attempt_of(start.path))
-        # all are drawn whatever comes of them: a change of one share leaves the rest of the luck as it was
-        fails, share_done, life = rng.random(), rng.random(), rng.standard_exponential()
+        fate = plan.fate(start)
+        if fate.fails_after is not None:
+            effect = _failed(effect, fate.fails_after * effect.seconds, JobFailed.__name__, FAILED_BY_PLAN)
         devices = start.placement.get("device", ())
-        if faults.device_mtbf is not None and devices:
-            lives_s = life * faults.device_mtbf / len(devices)
-            if lives_s < effect.seconds:
-                return _failed(lives_s, effect, "DeviceFailed", f"a device of {', '.join(devices)} failed")
-        if fails < target.share(faults):
-            return _failed(share_done * effect.seconds, effect, "JobFailed", "failed as sim.faults has it")
-        return effect
+        return _on_mortal(effect, dict(zip(devices, fate.lives, strict=True)), plan, ages)
 
     return run
 
 
-def _failed(seconds: float, effect: Effect, type_: str, message: str) -> Effect:
-    """Until it fails it puts the same load on its devices."""
+def _on_mortal(effect: Effect, drawn: Mapping[str, float], plan: FaultPlan, ages: Ages) -> Effect:
+    """The same on devices that grow older by it, and may fail before it is done."""
+    mtbf_s, shape = plan.faults.device_mtbf, plan.faults.device_shape
+    if mtbf_s is None or not drawn:
+        return effect
+    before = {device: ages.get(device, 0.0) for device in drawn}
+    left_s = {device: life_s(mtbf_s, shape, drawn[device], before[device]) for device in drawn}
+    first = min(left_s, key=left_s.__getitem__)
+    if fails := left_s[first] < effect.seconds:
+        effect = _failed(effect, left_s[first], "DeviceFailed", f"device {first} failed")
+    if shape == 1.0:
+        return effect  # it does not matter how old they are
+    ages.update({device: age + effect.seconds for device, age in before.items()})
+    if fails:
+        ages[first] = 0.0
+    return effect._replace(work=_Ageing(effect.work, before, ages))
+
+
+def _failed(effect: Effect, seconds: float, type_: str, message: str) -> Effect:
+    """It fails after so many seconds, until when it puts the same load on its devices."""
+    told = {} if effect.work is None else effect.work.stopped(seconds)
     load = None if effect.load is None else effect.load._replace(values=None)
-    return Effect(seconds, FAILED, {ERROR_SLOT: {"type": type_, "message": message}}, load)
+    return Effect(seconds, FAILED, {ERROR_SLOT: {"type": type_, "message": message}, **told}, effect.work, load)
 
 
-def _rng(seed: int, *key: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(int(Purpose.FAULTS), *key)))
+@dataclass(frozen=True, slots=True)
+class _Ageing:
+    """Work that makes devices older by just the time that it takes."""
+
+    inner: Work | None
+    before: Mapping[str, float]
+    ages: Ages
+
+    def stopped(self, elapsed_s: float) -> Mapping[str, Json]:
+        """As the work itself."""
+        self._aged(elapsed_s)
+        return {} if self.inner is None else self.inner.stopped(elapsed_s)
+
+    def put_aside(self, elapsed_s: float, within_s: float) -> Effect | None:
+        """As the work itself."""
+        effect = None if self.inner is None else self.inner.put_aside(elapsed_s, within_s)
+        if effect is not None:
+            self._aged(elapsed_s + effect.seconds)
+        return effect
+
+    def _aged(self, seconds: float) -> None:
+        self.ages.update({device: age + seconds for device, age in self.before.items()})

@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 
 from sim.config import SimConfig
 from sim.contention import Interference
-from sim.costs import evaluation_key, evaluation_s, linear_s, noise, store_s, training_s, training_source
-from sim.executor import Body, Effect, Load, SimExecutor
-from sim.faults import attempt_of, breaking, slow_down
+from sim.costs import evaluation_s, linear_s, noise, store_s, training_s, training_source
+from sim.effects import Effect, Load
+from sim.executor import Body, SimExecutor
+from sim.faults import Ages, breaking
 from sim.quality import Quality, drawn_errors, make_quality
+from sim.recovery import Stint, TrainingWork
 from sim.throughput.protocol import Held, Job, Training
 from sim.throughput.scaling import devices_on_one_node
 from twinclock import work
 from twinclock.allocator import Key
 from twinclock.cluster import Device, modelled_devices
 from twinclock.graph import Json
+from twinclock.luck import FaultPlan
 from twinclock.messages import Start
 from twinclock.observing import DetectorMemory, Sources, distances, num_samples_read, numbers_of
 from twinclock.policies.downsampling import effort
@@ -40,18 +43,22 @@ class SimRun:
     """How long trainings take."""
     devices: Mapping[str, Device]
     """By name."""
+    faults: FaultPlan
     detectors: DetectorMemory = field(default_factory=DetectorMemory)
-    trainings: dict[int, tuple[Key, float]] = field(default_factory=dict)
-    """Serial of the trigger → the stage run that waits for its training, and when that ends."""
+    trainings: dict[int, Key] = field(default_factory=dict)
+    """Serial of the trigger → the stage run that waits for its training, or did."""
+    kept: dict[int, float] = field(default_factory=dict)
+    """Serial of the trigger → share of its training that a checkpoint holds, from attempt to attempt."""
     superseded: set[int] = field(default_factory=set)
     """Serials of the triggers whose trainings are to stop, also those that wait for a device or their next attempt."""
 
 
-def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
-    """Operation → what doing it comes to, for one pipeline."""
+def bodies(context: Context, sim: SimConfig, ages: Ages | None = None) -> dict[str, Body]:
+    """Operation → what doing it comes to, for one pipeline. `ages`: of the devices, where others use them too."""
     devices = {device.name: device for device in modelled_devices(context.config.cluster)}
     training = training_source(sim.costs, context.config.training)
-    run = SimRun(context, sim, make_quality(sim.quality, context), training, devices)
+    plan = FaultPlan(context.config.faults, context.config.seed)
+    run = SimRun(context, sim, make_quality(sim.quality, context), training, devices, plan)
     modelled: Mapping[str, Callable[[SimRun, Start, SimExecutor], Effect]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
         "REPLAY_DATA": _replay_data,
@@ -76,7 +83,7 @@ def bodies(context: Context, sim: SimConfig) -> dict[str, Body]:
         return lambda start, executor: modelled[operation](run, start, executor)
 
     work_bodies = {operation: bind(operation) for operation in modelled}
-    return dict.fromkeys(DECISIONS, decided) | breaking(work_bodies, sim.faults, context.config.seed)
+    return dict.fromkeys(DECISIONS, decided) | breaking(work_bodies, plan, {} if ages is None else ages)
 
 
 def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
@@ -125,9 +132,8 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     request, model = start.inputs["request"], start.registers["active_model"]
     if request["kind"] == "distance":
         seconds = linear_s(run.sim.costs.drift, num_samples_read(request), _speed(run, start))
-        return Effect(
-            seconds, "done", {"observation": observation(request, _distances(run, request))}, _load(run, start)
-        )
+        values = _distances(run, request)
+        return Effect(seconds, "done", {"observation": observation(request, values)}, load=_load(run, start))
     interval = work.observed_interval(run.context, request)
     models = work.models_to_score(request, model)
     values = {
@@ -139,7 +145,7 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     num_models = len({None if each is None else each["trigger"] for _, _, each in models})
     num_scored = num_models * (request["stop"] - request["first"])
     seconds = evaluation_s(run.sim.costs.evaluation, num_scored, _speed(run, start))
-    return Effect(seconds, "done", {"observation": observation(request, values)}, _load(run, start))
+    return Effect(seconds, "done", {"observation": observation(request, values)}, load=_load(run, start))
 
 
 def _distances(run: SimRun, request: Json) -> dict[str, float | None]:
@@ -177,12 +183,14 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     downsample, batch_size = config.training.downsample, config.training.batch_size
     todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
     job_size = Job(num_samples=todo.num_kept, epochs=epochs, batch_size=batch_size, num_scored=todo.num_scored)
-    seconds = training_s(run.sim.costs, run.training, job_size, _held(run, start))
-    seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
-    seconds *= slow_down(run.sim.faults, config.seed, job["trigger"], attempt_of(start.path))
+    work_s = training_s(run.sim.costs, run.training, job_size, _held(run, start))
+    work_s *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
+    work_s *= run.faults.slow_down(job["trigger"], start)
+    stint = Stint(work_s, run.kept.get(job["trigger"], 0.0), run.sim.costs.checkpoint)
+    seconds, began_s = stint.seconds, executor.now()
+    run.kept[job["trigger"]] = stint.share_kept(seconds)
     run.quality.trained(job)
-    began_s = executor.now()
-    run.trainings[job["trigger"]] = ((start.pipeline, start.id), began_s + seconds)
+    run.trainings[job["trigger"]] = (start.pipeline, start.id)
 
     def values(seconds: float) -> dict[str, Json]:
         fit = {
@@ -196,7 +204,8 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
         }
         return {"fit": fit, "trained": [job["trigger"]]}
 
-    return Effect(seconds, "trained", values(seconds), _load(run, start, values))
+    under_way = TrainingWork(job["trigger"], stint, run.kept)
+    return Effect(seconds, "trained", values(seconds), under_way, _load(run, start, values))
 
 
 def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
@@ -210,7 +219,7 @@ def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Ef
 def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     job, costs = start.inputs["evaluation_job"], run.sim.costs
     num_samples = sum(each["stop"] - each["first"] for each in job["intervals"])
-    seed, key = run.context.config.seed, evaluation_key(job)
+    seed, key = run.context.config.seed, work.evaluation_key(job)
     luck = noise(costs.noise_sigma, seed, Purpose.EVALUATION_NOISE, *key)
     result = [
         {
@@ -224,7 +233,7 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
         for metric in job["metrics"]
     ]
     seconds = evaluation_s(costs.evaluation, num_samples, _speed(run, start)) * luck
-    return Effect(seconds, "done", {"result": result}, _load(run, start))
+    return Effect(seconds, "done", {"result": result}, load=_load(run, start))
 
 
 def _scored_span(run: SimRun, interval: Mapping[str, Json]) -> tuple[float, float]:
@@ -244,13 +253,12 @@ def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     """Stop the victim's training, wherever it stands; one that has ended, or ends at this moment, goes on."""
     victim, now, launch_s = start.inputs["victim"], executor.now(), run.sim.costs.launch_s
     outcome, values = work.preempted(start)
-    key, ends_s = run.trainings.get(victim, (None, -1.0))
-    if key is not None:
-        ends_s = executor.ends_s(key, ends_s)
+    key = run.trainings.get(victim)
+    ends_s = None if key is None else executor.ends_s(key)
     if outcome == "too_late" or ends_s == now:
         return Effect(launch_s, "too_late", {})
     run.superseded.add(victim)
-    if key is not None and now < ends_s:
+    if key is not None and ends_s is not None:
         executor.end_now(key, "superseded", {})
     return Effect(launch_s, outcome, values)
 

@@ -20,6 +20,7 @@ from twinclock.cluster import modelled_devices
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
 from twinclock.executor import Executor
+from twinclock.luck import FaultPlan
 from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream, UniformStream
@@ -84,15 +85,18 @@ def open(
 
 
 def open_fleet(contexts: Mapping[str, Context], allocator: Granting) -> Executor:
-    """A SimPy executor for several pipelines."""
+    """A SimPy executor for several pipelines; the cluster, and what happens to it, is that of the first."""
     from sim.executor import SimExecutor
     from sim.operations import bodies
+    from sim.outages import begin_outages
 
-    modelled, nodes = {}, None
+    modelled, nodes, ages = {}, None, dict[str, float]()
     for pipeline, context in contexts.items():
         config = context.config
         sim = parse_section(SimConfig, config.sim, config.name, under="sim")
-        modelled[pipeline] = bodies(context, sim)
+        modelled[pipeline] = bodies(context, sim, ages)
         if sim.interference.same_node > 0 or (config.cluster.jobs_per_device > 1 and sim.interference.same_device > 0):
             nodes = {device.name: (device.pool, device.node) for device in modelled_devices(config.cluster)}
-    return SimExecutor(modelled, allocator, nodes)
+    executor, shared = SimExecutor(modelled, allocator, nodes), next(iter(contexts.values())).config
+    begin_outages(executor, shared.cluster, FaultPlan(shared.faults, shared.seed))
+    return executor

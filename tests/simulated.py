@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import twinclock as tc
 from sim import operations, plugin
-from sim.executor import Body, Effect
+from sim.effects import Effect
+from sim.executor import Body
 from twinclock.messages import Command, Ended, Event, Start, path_text
 from twinclock.result import Run
 from twinclock.stream import ClockTime, RecordedStream, Stream

@@ -361,3 +361,42 @@ def test_several_jobs_share_a_unit_and_spread_over_all_units_first():
     assert line.ask(5, device=3) == ["5: d0 d1 d2"]
     line.let_go(1)
     assert line.ask(6, device=1) == ["6: d0"]
+
+
+# Units that come and go
+
+
+def test_what_is_out_is_granted_to_nobody():
+    line = Line()
+    line.allocator.take_out(["d0", "d1"])
+    assert line.ask(1, device=1) == ["1: d2"]
+    assert line.ask(2, now=1.0, device=1) == []
+    assert line.ask(3, training_slot=1) == ["3: t0"]
+    assert told(line.allocator.put_back(["d1"])) == ["2: d1"]
+
+
+def test_who_holds_what_is_taken_out_gives_back_only_the_rest():
+    line = Line()
+    line.ask(1, device=2)
+    line.allocator.take_out(["d0", "d2"])
+    assert line.ask(2, now=1.0, device=2) == []
+    assert line.let_go(1) == []
+    assert told(line.allocator.put_back(["d2"])) == ["2: d1 d2"]
+    assert line.let_go(2) == []
+    assert told(line.allocator.put_back(["d0"])) == []
+    assert line.ask(3, now=2.0, device=3) == ["3: d0 d1 d2"]
+
+
+def test_what_waits_for_more_than_is_there_waits_and_is_not_refused():
+    line = Line()
+    line.allocator.take_out(["d1"])
+    assert line.ask(1, device=3) == []
+    with pytest.raises(ValueError, match="needs 4 device"):
+        line.ask(2, device=4)
+
+
+def test_what_is_out_can_not_be_taken_out_again():
+    line = Line()
+    line.allocator.take_out(["d0"])
+    with pytest.raises(ValueError, match="can't take out d0: not there, or out already"):
+        line.allocator.take_out(["d0"])

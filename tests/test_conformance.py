@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sim.executor import Body, Effect, SimExecutor
+from sim.effects import Effect
+from sim.executor import Body, SimExecutor
 from twinclock.allocator import Allocator
 from twinclock.conformance import PIPELINES, ConformanceError, Scripted, check_executor
 from twinclock.executor import Executor

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import polars as pl
 import pytest
 import test_pipeline_properties as properties
@@ -12,7 +15,7 @@ from simulated import configs, simulate
 import twinclock as tc
 from twinclock.config import load_config
 from twinclock.errors import ConfigError
-from twinclock.launch import plan_run
+from twinclock.luck import life_s
 
 CONFIG = {
     "data": {"kind": "uniform", "num_samples": 8_000, "every": 1.0, "chunk": 8_000},
@@ -33,7 +36,7 @@ ONLY_TRAININGS_FAIL = (
 
 
 def run(faults, costs=COSTS, **config):
-    return tc.run({**CONFIG, **config, "sim": {"costs": costs, "faults": faults}}, on="sim")
+    return tc.run({**CONFIG, **config, "sim": {"costs": costs}, "faults": faults}, on="sim")
 
 
 def share_failed(run, stage) -> float:
@@ -80,7 +83,7 @@ def test_devices_fail_at_their_rate_whatever_runs_on_them():
     assert num_failed > 80
     assert num_failed / at_work_s == pytest.approx(1 / 40.0, rel=3.5 / num_failed**0.5)
     assert set(broken.faults["type"]) == {"DeviceFailed"}
-    assert broken.faults["message"][0] == "a device of sim:0 failed"
+    assert broken.faults["message"][0] == "device sim:0 failed"
 
 
 def test_more_devices_fail_sooner():
@@ -131,6 +134,71 @@ def test_an_observation_that_fails_for_good_is_a_decision_without_one():
     assert set(broken.faults["stage"]) == {"OBSERVE"}
 
 
+def in_use_between_failures(broken) -> list[float]:
+    """Seconds at work from one failure of the one device to the next; RUN_TRAINING and decisions do not count."""
+    at_work = pl.col("stage").is_in(["WAIT_FOR_TRAINING_COMPLETION", "WAIT_FOR_EVALUATION_COMPLETION"])
+    lives, lived_s = [], 0.0
+    for row in broken.stage_runs.filter(at_work).sort("started_s").iter_rows(named=True):
+        lived_s += row["ended_s"] - row["started_s"]
+        if row["outcome"] == "failed":
+            lives.append(lived_s)
+            lived_s = 0.0
+    return lives
+
+
+@pytest.mark.parametrize("shape", [0.6, 1.0, 2.5])
+def test_lives_of_devices_are_weibull_whatever_is_done_in_them(shape):
+    """Some hundred lives of 40 s on average, in trainings of 10 s: a job fails more or less as its device is old."""
+    from scipy.stats import kstest, weibull_min
+
+    longer = {"data": {**CONFIG["data"], "num_samples": 24_000}}
+    lives = np.array(in_use_between_failures(run({"device_mtbf": 40.0, "device_shape": shape}, **longer)))
+    assert len(lives) > 200
+    assert lives.mean() == pytest.approx(40.0, abs=4 * lives.std() / len(lives) ** 0.5)
+    assert kstest(lives, weibull_min(shape, scale=40.0 / math.gamma(1 + 1 / shape)).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("shape", [0.5, 1.0, 3.0])
+def test_a_life_cut_into_draws_is_the_same_life(shape):
+    """Of 40,000: whoever has survived for 25 s draws anew what is left, and still lives 40 s on average."""
+    rng = np.random.default_rng(7)
+    first = np.array([life_s(40.0, shape, drawn) for drawn in rng.standard_exponential(40_000)])
+    cut = np.array([life_s(40.0, shape, drawn, age_s=25.0) for drawn in rng.standard_exponential(40_000)])
+    lives = np.where(first < 25.0, first, 25.0 + cut)
+    assert lives.mean() == pytest.approx(40.0, abs=4 * lives.std() / 200)
+    assert np.quantile(lives, 0.9) == pytest.approx(np.quantile(first, 0.9), rel=0.03)
+
+
+def test_lives_of_the_shape_one_do_not_depend_on_age():
+    assert life_s(40.0, 1.0, 0.3, age_s=1e6) == life_s(40.0, 1.0, 0.3) == 12.0
+
+
+def test_what_comes_first_is_what_an_attempt_fails_of():
+    both = run({"device_mtbf": 20.0, "training": 0.5})
+    shares, lives = run({"training": 0.5}), run({"device_mtbf": 20.0})
+    firsts = [failed_after(made) for made in (both, shares, lives)]
+    attempts = firsts[1].keys() & firsts[2].keys()
+    assert len(attempts) > 20
+    assert {firsts[0][each] == min(firsts[1][each], firsts[2][each]) for each in attempts} == {True}
+    assert set(both.faults["type"]) == {"JobFailed", "DeviceFailed"}
+
+
+def failed_after(made):
+    """(trigger, attempt) → seconds after which the training failed."""
+    rows = made.stage_runs.filter(
+        (pl.col("stage") == "WAIT_FOR_TRAINING_COMPLETION") & (pl.col("outcome") == "failed")
+    ).with_columns(pl.col("id").str.extract(r"on_device#0@(\d)").alias("at"))
+    took = (pl.col("ended_s") - pl.col("started_s")).round(6)
+    return {(trigger, at): seconds for trigger, at, seconds in rows.select("trigger", "at", took).iter_rows()}
+
+
+def test_a_change_of_one_share_leaves_the_other_luck_as_it_was():
+    few, more = failed_after(run({"training": 0.2})), failed_after(run({"training": 0.4, "evaluation": 0.3}))
+    assert few.items() < more.items()
+    stragglers = run({"training": 0.2, "stragglers": {"share": 0.5, "factor": 1.0}})
+    assert failed_after(stragglers) == few
+
+
 @settings(max_examples=80, derandomize=True, deadline=None)
 @given(
     configs(),
@@ -141,12 +209,13 @@ def test_an_observation_that_fails_for_good_is_a_decision_without_one():
             "evaluation": st.sampled_from([0.0, 0.5]),
             "observation": st.sampled_from([0.0, 0.5]),
             "device_mtbf": st.sampled_from([None, 3.0, 50.0]),
+            "device_shape": st.sampled_from([1.0, 0.5, 4.0]),
             "stragglers": st.sampled_from([{}, {"share": 0.4, "factor": 7.0}]),
         }
     ),
 )
 def test_every_run_keeps_the_rules_whatever_goes_wrong(config, faults):
-    config = {**config, "sim": {**config.get("sim", {}), "faults": faults}}
+    config = {**config, "faults": faults}
     simulated = simulate(config)
     for rule in properties.RULES:
         if rule not in ONLY_TRAININGS_FAIL:
@@ -158,15 +227,16 @@ def test_every_run_keeps_the_rules_whatever_goes_wrong(config, faults):
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
-        ({"training": 1.5}, "sim.faults.training: got 1.5, expected a number <= 1"),
-        ({"training": -0.1}, "sim.faults.training: got -0.1, expected a number >= 0"),
-        ({"training": float("nan")}, "sim.faults.training: got NaN"),
-        ({"device_mtbf": 0}, "sim.faults.device_mtbf: got 0, expected a number > 0"),
-        ({"stragglers": {"factor": 0.5}}, "sim.faults.stragglers.factor: got 0.5, expected a number >= 1"),
-        ({"trainig": 0.1}, "sim.faults.trainig: unknown key (got 0.1); did you mean training?"),
+        ({"training": 1.5}, "faults.training: got 1.5, expected a number <= 1"),
+        ({"training": -0.1}, "faults.training: got -0.1, expected a number >= 0"),
+        ({"training": float("nan")}, "faults.training: got NaN"),
+        ({"device_mtbf": 0}, "faults.device_mtbf: got 0, expected a number > 0"),
+        ({"device_shape": 0}, "faults.device_shape: got 0, expected a number >= 0.1"),
+        ({"stragglers": {"factor": 0.5}}, "faults.stragglers.factor: got 0.5, expected a number >= 1"),
+        ({"trainig": 0.1}, "faults.trainig: unknown key (got 0.1); did you mean training?"),
     ],
 )
 def test_what_is_no_plan_of_faults(faults, message):
     with pytest.raises(ConfigError) as raised:
-        plan_run(load_config({**CONFIG, "sim": {"faults": faults}}), "sim")
+        load_config({**CONFIG, "faults": faults})
     assert message in str(raised.value)

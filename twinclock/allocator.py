@@ -28,6 +28,9 @@ from twinclock.policies.placement import Place
 from twinclock.policies.queueing import Rank, first_come
 from twinclock.stream import ClockTime
 
+_DEVICE = "device"
+"""The resource whose units come and go."""
+
 Key: TypeAlias = tuple[str, int]
 """(pipeline, id) of the request."""
 Answer: TypeAlias = tuple[str, Granted | Recalled]
@@ -65,6 +68,12 @@ class Granting(Protocol):
 
     def release(self, key: Key) -> Sequence[Answer]:
         """Give back, or withdraw the request; the answers that follow."""
+
+    def take_out(self, units: Sequence[str]) -> None:
+        """Devices are granted to nobody, until they are put back; who holds one goes on to hold it."""
+
+    def put_back(self, units: Sequence[str]) -> Sequence[Answer]:
+        """Devices that were taken out are there again; the answers that follow."""
 
 
 class Allocator:
@@ -120,6 +129,18 @@ class Allocator:
             if stock is None or not stock.can_take(units):
                 raise ValueError(f"{', '.join(units)} of {resource!r} are not all there, or not all free")
         self._hand_over(ask, placement)
+
+    def take_out(self, units: Sequence[str]) -> None:
+        """Devices are granted to nobody until they are put back. Who holds one gives back only the others.
+
+        ValueError if one is out already.
+        """
+        self._stocks[_DEVICE].take_out(units)
+
+    def put_back(self, units: Sequence[str]) -> list[Answer]:
+        """Devices that were taken out are there again; the answers that follow."""
+        self._stocks[_DEVICE].put_back(units)
+        return [*self._grant(), *self._recall()] if self._waiting else []
 
     def held(self) -> Mapping[Key, Placement]:
         """Who holds what."""

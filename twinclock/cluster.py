@@ -12,11 +12,22 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, model_validator
 
-from twinclock.durations import Duration
+from twinclock.durations import Delay, Duration
 from twinclock.section import ListOf, Name, Section, WrongKeyError
 
 Discipline: TypeAlias = Literal["priority", "fifo", "shortest_first", "preemptive"]
 Placing: TypeAlias = Literal["first_fit", "best_fit", "fastest", "cheapest"]
+
+
+class SpotConfig(Section):
+    """Capacity that is taken back when its owner needs it, device by device, and comes again."""
+
+    lasts: Duration
+    """Mean clock time (exponential) from when a device comes to the notice that it will be taken."""
+    away: Duration
+    """Mean clock time (exponential) from when it is taken to when it comes back."""
+    notice: Delay = 120.0
+    """Clock seconds from the notice to when it is taken."""
 
 
 class DeviceConfig(Section):
@@ -32,6 +43,8 @@ class DeviceConfig(Section):
     """Power while it is held."""
     memory_bytes: float | None = Field(default=None, gt=0)
     """Memory; None: any job fits. With several jobs on a device each may have an equal part of it."""
+    spot: SpotConfig | None = None
+    """It is spot capacity, in simulated runs; None: it is there all the time."""
 
     @model_validator(mode="after")
     def _both_powers(self) -> DeviceConfig:

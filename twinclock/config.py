@@ -19,6 +19,7 @@ from twinclock.cluster import ClusterConfig
 from twinclock.dataset import TableConfig
 from twinclock.durations import Delay, Duration
 from twinclock.errors import ConfigError
+from twinclock.faults import FaultsConfig
 from twinclock.pipeline import Variant
 from twinclock.policies.batching import BatchingConfig, FixedBatchingConfig
 from twinclock.policies.downsampling import DownsamplingConfig, downsampling_kinds
@@ -214,6 +215,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     observation: ObservationConfig = ObservationConfig()
     cluster: ClusterConfig = ClusterConfig()
+    faults: FaultsConfig = FaultsConfig()
     overlap: OverlapConfig | None = None
     """Set in the variant `overlapped`, and only there."""
     sim: dict[str, Any] = Field(default_factory=dict)

@@ -22,7 +22,7 @@ from typing import Any
 
 from twinclock.errors import ProtocolError, RunError
 from twinclock.graph import Json
-from twinclock.messages import Begin, Command, Ended, Event, Fired, Granted, Recalled, Start
+from twinclock.messages import Begin, Command, Ended, Event, Fired, Granted, Outage, Recalled, Start
 from twinclock.stream import ClockTime
 
 JOURNAL = "journal.sqlite"
@@ -48,6 +48,7 @@ _KINDS: Mapping[str, Any] = {
     "recalled": Recalled,
     "ended": Ended,
     "fired": Fired,
+    "outage": Outage,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _OUT_OF_REACH = (
@@ -239,5 +240,7 @@ def _written(event: Event) -> str:
 def _read(kind: str, data: dict[str, Json]) -> Event:
     if kind == "granted":
         data["placement"] = {resource: tuple(units) for resource, units in data["placement"].items()}
+    if kind == "outage":
+        data["devices"] = tuple(data["devices"])
     event: Event = _KINDS[kind](**data)
     return event

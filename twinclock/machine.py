@@ -14,8 +14,8 @@ The rules, all of which are in this file:
     answers, and its values are dropped. A failed copy of a ForEach cancels the others (if it says so),
     a timeout the node it stands on, a recall the stage whose units somebody else asked for.
 7.  A node that ended with an outcome it retries rests, then is entered anew; cancelled, it is not.
-8.  Late and duplicate events are counted and ignored. An event that no sound executor could send is a
-    ProtocolError; a loop that comes round without its growing slot having grown is a LivelockError.
+8.  Late and duplicate events are counted and ignored, an Outage is ignored. An event that no sound executor could
+    send is a ProtocolError; a loop that comes round without its growing slot having grown is a LivelockError.
 
 Endings go through an agenda and never recurse: a composite can't end while its parts are still being
 entered. Recursion follows the depth of the graph only.

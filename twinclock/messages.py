@@ -19,6 +19,8 @@ Placement: TypeAlias = Mapping[str, tuple[str, ...]]
 """Resource → the names of the units granted, e.g. {"device": ("cpu:0",)}."""
 
 Timer: TypeAlias = Literal["timeout", "backoff"]
+Cause: TypeAlias = Literal["node_failed", "reclaimed"]
+"""Why devices are gone."""
 
 
 def path_text(path: Path) -> str:
@@ -64,7 +66,18 @@ class Fired(NamedTuple):
     timer: Timer
 
 
-Event: TypeAlias = Begin | Granted | Recalled | Ended | Fired
+class Outage(NamedTuple):
+    """Devices are gone from now on. For the records: a graph learns of it by what fails, and what is not granted."""
+
+    devices: tuple[str, ...]
+    cause: Cause
+    noticed_s: float | None
+    """When it was said that they would go; None: nobody said so."""
+    until_s: float
+    """When they come back; that may be after the run."""
+
+
+Event: TypeAlias = Begin | Granted | Recalled | Ended | Fired | Outage
 
 
 class Acquire(NamedTuple):

@@ -23,6 +23,7 @@ from twinclock.messages import (
     Event,
     Fired,
     Granted,
+    Outage,
     Path,
     Placement,
     Recalled,
@@ -106,6 +107,9 @@ class Recorder:
             self._recalled.add(event.id)
         elif type(event) is Fired and event.timer == TIMEOUT and commands:  # without an answer it came too late
             self._note_timeout(now, event.id)
+        elif type(event) is Outage:
+            devices, cause, noticed_s, until_s = event
+            self._rows["outages"].extend((device, cause, noticed_s, now, until_s) for device in devices)
         for command in commands:
             kind = type(command)
             if kind is Start:
@@ -263,7 +267,8 @@ class Recorder:
         granted_s = None if held is None else held.granted_s
         self._rows["trainings"].append(
             (job["id"], job["trigger"], outcome, job["training_set"]["num_samples"], parent, device,
-             queued_s, granted_s, started_s, now, fit.get("loss"), error.get("message"))
+             queued_s, granted_s, started_s, now, fit.get("loss"), error.get("message"),
+             event.values.get("lost_s"))
         )  # fmt: skip
 
     def _note_model(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:

@@ -59,8 +59,8 @@ class Run:
 
     @property
     def usage(self) -> pl.DataFrame:
-        """Device-seconds, money and energy of each pool of the cluster, busy and idle; see `twinclock.usage`."""
-        return usage(self.config.cluster, occupied(self.devices), self.header.get("makespan_s"))
+        """Device-seconds, money and energy of each pool of the cluster, busy, idle and down; see `twinclock.usage`."""
+        return usage(self.config.cluster, occupied(self.devices), self.outages, self.header.get("makespan_s"))
 
     @property
     def stage_runs(self) -> pl.DataFrame:
@@ -111,6 +111,11 @@ class Run:
     def devices(self) -> pl.DataFrame:
         """When each unit of each resource was held, and how long that was waited for."""
         return self.tables["devices"]
+
+    @property
+    def outages(self) -> pl.DataFrame:
+        """When a device was not there: its node had failed, or it had been reclaimed."""
+        return self.tables["outages"]
 
     @property
     def plot(self) -> RunPlots:

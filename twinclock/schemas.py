@@ -81,6 +81,7 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "ended_s": pl.Float64,
         "loss": pl.Float64,
         "error": pl.String,
+        "lost_s": pl.Float64,
     },
     "models": {
         "model": pl.Int64,
@@ -119,6 +120,13 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "requested_s": pl.Float64,
         "granted_s": pl.Float64,
         "released_s": pl.Float64,
+    },
+    "outages": {
+        "device": pl.String,
+        "cause": pl.String,
+        "noticed_s": pl.Float64,
+        "from_s": pl.Float64,
+        "until_s": pl.Float64,
     },
 }
 """Table → column → type. Nullable throughout; a table without rows has its columns all the same."""

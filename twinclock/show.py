@@ -23,7 +23,10 @@ _NOTHING = "-"
 _SMALL = 0.001
 """Share of all stage seconds below which a stage is counted among the others."""
 _POSITIONS_SHOWN = 3
-_IF_ANY = ("quarantined", "trainings stopped", "trainings failed", "faults", "missed triggers", "money", "energy")
+_IF_ANY = (
+    *("quarantined", "trainings stopped", "trainings failed", "faults", "missed triggers", "money", "energy"),
+    "device-seconds down",
+)
 """Figures that are left out where they are 0, or not known."""
 
 
@@ -122,6 +125,7 @@ def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Seq
         _count("faults", summary["faults"]),
         _seconds("makespan", summary["makespan_s"]),
         _seconds("device-seconds", summary["device_s"]),
+        _seconds("device-seconds down", summary["down_s"]),
         Row("utilisation", _share(summary["utilisation"]), summary["utilisation"]),
         Row("money", _money(summary["usd"], summary["busy_usd"]), summary["usd"]),
         Row("energy", _energy(summary["joules"]), summary["joules"]),

@@ -41,10 +41,10 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     """The figures that people compare.
 
     `stage_s`: seconds spent in each stage, summed over its runs. `device_s`: seconds that devices were held, split
-    between jobs that have one at once;
-    `utilisation`, `usd`, `busy_usd` and `joules` are those of `usage`; what is about latency, staleness and backlog is
-    that of `freshness`. `queued_s`: seconds that trainings waited for a slot or a device, and other work for a device,
-    each waiting one counted; `training_queued_s` and `evaluation_queued_s` are parts of it.
+    between jobs that have one at once; `utilisation`, `down_s`, `usd`, `busy_usd` and `joules` are those of `usage`;
+    what is about latency, staleness and backlog is that of `freshness`. `queued_s`: seconds that trainings waited for a
+    slot or a device, and other work for a device, each waiting one counted; `training_queued_s` and
+    `evaluation_queued_s` are parts of it.
     `stopped_trainings` made way for a newer one, `failed_trainings` did not: both count attempts.
     `accuracy`, `trained_accuracy`, `served_accuracy`, each with what it leaves out, are those of
     `composites` that have this metric. None where there is nothing.
@@ -84,7 +84,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "evaluations": tables["evaluations"].height,
         "faults": tables["faults"].height,
         "device_s": _sum(busy["busy_s"]),
-        **totals(usage(config.cluster, busy, header.get("makespan_s"))),
+        **totals(usage(config.cluster, busy, tables["outages"], header.get("makespan_s"))),
         **freshness(tables, header.get("makespan_s")),
         "queued_s": _waited_s(queued),
         "training_queued_s": _waited_s(queued.filter(pl.col("work") == "training")),

@@ -107,6 +107,11 @@ def training_job(config: Config, start: Start, now: ClockTime) -> Json:
     }
 
 
+def evaluation_key(job: Mapping[str, Json]) -> tuple[int, int, int]:
+    """The key of draws for an evaluation job: its model, its plan, and its first interval's start in milliseconds."""
+    return job["model"], job["plan"], int(job["intervals"][0]["start"] * 1000) & 0xFFFFFFFFFFFF
+
+
 def preempted(start: Start) -> Decision:
     """PREEMPT: `stopped`, unless it is on record that the victim has trained or has failed for good: `too_late`.
 

@@ -24,6 +24,9 @@ class InlinePool:
         self._wake, self._wakes = Pipe(duplex=False)
         self._answers: dict[str, dict[str, Any]] = {}
 
+    def is_starting(self, device: str) -> bool:
+        return False
+
     def start(self, device: str) -> None:
         pass
 
@@ -35,6 +38,8 @@ class InlinePool:
             self._answers[job["id"]] = {"id": job["id"], "kind": "stopped"}
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        if "fails_after" in job:
+            return {"kind": "error", "error": {"type": "JobFailed", "message": f"after {job['fails_after']}"}}
         return {"kind": "done", "result": self._train(job) if job["do"] == "train" else _evaluate(job)}
 
     def sources(self) -> Iterator[Connection]:

@@ -13,11 +13,13 @@ from theory import NUM_CUSTOMERS, draws
 
 import twinclock as tc
 from sim.contention import Contention, Interference
-from sim.executor import Effect, Load, SimExecutor
+from sim.effects import Effect, Load
+from sim.executor import SimExecutor
 from twinclock.allocator import Allocator, Sharing
 from twinclock.executor import drive
 from twinclock.graph import Flow, Scope, Spawn, Stage, leave
 from twinclock.machine import Machine
+from twinclock.messages import Cancel, Ended, Start
 from twinclock.occupied import occupied
 from twinclock.records import Recorder
 
@@ -93,7 +95,7 @@ def shared_queue(gaps, services, jobs_per_device, interference):
         return Effect(gaps[n], "more", {"n": n + 1}) if n < len(gaps) else Effect(0.0, "end", {"n": n})
 
     def served(start, _executor):
-        return Effect(services[start.inputs["n"] - 1], "done", {}, Load(("d:0",), interference))
+        return Effect(services[start.inputs["n"] - 1], "done", {}, load=Load(("d:0",), interference))
 
     allocator = Allocator({"device": ["d:0"]}, {"device": Sharing(jobs_per_unit=jobs_per_device)})
     executor = SimExecutor({"main": {"ARRIVE": arrived, "SERVE": served}}, allocator, {"d:0": ("d", 0)})
@@ -220,3 +222,60 @@ def test_the_time_of_a_device_is_split_between_those_that_have_it(holdings):
             if each == unit
         ]
         assert sorted(found.filter(unit=unit)["busy_s"].to_list()) == pytest.approx(sorted(shares))
+
+
+class Noting:
+    """Work that keeps how much of it was done when it was broken off."""
+
+    def __init__(self):
+        self.done_s = None
+
+    def stopped(self, done_s):
+        self.done_s = done_s
+        return {}
+
+    def put_aside(self, done_s, within_s):
+        self.done_s = done_s
+        return Effect(0.5, "aside", {})
+
+
+def two_on_a_device(works):
+    """Both take 4 s alone, and twice as long together."""
+    load = Load(("d:0",), Interference(1.0, 0.0))
+    executor = SimExecutor(
+        {"main": {"A": lambda start, _executor: Effect(4.0, "done", {}, works[start.id], load)}},
+        Allocator({"device": ["d:0"]}, {"device": Sharing(jobs_per_unit=2)}),
+        {"d:0": ("d", 0)},
+    )
+    stage = Stage(kind="work", operation="A", outcomes={"done": (), "aside": ()})
+    for id_ in works:
+        executor.perform(Start("main", id_, None, stage, {}, {}, {}, {"device": ("d:0",)}, {}))
+    return executor
+
+
+def test_what_is_broken_off_has_done_the_work_that_it_came_to():
+    works = {1: Noting(), 2: Noting()}
+    executor = two_on_a_device(works)
+    executor.meanwhile(3.0, lambda: executor.perform(Cancel("main", 1)))
+    assert executor.next() == ("main", Ended(1, "cancelled", {}))
+    assert works[1].done_s == 1.5
+    assert executor.next() == ("main", Ended(2, "done", {}))
+    assert executor.now() == 3.0 + 2.5, "alone after that"
+    assert executor.next() is None
+
+
+def test_who_is_in_time_need_not_be_put_aside():
+    works = {1: Noting(), 2: Noting()}
+    executor = two_on_a_device(works)
+    executor.take_out(["d:0"])
+    executor.meanwhile(2.0, lambda: executor.give_notice("d:0", 8.0))
+    assert [executor.next()[1].outcome for _ in range(2)] == ["done", "done"], "both end at 8 s as things stand"
+    executor.close()
+
+    executor = two_on_a_device(works)
+    executor.take_out(["d:0"])
+    executor.meanwhile(2.0, lambda: executor.give_notice("d:0", 7.0))
+    assert [executor.next()[1] for _ in range(2)] == [Ended(1, "aside", {}), Ended(2, "aside", {})]
+    assert executor.now() == 2.5
+    assert (works[1].done_s, works[2].done_s) == (1.0, 1.0)
+    executor.close()

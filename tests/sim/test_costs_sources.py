@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import twinclock as tc
 from sim.config import Costs, SimConfig
 from sim.costs import evaluation_s, training_s, training_source
+from sim.recovery import Stint
 from sim.throughput.constant import ConstantCost
 from sim.throughput.formula import TrainingCost
 from sim.throughput.protocol import Held, Job
@@ -30,7 +31,8 @@ RUN = {
 
 def seconds(costs, job=JOB, held=None):
     parsed = parse_section(Costs, costs, "here", under="sim.costs")
-    return training_s(parsed, training_source(parsed, TrainingConfig()), job, held or Held())
+    work_s = training_s(parsed, training_source(parsed, TrainingConfig()), job, held or Held())
+    return Stint(work_s, 0.0, parsed.checkpoint).seconds
 
 
 def waits(costs, **changed):

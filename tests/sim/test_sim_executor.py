@@ -6,7 +6,8 @@ import gc
 
 import pytest
 
-from sim.executor import Effect, SimExecutor
+from sim.effects import Effect
+from sim.executor import SimExecutor
 from twinclock.allocator import Allocator, Sharing
 from twinclock.errors import DeadlockError
 from twinclock.executor import drive

@@ -64,11 +64,16 @@ class World:
         return self
 
     def do(self, operation, inputs=None, registers=None, path=None, held=()):
+        return Did(*self.bodies[operation](self.start(operation, inputs, registers, path, held), self.executor)[:3])
+
+    def start(self, operation, inputs=None, registers=None, path=None, held=()):
         self.ids += 1
         stage = Stage(kind="work", operation=operation)
-        start = Start("main", self.ids, path, stage, inputs or {}, registers or {}, {}, {"device": held}, {})
-        seconds, outcome, values, _load = self.bodies[operation](start, self.executor)
-        return Did(seconds, outcome, values)
+        return Start("main", self.ids, path, stage, inputs or {}, registers or {}, {}, {"device": held}, {})
+
+    def begin(self, operation, inputs):
+        """Do it as time goes by; its end is an event."""
+        self.executor.perform(self.start(operation, inputs))
 
 
 class Did(NamedTuple):
@@ -265,7 +270,7 @@ TOO_LATE = (0.25, "too_late", {})
 def test_preempting_ends_the_training_that_waits():
     world = World(training={"epochs": 1})
     waiting = world.ids + 2
-    world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
+    world.begin("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
     assert world.now(1.0).do("PREEMPT", {"victim": 3}, UNDER_WAY) == STOPPED
     assert world.executor.next() == ("main", (waiting, "superseded", {}))
 
@@ -280,8 +285,12 @@ def test_preempting_a_training_that_is_elsewhere_ends_it_when_it_gets_to_wait():
 
 def test_preempting_a_training_that_has_ended_does_nothing():
     world = World(training={"epochs": 1})
-    world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
-    assert world.now(7.0).do("PREEMPT", {"victim": 3}, UNDER_WAY) == TOO_LATE  # it ends at this very moment
+    world.executor.perform(Arm("main", -1, "timeout", 7.0))
+    world.begin("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world)})
+    world.executor.next()
+    assert world.executor.now() == 7.0
+    assert world.do("PREEMPT", {"victim": 3}, UNDER_WAY) == TOO_LATE  # it ends at this very moment
+    assert world.executor.next()[1].outcome == "trained"
     trained = {"trained": {"total": 1, "items": [3]}, "skipped": NONE}
     assert world.now(8.0).do("PREEMPT", {"victim": 3}, trained) == TOO_LATE
     skipped = {"trained": NONE, "skipped": {"total": 1, "items": [{"trigger": 3, "ranges": [[0, 80]]}]}}

@@ -11,7 +11,7 @@ import pytest
 from theory import NUM_CUSTOMERS, devices_held, draws, patience, queue, waits, waits_by_recursion
 
 import twinclock as tc
-from sim.executor import Effect
+from sim.effects import Effect
 from twinclock.graph import Flow, ForEach, Scope, Stage, leave
 
 

@@ -7,7 +7,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from sim.executor import Effect, SimExecutor
+from sim.effects import Effect
+from sim.executor import SimExecutor
 from twinclock.allocator import Allocator, Sharing
 from twinclock.check import ensure_sound
 from twinclock.executor import drive

@@ -12,6 +12,7 @@ from pydantic import Field
 from twinclock.cluster import ClusterConfig
 from twinclock.config import Config, load_config, read_source
 from twinclock.errors import ConfigError
+from twinclock.faults import NodesConfig
 from twinclock.section import Name, Section, parse_section
 from twinclock.yaml_text import override
 
@@ -37,6 +38,8 @@ class FleetConfig(Section):
     """By a name of your own, which is that of a folder too; copies are called `name-0`, `name-1`, …"""
     cluster: ClusterConfig = ClusterConfig()
     """Instead of the pipelines' own."""
+    nodes: NodesConfig | None = None
+    """Instead of the pipelines' own `faults.nodes`."""
 
 
 def is_fleet(source: str | Path | Mapping[str, Any]) -> bool:
@@ -61,7 +64,7 @@ def load_fleet(
     fleet = parse_section(FleetConfig, values, where)
     pipelines: dict[str, Config] = {}
     for name, member in fleet.fleet.items():
-        for pipeline, config in _members(name, member, fleet.cluster, folder, where):
+        for pipeline, config in _members(name, member, fleet, folder, where):
             if pipeline in pipelines:
                 raise ConfigError(f"{where}: {_KEY}.{name}: there are two pipelines {pipeline}, expected other names")
             pipelines[pipeline] = config
@@ -69,13 +72,15 @@ def load_fleet(
 
 
 def _members(
-    name: str, member: FleetMember, cluster: ClusterConfig, folder: Path, where: str
+    name: str, member: FleetMember, fleet: FleetConfig, folder: Path, where: str
 ) -> Iterator[tuple[str, Config]]:
     """The pipelines of one entry. The file is read once: copies differ in name and seed only."""
-    plain = {"cluster": cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+    cluster = fleet.cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    nodes = None if fleet.nodes is None else fleet.nodes.model_dump(mode="json")
     try:
         config = load_config(folder / member.config if isinstance(member.config, str) else member.config)
-        values = config.model_dump(mode="json", by_alias=True) | plain
+        values = config.model_dump(mode="json", by_alias=True) | {"cluster": cluster}
+        values["faults"] = {**values["faults"], "nodes": nodes}
         first = load_config(values, overrides=[f"{path}={json.dumps(value)}" for path, value in member.set.items()])
     except ConfigError as error:
         raise ConfigError(f"{where}: {_KEY}.{name}: {error}") from None

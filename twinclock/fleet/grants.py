@@ -28,6 +28,14 @@ class FleetAllocator:
         """As `Allocator.release`."""
         return [_told(answer) for answer in self._allocator.release(key)]
 
+    def take_out(self, units: Sequence[str]) -> None:
+        """As `Allocator.take_out`."""
+        self._allocator.take_out(units)
+
+    def put_back(self, units: Sequence[str]) -> list[Answer]:
+        """As `Allocator.put_back`."""
+        return [_told(answer) for answer in self._allocator.put_back(units)]
+
 
 def _own(pipeline: str, resource: str) -> str:
     return resource if resource == DEVICE else f"{pipeline}/{resource}"

@@ -54,12 +54,17 @@ class Fleet:
     @cached_property
     def usage(self) -> pl.DataFrame:
         """Of each pool of the cluster, all pipelines together; see `twinclock.usage`."""
-        return usage(self.cluster, self._occupied, self.makespan_s)
+        return usage(self.cluster, self._occupied, self.outages, self.makespan_s)
 
     @cached_property
     def _occupied(self) -> pl.DataFrame:
         """What all pipelines held, the time of a device split between those that have it at once."""
         return occupied(pl.concat([run.devices.with_columns(pipeline=pl.lit(name)) for name, run in self.runs.items()]))
+
+    @cached_property
+    def outages(self) -> pl.DataFrame:
+        """When a device of the cluster was not there. Each pipeline has them on record for as long as it runs."""
+        return pl.concat([run.outages for run in self.runs.values()]).unique().sort("from_s", "device", "cause")
 
     @cached_property
     def pipelines(self) -> pl.DataFrame:
@@ -68,12 +73,13 @@ class Fleet:
         `makespan_s`; `triggers`, `trainings`; `device_s`: device-seconds held, `share`: of those of all pipelines;
         `queued_s`: seconds that its jobs waited; `served`: device_s / (device_s + queued_s), 1 if nothing ever
         waited; `busy_usd`: money for the time in which it held devices; `usd`: that, and its share of the money for
-        idle devices; `accuracy` of the active model. Null is what is not known.
+        devices that are idle or down; `accuracy` of the active model. Null is what is not known.
         """
         rows = []
         for name, run in self.runs.items():
             summary, held = run.summary, self._occupied.filter(pipeline=name)
-            own, device_s = totals(usage(self.cluster, held, self.makespan_s)), float(held["busy_s"].sum())
+            own = totals(usage(self.cluster, held, self.outages, self.makespan_s))
+            device_s = float(held["busy_s"].sum())
             asked_s = device_s + summary["queued_s"]
             rows.append(
                 {
@@ -90,7 +96,7 @@ class Fleet:
             )
         table = pl.DataFrame(rows, _PIPELINES)
         all_s = float(table["device_s"].sum())
-        idle_usd = float(self.usage["idle_usd"].sum() or 0.0)
+        idle_usd = float((self.usage["idle_usd"] + self.usage["down_usd"]).sum() or 0.0)
         share = pl.col("device_s") / all_s if all_s > 0 else pl.lit(None, pl.Float64)
         usd = pl.col("busy_usd") + share * idle_usd
         return table.with_columns(share=share, usd=usd).select(*_COLUMNS)
