@@ -248,6 +248,8 @@ def _run_fleet(
         _print_fleet(done)
     if any(run.outcome != "done" for run in done.runs.values()):
         raise typer.Exit(RUN_FAILED)
+    for name, run in done.runs.items():
+        _tell_of_missing(run, f"{name}: ")
 
 
 def _print_fleet(fleet: Fleet) -> None:
@@ -285,6 +287,15 @@ def _tell(run: Any, quiet: bool) -> None:
         is_users = run.header.get("error_type") in ("ConfigError", "DataError")
         told = f"the run failed: {run.header.get('error') or 'see the table of faults'}"
         raise typer.Exit(_say(told, USER_ERROR if is_users else RUN_FAILED))
+    _tell_of_missing(run)
+
+
+def _tell_of_missing(run: Any, name: str = "") -> None:
+    """End with an error if scores are missing that the user could have had."""
+    from twinclock.lost import users_line
+
+    if (missing := users_line(run.tables)) is not None:
+        raise typer.Exit(_say(f"error: {name}{missing}", USER_ERROR))
 
 
 def _print_run(run: Any) -> None:

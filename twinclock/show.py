@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twinclock._chart import duration, shortened
+from twinclock.lost import lost_line
 from twinclock.result import Run
 from twinclock.summary import edit_distance
 
@@ -250,8 +251,11 @@ def _column_names(runs: Sequence[Run]) -> list[str]:
 
 
 def _notes(runs: Sequence[Run]) -> Iterator[str]:
-    """Footnotes on modelled figures: those that nobody has calibrated, with the runs, and where others are from."""
+    """Footnotes: missing scores, and of modelled figures those that nobody calibrated, and where others are from."""
     names = [name.replace("\n", " ") for name in _column_names(runs)]
+    for name, run in zip(names, runs, strict=True):
+        if (line := lost_line(run.tables)) is not None:
+            yield f"{name}: {line}"
     users: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
         if run.summary["uncalibrated"]:

@@ -10,6 +10,7 @@ import polars as pl
 
 from twinclock.config import Config
 from twinclock.freshness import freshness
+from twinclock.lost import lost_jobs
 from twinclock.policies.evaluation import (
     NO_BOUNDS,
     Composed,
@@ -43,6 +44,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     `utilisation`, `usd`, `busy_usd` and `joules` are those of `usage`; what is about latency, staleness and backlog is
     that of `freshness`. `queued_s`: seconds that trainings waited for a slot or a device, and other work for a device,
     each waiting one counted; `training_queued_s` and `evaluation_queued_s` are parts of it.
+    `lost_evaluations` and `lost_observations` are those that no attempt got done.
     `stopped_trainings` made way for a newer one, `failed_trainings` did not: both count attempts.
     `accuracy`, `trained_accuracy`, `served_accuracy`, each with what it leaves out, are those of
     `composites` that have this metric. None where there is nothing.
@@ -57,7 +59,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         .agg((pl.col("ended_s") - pl.col("started_s")).sum().alias("seconds"))
         .sort(["seconds", "stage"], descending=[True, False])
     )
-    scores = composites(config, tables)
+    scores, lost = composites(config, tables), lost_jobs(tables)["what"]
     accuracy = {each["models"]: each for each in scores if each["metric"] == "accuracy"}
     return {
         "name": config.name,
@@ -81,6 +83,8 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "models": tables["models"].height,
         "evaluations": tables["evaluations"].height,
         "faults": tables["faults"].height,
+        "lost_evaluations": int((lost == "evaluations").sum()),
+        "lost_observations": int((lost == "observations").sum()),
         "device_s": _sum(busy["released_s"] - busy["granted_s"]),
         **totals(usage(config.cluster, tables["devices"], header.get("makespan_s"))),
         **freshness(tables, header.get("makespan_s")),
