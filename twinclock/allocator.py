@@ -39,6 +39,7 @@ class _Request(NamedTuple):
     serial: int
     key: Key
     needs: Mapping[str, int]
+    queue: str
 
 
 class Granting(Protocol):
@@ -74,14 +75,14 @@ class Allocator:
 
     def request(self, key: Key, needs: Mapping[str, int], queue: str, now: ClockTime) -> list[Grant]:
         """Ask; the grants that follow at once (none, or this one). ValueError if the needs can never be met."""
-        if not self._waiting and (placement := self._placement(needs)) is not None:
+        if not self._waiting and (placement := self._placement(needs, queue)) is not None:
             return [self._hand_over(key, placement)]
         for resource, units in needs.items():
             there, place = self._order.get(resource, {}), self._places.get(resource)
-            if units > len(there) or (place is not None and place(tuple(there), units) is None):
+            if units > len(there) or (place is not None and place(tuple(there), units, queue) is None):
                 raise ValueError(f"needs {units} {resource}; there are {len(there)} in all")
         self._serial += 1
-        request = _Request(now + self._patience_s.get(queue, 0.0), self._serial, key, needs)
+        request = _Request(now + self._patience_s.get(queue, 0.0), self._serial, key, needs, queue)
         heapq.heappush(self._lines.setdefault(tuple(needs), []), request)
         self._waiting[key] = self._serial
         return self._grant()
@@ -121,7 +122,7 @@ class Allocator:
         while lines:
             line = min(lines, key=operator.itemgetter(0))
             needs = line[0].needs
-            placement = self._placement(needs) if blocked.isdisjoint(needs) else None
+            placement = self._placement(needs, line[0].queue) if blocked.isdisjoint(needs) else None
             if placement is not None:
                 request = heapq.heappop(line)
                 del self._waiting[request.key]
@@ -139,7 +140,7 @@ class Allocator:
             heapq.heappop(line)
         return bool(line)
 
-    def _placement(self, needs: Mapping[str, int]) -> Placement | None:
+    def _placement(self, needs: Mapping[str, int], queue: str) -> Placement | None:
         """Free units for all needs; None if there are not enough."""
         placement = {}
         for resource, units in needs.items():
@@ -147,7 +148,7 @@ class Allocator:
             if len(free) < units:
                 return None
             place = self._places.get(resource)
-            chosen = tuple(free[:units]) if place is None else place(free, units)
+            chosen = tuple(free[:units]) if place is None else place(free, units, queue)
             if chosen is None:
                 return None
             placement[resource] = chosen

@@ -1,7 +1,8 @@
 """Placement: which of the free devices a job gets.
 
 All devices of a job are of one pool. Within the pool they are of one node, if one has enough; else of as few nodes
-as possible. A job is placed on what is free now: it does not wait for a better place.
+as possible. A job is placed on what is free now: it does not wait for a better place. Since none waits, a short
+evaluation could take a fast device a moment before a long training asks for it, so `fastest` looks at who asks.
 What each policy does is in `PLACEMENTS`. Ties go to the pool that is named first.
 """
 
@@ -21,9 +22,10 @@ PLACEMENTS: Mapping[Placing, str] = {
 
     Within the pool likewise the node.
     """,
-    "fastest": """The pool with the fastest devices, of those that have enough free.
+    "fastest": """The pool with the fastest devices, of those that have enough free; for an evaluation the slowest.
 
-    It does not wait for a faster one that is busy.
+    It does not wait for a faster one that is busy. An evaluation would be faster there, too, but a training that asks
+    a moment later would have to do with what is left.
     """,
     "cheapest": """The pool with the lowest price an hour, of those that have enough free.
 
@@ -32,8 +34,11 @@ PLACEMENTS: Mapping[Placing, str] = {
 }
 """What each policy does: one line, and then exactly."""
 
-Place: TypeAlias = Callable[[Sequence[str], int], tuple[str, ...] | None]
-"""(names of the free devices in order, how many are needed) → those that the job gets; None if none fit."""
+Place: TypeAlias = Callable[[Sequence[str], int, str], tuple[str, ...] | None]
+"""(names of the free devices in order, how many are needed, queue of who asks) → those that it gets; None if none fit.
+"""
+_CAN_BE_SLOW = "evaluation"
+"""The queue of work that nothing waits for, but in the variant `sequential`."""
 
 
 def placements(cluster: ClusterConfig, names: Sequence[str]) -> dict[str, Place]:
@@ -45,12 +50,12 @@ def placing(how: Placing, devices: Sequence[Device]) -> Place:
     """The placement policy `how` for a cluster of these devices."""
     known = {device.name: device for device in devices}
 
-    def place(free: Sequence[str], needed: int) -> tuple[str, ...] | None:
+    def place(free: Sequence[str], needed: int, queue: str) -> tuple[str, ...] | None:
         pools = _grouped([known[name] for name in free], lambda device: device.pool)
         fitting = [pool for pool in pools if len(pool) >= needed]
         if not fitting:
             return None
-        nodes = _grouped(_preferred_pool(how, fitting), lambda device: str(device.node))
+        nodes = _grouped(_preferred_pool(how, fitting, queue), lambda device: str(device.node))
         wide = [node for node in nodes if len(node) >= needed]
         if wide:
             chosen = min(wide, key=len) if how == "best_fit" else wide[0]
@@ -61,12 +66,14 @@ def placing(how: Placing, devices: Sequence[Device]) -> Place:
     return place
 
 
-def _preferred_pool(how: Placing, pools: Sequence[list[Device]]) -> list[Device]:
+def _preferred_pool(how: Placing, pools: Sequence[list[Device]], queue: str) -> list[Device]:
     match how:
         case "first_fit":
             return pools[0]
         case "best_fit":
             return min(pools, key=len)
+        case "fastest" if queue == _CAN_BE_SLOW:
+            return min(pools, key=lambda pool: pool[0].kind.speed)
         case "fastest":
             return max(pools, key=lambda pool: pool[0].kind.speed)
         case "cheapest":
