@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from real import brought
 from real.config import RealConfig
 from twinclock.allocator import Allocator
 from twinclock.cluster import device_names
@@ -25,7 +26,7 @@ is_resumable = True
 
 
 def unsupported(config: Config) -> list[str]:
-    """What can't be run for real: samples or devices that are only modelled, one training on several devices."""
+    """What can't be run for real: what is only modelled, one training on several devices, classes that aren't there."""
     _section(config)
     problems = []
     if not isinstance(config.data, TableConfig):
@@ -36,7 +37,7 @@ def unsupported(config: Config) -> list[str]:
         problems.append("cluster.pools: the devices of a real run are those that are there; expected cluster.devices")
     if config.cluster.device.speed != 1.0:
         problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
-    return problems
+    return [*problems, *brought.problems(config)]
 
 
 def open_stream(config: Config) -> Stream:
