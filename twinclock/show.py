@@ -17,6 +17,7 @@ from twinclock._chart import duration, shortened
 from twinclock.lost import lost_line
 from twinclock.result import Run
 from twinclock.summary import edit_distance
+from twinclock.usage import left_out_lines
 
 Summary = Mapping[str, Any]
 
@@ -255,6 +256,8 @@ def _notes(runs: Sequence[Run]) -> Iterator[str]:
     names = [name.replace("\n", " ") for name in _column_names(runs)]
     for name, run in zip(names, runs, strict=True):
         if (line := lost_line(run.tables)) is not None:
+            yield f"{name}: {line}"
+        for line in left_out_lines(run.summary):
             yield f"{name}: {line}"
     users: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):

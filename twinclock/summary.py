@@ -20,7 +20,7 @@ from twinclock.policies.evaluation import (
     composite,
     scores_in_use,
 )
-from twinclock.usage import totals, usage
+from twinclock.usage import left_out, totals, usage
 
 Tables = Mapping[str, pl.DataFrame]
 
@@ -41,7 +41,8 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     """The figures that people compare.
 
     `stage_s`: seconds spent in each stage, summed over its runs. `device_s`: seconds that devices were held;
-    `utilisation`, `usd`, `busy_usd` and `joules` are those of `usage`; what is about latency, staleness and backlog is
+    `utilisation`, `usd`, `busy_usd` and `joules` are those of `usage`, `usd_left_out` and `joules_left_out` the pools
+    whose price or power nobody gave; what is about latency, staleness and backlog is
     that of `freshness`. `queued_s`: seconds that trainings waited for a slot or a device, and other work for a device,
     each waiting one counted; `training_queued_s` and `evaluation_queued_s` are parts of it.
     `lost_evaluations` and `lost_observations` are those that no attempt got done.
@@ -54,6 +55,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     outcomes = tables["trainings"]["outcome"]
     trained, stopped = int((outcomes == "trained").sum()), int(outcomes.is_in(_BROKEN_OFF).sum())
     queued = queueing(tables)
+    used = usage(config.cluster, tables["devices"], header.get("makespan_s"))
     by_stage = (
         stage_runs.group_by("stage")
         .agg((pl.col("ended_s") - pl.col("started_s")).sum().alias("seconds"))
@@ -86,7 +88,8 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "lost_evaluations": int((lost == "evaluations").sum()),
         "lost_observations": int((lost == "observations").sum()),
         "device_s": _sum(busy["released_s"] - busy["granted_s"]),
-        **totals(usage(config.cluster, tables["devices"], header.get("makespan_s"))),
+        **totals(used),
+        **left_out(used),
         **freshness(tables, header.get("makespan_s")),
         "queued_s": _waited_s(queued),
         "training_queued_s": _waited_s(queued.filter(pl.col("work") == "training")),

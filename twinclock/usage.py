@@ -6,6 +6,7 @@ makespan, and so for money and energy.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -67,7 +68,7 @@ def usage(cluster: ClusterConfig, holdings: pl.DataFrame, makespan_s: float | No
 def totals(used: pl.DataFrame) -> dict[str, float | None]:
     """`utilisation` (busy share of all device-seconds), `usd`, `busy_usd` and `joules`, over all pools.
 
-    Null is what no pool tells; pools that don't tell add nothing.
+    Null is what no pool tells; pools that don't tell add nothing, and are named by `left_out`.
     """
     busy_s, idle_s = float(used["busy_s"].sum()), float(used["idle_s"].sum())
     return {
@@ -76,6 +77,24 @@ def totals(used: pl.DataFrame) -> dict[str, float | None]:
         "busy_usd": _known_sum(used, "busy_usd"),
         "joules": _known_sum(used, "busy_joules", "idle_joules"),
     }
+
+
+def left_out(used: pl.DataFrame) -> dict[str, list[str]]:
+    """Pools that a total has no figure of, while it has of others: names under `usd_left_out` and `joules_left_out`."""
+    return {
+        f"{total}_left_out": used.filter(pl.col(column).is_null().and_(pl.col(column).is_not_null().any()))[
+            "pool"
+        ].to_list()
+        for total, column in (("usd", "busy_usd"), ("joules", "busy_joules"))
+    }
+
+
+def left_out_lines(pools: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What `left_out` has found, or a summary with it, in words."""
+    for total, figure, keys in (("usd", "money", "usd_per_hour"), ("joules", "energy", "idle_watts and busy_watts")):
+        if names := pools[f"{total}_left_out"]:
+            which = f"pool {names[0]}, which has" if len(names) == 1 else f"the pools {', '.join(names)}, which have"
+            yield f"{figure} leaves out {which} no {keys}: more was spent"
 
 
 def _times(seconds: float, rate: float | None) -> float | None:

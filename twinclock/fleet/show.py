@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twinclock.fleet.result import Fleet
-from twinclock.usage import totals
+from twinclock.usage import left_out, left_out_lines, totals
 
 _NOTHING = "-"
 _MOST = 40
@@ -50,6 +50,8 @@ def show_fleet(fleet: Fleet, console: Console) -> None:
     ):
         if not value.startswith(_NOTHING):
             console.print(Text(f"{label}: {value}"))
+    for line in left_out_lines(left_out(fleet.usage)):
+        console.print(Text(line))
 
 
 def _number(value: float | None, decimals: int) -> str:
