@@ -191,3 +191,28 @@ def test_the_command_runs_checks_and_shows_a_fleet(tmp_path, monkeypatch, capsys
     assert said("show", tmp_path / "out") == told
     assert said("run", file, "--on", "sim", "--quiet") == ""
     assert tc.Run.load(tmp_path / "out" / "a").summary["positions"] == [24, 49, 74, 99]
+
+
+@pytest.mark.parametrize(
+    "command", [["whatif", "--set", "seed=2"], ["trace"], ["compare"], ["resume"]], ids=lambda command: command[0]
+)
+def test_what_is_about_one_run_names_the_runs_of_a_fleet(tmp_path, monkeypatch, capsys, command):
+    run_fleet(fleet(a={"config": CONFIG, "copies": 7}), out=tmp_path / "many")
+    folders = [str(tmp_path / "many")] * (2 if command == ["compare"] else 1)
+    monkeypatch.setattr(sys, "argv", ["twinclock", command[0], *folders, *command[1:]])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == cli.USER_ERROR
+    runs = ", ".join(str(tmp_path / "many" / f"a-{number}") for number in range(5))
+    expected = f"error: {tmp_path / 'many'}: this is a fleet, expected one of its runs: {runs} and 2 more\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_fleet_that_did_not_finish_names_its_runs_too(tmp_path, monkeypatch, capsys):
+    run_fleet(fleet(a={"config": CONFIG}), out=tmp_path / "cut")
+    (tmp_path / "cut" / "fleet.json").unlink()
+    monkeypatch.setattr(sys, "argv", ["twinclock", "show", str(tmp_path / "cut")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = f"no run.json here; expected the folder of a run, such as {tmp_path / 'cut' / 'a'}\n"
+    assert capsys.readouterr().err.endswith(told)
