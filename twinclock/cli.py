@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration in YAML.")]
 
 USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
+_PIPED_WIDTH = 160
+"""Columns for a wide table where there is no terminal that could say how many it has."""
 
 
 @app.command()
@@ -239,11 +242,12 @@ def _run_fleet(
     config: Path, on: str, out: Path | None, seed: int | None, overrides: Sequence[str], quiet: bool
 ) -> None:
     from twinclock.fleet import run_fleet
+    from twinclock.progress import watching
 
     if seed is not None:
         raise ConfigError("--seed: each pipeline of a fleet has its own; expected --set fleet.NAME.set={seed: N}")
-    with _interruptible():
-        done = run_fleet(config, on=on, out=out, overrides=overrides)
+    with _interruptible(), watching(quiet) as watcher:
+        done = run_fleet(config, on=on, out=out, overrides=overrides, watcher=watcher)
     if not quiet:
         _print_fleet(done)
     if any(run.outcome != "done" for run in done.runs.values()):
@@ -255,9 +259,12 @@ def _run_fleet(
 def _print_fleet(fleet: Fleet) -> None:
     from rich.console import Console
 
-    from twinclock.fleet.show import show_fleet
+    from twinclock.fleet.show import NARROWEST, show_fleet
 
-    show_fleet(fleet, Console())
+    is_fitted = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=None if is_fitted else _PIPED_WIDTH)
+    console.width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines
+    show_fleet(fleet, console)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from io import StringIO
@@ -126,7 +127,7 @@ def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Seq
         _seconds("device-seconds", summary["device_s"]),
         Row("utilisation", _share(summary["utilisation"]), summary["utilisation"]),
         Row("money", _money(summary["usd"], summary["busy_usd"]), summary["usd"]),
-        Row("energy", _energy(summary["joules"]), summary["joules"]),
+        Row("energy", energy_text(summary["joules"]), summary["joules"]),
         _seconds("queueing", summary["queued_s"]),
         _seconds("  of trainings", summary["training_queued_s"]),
         _seconds("  of evaluations", summary["evaluation_queued_s"]),
@@ -231,10 +232,17 @@ def _share(value: float | None) -> str:
 
 
 def _money(usd: float | None, busy_usd: float | None) -> str:
-    return _NOTHING if usd is None else f"{usd:,.2f} USD ({busy_usd or 0.0:,.2f} while held)"
+    return _NOTHING if usd is None else f"{amount_of_usd(usd)} USD ({amount_of_usd(busy_usd or 0.0)} while held)"
 
 
-def _energy(joules: float | None) -> str:
+def amount_of_usd(usd: float) -> str:
+    """Two decimals, or as many as three significant digits take."""
+    decimals = 2 if usd == 0.0 else max(2, 2 - math.floor(math.log10(abs(usd))))
+    return f"{usd:,.{decimals}f}"
+
+
+def energy_text(joules: float | None) -> str:
+    """In kWh, with three significant digits."""
     return _NOTHING if joules is None else f"{joules / 3.6e6:,.3g} kWh"
 
 
