@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from real import brought
 from real.config import RealConfig
 from twinclock.allocator import Allocator
 from twinclock.cluster import device_names
@@ -26,7 +27,7 @@ is_resumable = True
 
 
 def unsupported(config: Config) -> list[str]:
-    """What can't be run for real: samples or devices that are only modelled, one training on several devices."""
+    """What can't be run for real: what is only modelled, one training on several devices, classes that aren't there."""
     _section(config)
     problems = []
     if not isinstance(config.data, TableConfig):
@@ -41,7 +42,7 @@ def unsupported(config: Config) -> list[str]:
         problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
     if config.cluster.device.spot is not None:
         problems.append("cluster.device.spot: that a device is reclaimed can only be simulated; expected null")
-    return problems + _faults_not_injected(config.faults)
+    return [*problems, *_faults_not_injected(config.faults), *brought.problems(config)]
 
 
 def _faults_not_injected(faults: FaultsConfig) -> list[str]:

@@ -23,12 +23,21 @@ Seconds = NotNegative
 Rate = Positive
 
 
-class LinearCost(Section):
+class ReadCost(Section):
     """Seconds = setup + samples / throughput."""
 
-    setup_s: Seconds
+    setup_s: Seconds = 0.0002
     """Seconds that do not depend on the number of samples."""
-    samples_per_s: Rate
+    samples_per_s: Rate = 50e6
+    """Throughput, samples a second."""
+
+
+class DriftCost(Section):
+    """Seconds = setup + samples / throughput."""
+
+    setup_s: Seconds = 0.005
+    """Seconds that do not depend on the number of samples."""
+    samples_per_s: Rate = 1e6
     """Throughput, samples a second."""
 
 
@@ -87,14 +96,14 @@ class Costs(Section):
     """Seconds to hand a training to its device (RUN_TRAINING)."""
     results_s: Seconds = 0.001
     """Seconds to store the results of an evaluation (STORE_EVALUATION_RESULTS)."""
-    read: LinearCost = LinearCost(setup_s=0.0002, samples_per_s=50e6)
+    read: ReadCost = ReadCost()
     """Taking a chunk of data (REPLAY_DATA, FETCH_NEW_DATA)."""
-    training: TrainingSource = TrainingCost(setup_s=0.05, samples_per_s=40_000.0)
+    training: TrainingSource = TrainingCost()
     forward_share: Share = 1 / 3
     """Share of a training's seconds a sample that goes forward through the model: what scoring a sample costs."""
-    evaluation: EvaluationSource = EvaluationCost(setup_s=0.02, samples_per_s=500_000.0)
+    evaluation: EvaluationSource = EvaluationCost()
     """Each interval of a job counts its samples; the setup counts once a job."""
-    drift: LinearCost = LinearCost(setup_s=0.005, samples_per_s=1e6)
+    drift: DriftCost = DriftCost()
     """Distances between windows and detectors; each metric counts the samples that it looks at."""
     store: StoreCost = StoreCost()
     noise_sigma: Seconds = 0.09

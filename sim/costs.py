@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.config import Costs, LinearCost
+from sim.config import Costs, DriftCost, ReadCost
 from sim.throughput.config import EvaluationSource
 from sim.throughput.constant import ConstantCost
 from sim.throughput.formula import EvaluationCost
@@ -15,7 +15,7 @@ from twinclock.config import TrainingConfig
 from twinclock.seeds import Purpose
 
 
-def linear_s(cost: LinearCost | EvaluationCost, num_samples: float, speed: float = 1.0) -> float:
+def linear_s(cost: ReadCost | DriftCost | EvaluationCost, num_samples: float, speed: float = 1.0) -> float:
     """Seconds for `num_samples` samples on a device of `speed`; the setup takes as long on any."""
     return cost.setup_s + num_samples / (cost.samples_per_s * speed)
 

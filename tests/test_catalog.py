@@ -14,10 +14,11 @@ import pytest
 from rich.console import Console
 
 from twinclock.cluster import Discipline, Placing
-from twinclock.config import Config
+from twinclock.config import load_config
 from twinclock.drift import DETECTORS, DISTANCES
 from twinclock.drift.texts import DETECTOR_TEXTS, DISTANCE_TEXTS
 from twinclock.errors import ConfigError
+from twinclock.policies._examples import EXAMPLES
 from twinclock.policies.batching import BatchingConfig
 from twinclock.policies.catalog import COMMON_PRACTICE, GROUPS, NoKeys, Policy, catalog
 from twinclock.policies.downsampling import DownsamplingConfig
@@ -109,14 +110,26 @@ def test_a_policy_says_in_one_line_what_it_does_and_where_it_is_from(policy: Pol
 
 @pytest.mark.parametrize(("policy", "model"), MODELS)
 def test_a_policy_stands_where_the_catalog_says(policy: Policy, model: type[Section]):
+    assert policy.places
     for place in policy.places:
-        values = read_yaml(place.replace("...", "more: 1"), "place")
-        assert values.keys() <= Config.model_fields.keys()
+        values = read_yaml(place, "place")
+        load_config({"trigger": {"kind": "never"}, **values})
         key = CHOICES.get(policy.group, "kind")
         if "evaluation" in values and policy.group == "metric":
-            assert policy.name in values["evaluation"]["metrics"]
+            assert policy.name.replace("<n>", "3") in values["evaluation"]["metrics"]
         else:
-            assert {key: policy.name}.items() <= innermost(values, key, policy.name).items()
+            name = policy.name.replace("<n>", "3")
+            assert {key: name}.items() <= innermost(values, key, name).items()
+
+
+def test_examples_are_of_policies_that_need_them():
+    required = {
+        (policy.group, policy.name)
+        for policy in catalog()
+        if any(each.default == "required" and "." not in each.name for each in policy.parameters)
+    }
+    placements = {("placement", name) for name in PLACEMENTS}
+    assert EXAMPLES.keys() == required | placements, "a placement has no keys, but means something among pools only"
 
 
 def innermost(values: Any, key: str, name: str) -> dict[str, Any]:

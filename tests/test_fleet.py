@@ -13,9 +13,10 @@ from polars.testing import assert_frame_equal
 from simulated import configs
 
 import twinclock as tc
-from twinclock import cli
+from twinclock import cli, progress
 from twinclock.errors import ConfigError, RunError
 from twinclock.fleet import Fleet, is_fleet, load_fleet, run_fleet
+from twinclock.messages import Ended
 
 CONFIG = {
     "data": {"kind": "uniform", "num_samples": 100, "every": 1.0},
@@ -191,3 +192,87 @@ def test_the_command_runs_checks_and_shows_a_fleet(tmp_path, monkeypatch, capsys
     assert said("show", tmp_path / "out") == told
     assert said("run", file, "--on", "sim", "--quiet") == ""
     assert tc.Run.load(tmp_path / "out" / "a").summary["positions"] == [24, 49, 74, 99]
+
+
+@pytest.mark.parametrize(
+    "command", [["whatif", "--set", "seed=2"], ["trace"], ["compare"], ["resume"]], ids=lambda command: command[0]
+)
+def test_what_is_about_one_run_names_the_runs_of_a_fleet(tmp_path, monkeypatch, capsys, command):
+    run_fleet(fleet(a={"config": CONFIG, "copies": 7}), out=tmp_path / "many")
+    folders = [str(tmp_path / "many")] * (2 if command == ["compare"] else 1)
+    monkeypatch.setattr(sys, "argv", ["twinclock", command[0], *folders, *command[1:]])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == cli.USER_ERROR
+    runs = ", ".join(str(tmp_path / "many" / f"a-{number}") for number in range(5))
+    expected = f"error: {tmp_path / 'many'}: this is a fleet, expected one of its runs: {runs} and 2 more\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_fleet_that_did_not_finish_names_its_runs_too(tmp_path, monkeypatch, capsys):
+    run_fleet(fleet(a={"config": CONFIG}), out=tmp_path / "cut")
+    (tmp_path / "cut" / "fleet.json").unlink()
+    monkeypatch.setattr(sys, "argv", ["twinclock", "show", str(tmp_path / "cut")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = f"no run.json here; expected the folder of a run, such as {tmp_path / 'cut' / 'a'}\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
+@pytest.mark.parametrize("columns", [None, "60", "80"])
+def test_the_table_is_not_cut_in_a_pipe_nor_on_a_narrow_terminal(tmp_path, monkeypatch, capsys, columns):
+    file = tmp_path / "fleet.yaml"
+    members = {"short": {"config": CONFIG}, "a-pipeline-with-quite-a-long-name": {"config": CONFIG}}
+    file.write_text(json.dumps(fleet({"device": {"usd_per_hour": 0.002}}, **members)))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys, "argv", ["twinclock", "run", str(file), "--on", "sim"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = capsys.readouterr().out
+    assert "…" not in told
+    assert columns is not None or "a-pipeline-with-quite-a-long-name" in told
+    row = run_fleet(file).pipelines.row(0, named=True)
+    (line,) = (line.split() for line in told.splitlines() if "short" in line)
+    assert line[1] == f"{row['makespan_s']:,.1f}"
+    assert float(line[7]) == pytest.approx(row["usd"], rel=0.005), "small sums are not rounded away"
+
+
+class Watching:
+    """Notes what it is told of each pipeline."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[object]] = {}
+
+    def of(self, pipeline):
+        return Pipeline(self.told.setdefault(pipeline, []))
+
+
+class Pipeline:
+    def __init__(self, told) -> None:
+        self.told = told
+
+    def begin(self, num_samples):
+        self.told.append(num_samples)
+
+    def event(self, now, event, commands):
+        self.told.append(event)
+
+
+def test_each_pipeline_is_watched_from_its_beginning():
+    watching = Watching()
+    made = run_fleet(fleet(a={"config": CONFIG, "copies": 2}), watcher=watching)
+    assert list(watching.told) == ["a-0", "a-1"]
+    for pipeline, told in watching.told.items():
+        assert told[0] == CONFIG["data"]["num_samples"]
+        assert sum(isinstance(each, Ended) for each in told[1:]) == made.runs[pipeline].stage_runs.height
+
+
+def test_progress_adds_up_the_pipelines(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    with progress.watching(quiet=False) as watcher:
+        made = run_fleet(fleet(a={"config": CONFIG, "copies": 3}), watcher=watcher)
+    last = capsys.readouterr().err.splitlines()[-1]
+    samples, triggers = 3 * CONFIG["data"]["num_samples"], sum(run.triggers.height for run in made.runs.values())
+    assert last.startswith(f"{samples} of {samples} samples, {triggers} triggers, {triggers} models, clock ")

@@ -7,14 +7,14 @@ import pytest
 from handmade import batch, model, run, score, stage_run, together, training, trigger
 from rich.console import Console
 
-from twinclock.show import compare_runs, run_html, show_run, summary_text
+from twinclock.show import amount_of_usd, compare_runs, run_html, show_run, summary_text
 
 HOSTILE = "<script>[bold red]x[/bold red]"
 
 
 def hand(positions=(9, 19, 29), **header):
     triggers = [{**trigger(serial, 0.0, 1.0), "position": position} for serial, position in enumerate(positions)]
-    parts = [training(serial, serial, serial + 1, serial + 5) for serial in range(len(positions))]
+    parts = [training(serial, 5 * serial, 5 * serial + 1, 5 * serial + 5) for serial in range(len(positions))]
     scored = {"models": [model(0, 0.0, 10.0)], "evaluations": [score(0, 20.0, 30.0, 0.7), score(0, 30.0, 40.0, 0.8)]}
     ingested = {"batches": [batch(0, 1234, 39.0)], "triggers": triggers}
     return run(header=header, **together(*parts, scored, ingested))
@@ -180,3 +180,18 @@ def test_the_html_is_whole_and_brings_no_colours_of_its_own():
     assert "#" not in html
     assert "src=" not in html
     assert "1,234" in html
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [
+        (0.0, "0.00"),
+        (0.00001234, "0.0000123"),
+        (0.0423, "0.0423"),
+        (0.5, "0.500"),
+        (1.5, "1.50"),
+        (12345.678, "12,345.68"),
+    ],
+)
+def test_small_sums_of_money_are_not_rounded_away(usd, text):
+    assert amount_of_usd(usd) == text

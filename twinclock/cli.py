@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration in YAML.")]
 
 USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
+_PIPED_WIDTH = 160
+"""Columns for a wide table where there is no terminal that could say how many it has."""
 
 
 @app.command()
@@ -239,23 +242,29 @@ def _run_fleet(
     config: Path, on: str, out: Path | None, seed: int | None, overrides: Sequence[str], quiet: bool
 ) -> None:
     from twinclock.fleet import run_fleet
+    from twinclock.progress import watching
 
     if seed is not None:
         raise ConfigError("--seed: each pipeline of a fleet has its own; expected --set fleet.NAME.set={seed: N}")
-    with _interruptible():
-        done = run_fleet(config, on=on, out=out, overrides=overrides)
+    with _interruptible(), watching(quiet) as watcher:
+        done = run_fleet(config, on=on, out=out, overrides=overrides, watcher=watcher)
     if not quiet:
         _print_fleet(done)
     if any(run.outcome != "done" for run in done.runs.values()):
         raise typer.Exit(RUN_FAILED)
+    for name, run in done.runs.items():
+        _tell_of_missing(run, f"{name}: ")
 
 
 def _print_fleet(fleet: Fleet) -> None:
     from rich.console import Console
 
-    from twinclock.fleet.show import show_fleet
+    from twinclock.fleet.show import NARROWEST, show_fleet
 
-    show_fleet(fleet, Console())
+    is_fitted = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=None if is_fitted else _PIPED_WIDTH)
+    console.width = max(console.width, NARROWEST)  # a narrower terminal breaks the lines
+    show_fleet(fleet, console)
 
 
 @contextmanager
@@ -285,6 +294,15 @@ def _tell(run: Any, quiet: bool) -> None:
         is_users = run.header.get("error_type") in ("ConfigError", "DataError")
         told = f"the run failed: {run.header.get('error') or 'see the table of faults'}"
         raise typer.Exit(_say(told, USER_ERROR if is_users else RUN_FAILED))
+    _tell_of_missing(run)
+
+
+def _tell_of_missing(run: Any, name: str = "") -> None:
+    """End with an error if scores are missing that the user could have had."""
+    from twinclock.lost import users_line
+
+    if (missing := users_line(run.tables)) is not None:
+        raise typer.Exit(_say(f"error: {name}{missing}", USER_ERROR))
 
 
 def _print_run(run: Any) -> None:

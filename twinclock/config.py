@@ -77,9 +77,18 @@ class LiveConfig(Section):
 
 
 class RetryConfig(Section):
-    """What happens when a stage run fails or takes too long."""
+    """What happens when an evaluation or an observation fails or takes too long."""
 
-    attempts: int = Field(default=1, gt=0)
+    attempts: int = Field(default=2, gt=0)
+    """How often it is tried in all."""
+    backoff: Delay = 1.0
+    """Clock seconds before the second attempt; doubled before each further one."""
+
+
+class TrainingRetryConfig(Section):
+    """What happens when a training fails or takes too long."""
+
+    attempts: int = Field(default=3, gt=0)
     """How often it is tried in all."""
     backoff: Delay = 1.0
     """Clock seconds before the second attempt; doubled before each further one."""
@@ -143,7 +152,7 @@ class TrainingConfig(Section):
     """Memory that a training takes on each of its devices, against `memory_bytes` of the devices."""
     timeout: Duration | None = None
     """Clock seconds from the grant of the devices; None: no limit."""
-    retry: RetryConfig = RetryConfig(attempts=3)
+    retry: TrainingRetryConfig = TrainingRetryConfig()
 
     @model_validator(mode="after")
     def _can_downsample(self) -> TrainingConfig:
@@ -176,7 +185,7 @@ class EvaluationConfig(Section):
     """Memory that an evaluation, or an observation, takes on its device."""
     timeout: Duration | None = None
     """Clock seconds from the grant of the device; None: no limit."""
-    retry: RetryConfig = RetryConfig(attempts=2)
+    retry: RetryConfig = RetryConfig()
 
     @model_validator(mode="after")
     def _known_metrics(self) -> EvaluationConfig:
@@ -194,7 +203,7 @@ class ObservationConfig(Section):
     """Do they queue for a device and hold it? None: if a model has to look at samples."""
     timeout: Duration | None = None
     """Clock seconds from the start, or the grant of the device; None: no limit."""
-    retry: RetryConfig = RetryConfig(attempts=2)
+    retry: RetryConfig = RetryConfig()
 
 
 class Config(Section):

@@ -1,4 +1,4 @@
-"""Progress of a run: bars on a terminal, now and then a plain line when piped."""
+"""Progress of a run, or of all pipelines of a fleet: bars on a terminal, now and then a plain line when piped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from twinclock.messages import Command, Ended, Event, Start
 from twinclock.stream import ClockTime
-from twinclock.watch import UNWATCHED, Watcher
+from twinclock.watch import UNWATCHED, FleetWatcher, Watcher
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -19,21 +19,21 @@ _LINE_EVERY_S = 5.0
 _BAR_EVERY_S = 0.1
 
 
-def watching(quiet: bool) -> AbstractContextManager[Watcher]:
+def watching(quiet: bool) -> AbstractContextManager[FleetWatcher]:
     """A watcher for a command: bars if stderr is a terminal, lines if not, nothing if `quiet`."""
     if quiet:
         return nullcontext(UNWATCHED)
     return _bars() if sys.stderr.isatty() else nullcontext(_Lines())
 
 
-def watching_in_python() -> AbstractContextManager[Watcher]:
+def watching_in_python() -> AbstractContextManager[FleetWatcher]:
     """A watcher for a call from Python: bars in a notebook, nothing in a script."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return _bars() if type(shell).__name__ == "ZMQInteractiveShell" else nullcontext(UNWATCHED)
 
 
 @contextmanager
-def _bars() -> Iterator[Watcher]:
+def _bars() -> Iterator[FleetWatcher]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -43,18 +43,20 @@ def _bars() -> Iterator[Watcher]:
 
 
 class _Counts:
-    """How far a run has come, counted from its events."""
+    """How far the pipelines have come, counted from their events."""
 
     def __init__(self) -> None:
         self.num_samples = 0
         self.samples = 0
         self.triggers = 0
         self.trainings = 0
-        self._chunks: dict[int, Start] = {}
+        self._taken: dict[str, int] = {}
+        """Pipeline → its part of `samples`."""
+        self._chunks: dict[tuple[str, int], Start] = {}
 
-    def event(self, event: Event, commands: Sequence[Command]) -> None:
+    def event(self, pipeline: str, event: Event, commands: Sequence[Command]) -> None:
         if isinstance(event, Ended):
-            start = self._chunks.pop(event.id, None)
+            start = self._chunks.pop((pipeline, event.id), None)
             if start is None:
                 pass
             elif start.stage.operation == "INFORM_SELECTOR_AND_TRIGGER":
@@ -62,10 +64,29 @@ class _Counts:
             elif start.stage.operation == "STORE_TRAINED_MODEL":
                 self.trainings += event.outcome == "done"
             elif start.stage.operation == "INFORM_SELECTOR_REMAINING_DATA":
-                self.samples = start.inputs["batch"]["stop"]
+                taken = start.inputs["batch"]["stop"]
+                self.samples += taken - self._taken.get(pipeline, 0)
+                self._taken[pipeline] = taken
         for command in commands:
             if isinstance(command, Start) and command.stage.operation in _COUNTED:
-                self._chunks[command.id] = command
+                self._chunks[pipeline, command.id] = command
+
+
+class _OfPipeline:
+    """Tells of one of several pipelines to who shows them all."""
+
+    def __init__(self, pipeline: str, shown_by: _Lines | _Bars) -> None:
+        self._pipeline = pipeline
+        self._shown_by = shown_by
+
+    def begin(self, num_samples: int) -> None:
+        self._shown_by.begin(num_samples)
+
+    def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
+        self._shown_by.event_of(self._pipeline, now, event, commands)
+
+    def training(self, device: str, job: str, done: float) -> None:
+        self._shown_by.training(device, job, done)
 
 
 _COUNTED = ("INFORM_SELECTOR_AND_TRIGGER", "STORE_TRAINED_MODEL", "INFORM_SELECTOR_REMAINING_DATA")
@@ -76,12 +97,18 @@ class _Lines:
         self._counts = _Counts()
         self._last_s = time.monotonic()
 
+    def of(self, pipeline: str) -> Watcher:
+        return _OfPipeline(pipeline, self)
+
     def begin(self, num_samples: int) -> None:
-        self._counts.num_samples = num_samples
+        self._counts.num_samples += num_samples
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
+        self.event_of("", now, event, commands)
+
+    def event_of(self, pipeline: str, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
         counts = self._counts
-        counts.event(event, commands)
+        counts.event(pipeline, event, commands)
         if time.monotonic() - self._last_s >= _LINE_EVERY_S:
             self._last_s = time.monotonic()
             done = f"{counts.samples} of {counts.num_samples} samples"
@@ -100,13 +127,19 @@ class _Bars:
         self._trainings: dict[str, TaskID] = {}
         self._last_s = 0.0
 
+    def of(self, pipeline: str) -> Watcher:
+        return _OfPipeline(pipeline, self)
+
     def begin(self, num_samples: int) -> None:
-        self._counts.num_samples = num_samples
-        self._progress.update(self._samples, total=num_samples)
+        self._counts.num_samples += num_samples
+        self._progress.update(self._samples, total=self._counts.num_samples)
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
+        self.event_of("", now, event, commands)
+
+    def event_of(self, pipeline: str, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
         counts = self._counts
-        counts.event(event, commands)
+        counts.event(pipeline, event, commands)
         if time.monotonic() - self._last_s >= _BAR_EVERY_S:
             self._last_s = time.monotonic()
             text = f"samples · {counts.triggers} triggers · {counts.trainings} models"

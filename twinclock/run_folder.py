@@ -34,6 +34,10 @@ from twinclock.errors import RunError
 from twinclock.schemas import SCHEMAS
 
 HEADER = "run.json"
+FLEET = "fleet.json"
+"""What makes a folder that of a fleet: it holds the folders of runs."""
+_NAMED = 5
+"""Runs that a message names."""
 FORMAT = 1
 """Version of the folder's layout and of the tables' schemas."""
 
@@ -123,7 +127,7 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         header = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(f"{path}: no {HEADER} here; expected the folder of a run") from None
+        raise RunError(_no_run(path)) from None
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: can't be read ({error})") from None
     if not isinstance(header, dict) or not {"format", "state", "executor"} <= header.keys():
@@ -131,6 +135,15 @@ def read_header(path: Path) -> dict[str, Any]:
     if header["format"] != FORMAT:
         raise RunError(f"{file}: format {header['format']!r}, expected {FORMAT}; made by another version")
     return header
+
+
+def _no_run(path: Path) -> str:
+    """Why there is no header: perhaps the runs are one level below."""
+    runs = sorted(str(each.parent) for each in path.glob(f"*/{HEADER}"))
+    named = ", ".join(runs[:_NAMED]) + (f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else "")
+    if (path / FLEET).exists():
+        return f"{path}: this is a fleet, expected one of its runs: {named}"
+    return f"{path}: no {HEADER} here; expected the folder of a run{f', such as {named}' if runs else ''}"
 
 
 def read_tables(path: Path) -> dict[str, pl.DataFrame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from io import StringIO
@@ -14,8 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from twinclock._chart import duration, shortened
+from twinclock.lost import lost_line
 from twinclock.result import Run
 from twinclock.summary import edit_distance
+from twinclock.usage import left_out_lines
 
 Summary = Mapping[str, Any]
 
@@ -128,7 +131,7 @@ def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Seq
         _seconds("device-seconds down", summary["down_s"]),
         Row("utilisation", _share(summary["utilisation"]), summary["utilisation"]),
         Row("money", _money(summary["usd"], summary["busy_usd"]), summary["usd"]),
-        Row("energy", _energy(summary["joules"]), summary["joules"]),
+        Row("energy", energy_text(summary["joules"]), summary["joules"]),
         _seconds("queueing", summary["queued_s"]),
         _seconds("  of trainings", summary["training_queued_s"]),
         _seconds("  of evaluations", summary["evaluation_queued_s"]),
@@ -233,10 +236,17 @@ def _share(value: float | None) -> str:
 
 
 def _money(usd: float | None, busy_usd: float | None) -> str:
-    return _NOTHING if usd is None else f"{usd:,.2f} USD ({busy_usd or 0.0:,.2f} while held)"
+    return _NOTHING if usd is None else f"{amount_of_usd(usd)} USD ({amount_of_usd(busy_usd or 0.0)} while held)"
 
 
-def _energy(joules: float | None) -> str:
+def amount_of_usd(usd: float) -> str:
+    """Two decimals, or as many as three significant digits take."""
+    decimals = 2 if usd == 0.0 else max(2, 2 - math.floor(math.log10(abs(usd))))
+    return f"{usd:,.{decimals}f}"
+
+
+def energy_text(joules: float | None) -> str:
+    """In kWh, with three significant digits."""
     return _NOTHING if joules is None else f"{joules / 3.6e6:,.3g} kWh"
 
 
@@ -254,8 +264,13 @@ def _column_names(runs: Sequence[Run]) -> list[str]:
 
 
 def _notes(runs: Sequence[Run]) -> Iterator[str]:
-    """Footnotes on modelled figures: those that nobody has calibrated, with the runs, and where others are from."""
+    """Footnotes: missing scores, and of modelled figures those that nobody calibrated, and where others are from."""
     names = [name.replace("\n", " ") for name in _column_names(runs)]
+    for name, run in zip(names, runs, strict=True):
+        if (line := lost_line(run.tables)) is not None:
+            yield f"{name}: {line}"
+        for line in left_out_lines(run.summary):
+            yield f"{name}: {line}"
     users: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
         if run.summary["uncalibrated"]:

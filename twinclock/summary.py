@@ -10,6 +10,7 @@ import polars as pl
 
 from twinclock.config import Config
 from twinclock.freshness import freshness
+from twinclock.lost import lost_jobs
 from twinclock.occupied import occupied
 from twinclock.policies.evaluation import (
     NO_BOUNDS,
@@ -20,7 +21,7 @@ from twinclock.policies.evaluation import (
     composite,
     scores_in_use,
 )
-from twinclock.usage import totals, usage
+from twinclock.usage import left_out, totals, usage
 
 Tables = Mapping[str, pl.DataFrame]
 
@@ -41,10 +42,11 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     """The figures that people compare.
 
     `stage_s`: seconds spent in each stage, summed over its runs. `device_s`: seconds that devices were held, split
-    between jobs that have one at once; `utilisation`, `down_s`, `usd`, `busy_usd` and `joules` are those of `usage`;
-    what is about latency, staleness and backlog is that of `freshness`. `queued_s`: seconds that trainings waited for a
-    slot or a device, and other work for a device, each waiting one counted; `training_queued_s` and
-    `evaluation_queued_s` are parts of it.
+    between jobs that have one at once; `utilisation`, `down_s`, `usd`, `busy_usd` and `joules` are those of `usage`,
+    `usd_left_out` and `joules_left_out` the pools whose price or power nobody gave; what is about latency, staleness
+    and backlog is that of `freshness`. `queued_s`: seconds that trainings waited for a slot or a device, and other work
+    for a device, each waiting one counted; `training_queued_s` and `evaluation_queued_s` are parts of it.
+    `lost_evaluations` and `lost_observations` are those that no attempt got done.
     `stopped_trainings` made way for a newer one, `failed_trainings` did not: both count attempts.
     `accuracy`, `trained_accuracy`, `served_accuracy`, each with what it leaves out, are those of
     `composites` that have this metric. None where there is nothing.
@@ -54,12 +56,13 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     outcomes = tables["trainings"]["outcome"]
     trained, stopped = int((outcomes == "trained").sum()), int(outcomes.is_in(_BROKEN_OFF).sum())
     queued = queueing(tables)
+    used = usage(config.cluster, busy, tables["outages"], header.get("makespan_s"))
     by_stage = (
         stage_runs.group_by("stage")
         .agg((pl.col("ended_s") - pl.col("started_s")).sum().alias("seconds"))
         .sort(["seconds", "stage"], descending=[True, False])
     )
-    scores = composites(config, tables)
+    scores, lost = composites(config, tables), lost_jobs(tables)["what"]
     accuracy = {each["models"]: each for each in scores if each["metric"] == "accuracy"}
     return {
         "name": config.name,
@@ -83,8 +86,11 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "models": tables["models"].height,
         "evaluations": tables["evaluations"].height,
         "faults": tables["faults"].height,
+        "lost_evaluations": int((lost == "evaluations").sum()),
+        "lost_observations": int((lost == "observations").sum()),
         "device_s": _sum(busy["busy_s"]),
-        **totals(usage(config.cluster, busy, tables["outages"], header.get("makespan_s"))),
+        **totals(used),
+        **left_out(used),
         **freshness(tables, header.get("makespan_s")),
         "queued_s": _waited_s(queued),
         "training_queued_s": _waited_s(queued.filter(pl.col("work") == "training")),

@@ -7,7 +7,7 @@ as if it were idle, a reclaimed device is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -75,7 +75,7 @@ def usage(
 def totals(used: pl.DataFrame) -> dict[str, float | None]:
     """`utilisation` (busy share of all device-seconds), `down_s`, `usd`, `busy_usd` and `joules`, over all pools.
 
-    Null is what no pool tells; pools that don't tell add nothing.
+    Null is what no pool tells; pools that don't tell add nothing, and are named by `left_out`.
     """
     busy_s, idle_s, down_s = (float(used[column].sum()) for column in ("busy_s", "idle_s", "down_s"))
     all_s = busy_s + idle_s + down_s
@@ -86,6 +86,24 @@ def totals(used: pl.DataFrame) -> dict[str, float | None]:
         "busy_usd": _known_sum(used, "busy_usd"),
         "joules": _known_sum(used, "busy_joules", "idle_joules"),
     }
+
+
+def left_out(used: pl.DataFrame) -> dict[str, list[str]]:
+    """Pools that a total has no figure of, while it has of others: names under `usd_left_out` and `joules_left_out`."""
+    return {
+        f"{total}_left_out": used.filter(pl.col(column).is_null().and_(pl.col(column).is_not_null().any()))[
+            "pool"
+        ].to_list()
+        for total, column in (("usd", "busy_usd"), ("joules", "busy_joules"))
+    }
+
+
+def left_out_lines(pools: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What `left_out` has found, or a summary with it, in words."""
+    for total, figure, keys in (("usd", "money", "usd_per_hour"), ("joules", "energy", "idle_watts and busy_watts")):
+        if names := pools[f"{total}_left_out"]:
+            which = f"pool {names[0]}, which has" if len(names) == 1 else f"the pools {', '.join(names)}, which have"
+            yield f"{figure} leaves out {which} no {keys}: more was spent"
 
 
 def _away(outages: pl.DataFrame, makespan_s: float) -> tuple[float, float]:

@@ -22,8 +22,19 @@ class Watcher(Protocol):
         """A training under way: the share of its steps that are done, in [0, 1]."""
 
 
+class FleetWatcher(Watcher, Protocol):
+    """Watches several pipelines that run at once, and shows them as one."""
+
+    def of(self, pipeline: str) -> Watcher:
+        """Whoever is to be told of one of them; its `begin` adds to the samples of all."""
+
+
 class Unwatched:
     """Nobody looks."""
+
+    def of(self, pipeline: str) -> Watcher:
+        """Nobody looks there either."""
+        return self
 
     def begin(self, num_samples: int) -> None:
         """Nothing."""
@@ -35,4 +46,4 @@ class Unwatched:
         """Nothing."""
 
 
-UNWATCHED: Watcher = Unwatched()
+UNWATCHED: FleetWatcher = Unwatched()

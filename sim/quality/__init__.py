@@ -7,6 +7,7 @@
 | decay | The shortest formula |
 | formula | A formula put together from `learning`, `knowledge`, `gradual`, `abrupt`, `recurring` and `explosive` |
 | measured, matrix | Scores of a real run: of the same policy, and for other policies |
+| source | Which runs they may be taken from |
 | proxy | A small model that is really fitted, by `encoding` and `learner` |
 | supported | What each kind can't answer |
 """
@@ -53,7 +54,7 @@ def make_quality(quality: QualityConfig, context: Context) -> Quality:
         case FormulaQuality():
             return FormulaScores(quality, context.stream, context.config.seed)
         case MeasuredQuality():
-            return MeasuredScores(quality.run)
+            return MeasuredScores(quality.run, context.config)
         case MatrixQuality():
             return MatrixScores(quality.run, context.config)
         case ProxyQuality():

@@ -11,16 +11,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sim.quality.measured import finished_run
 from sim.quality.protocol import Span
+from sim.quality.source import check_likeness, finished_run
 from twinclock.config import Config
 from twinclock.errors import ConfigError
 from twinclock.graph import Json
 from twinclock.section import Section
 
 _NEEDED = "expected a run with models and an evaluation plan with models: all, such as between_triggers"
-_OF_A_MODEL = ("task", "model", "epochs", "batch_size", "optimizer", "start_from", "clip_norm", "downsample", "trainer")
-"""What in `training` decides which model a training set gives."""
 
 
 class MatrixQuality(Section):
@@ -55,9 +53,9 @@ class MatrixScores:
     """The matrix of one run."""
 
     def __init__(self, folder: str, config: Config) -> None:
-        """ConfigError if the run is not done, has no matrix, or has other data or another training than `config`."""
+        """ConfigError if the run is not done, measured no matrix, or had other data or training than `config`."""
         run = finished_run(folder)
-        _check_likeness(folder, run.config, config)
+        check_likeness(folder, run.config, config)
         plans = [number for number, plan in enumerate(run.config.evaluation.plans) if plan.models == "all"]
         scores = run.evaluations.filter(pl.col("plan").is_in(plans) & pl.col("value").is_not_null())
         if scores.is_empty():
@@ -121,12 +119,3 @@ def _overlapped(row: _Row, start: float, end: float) -> float:
         return float(row.value[np.argmax(overlap_s)])
     weights = row.num_samples * np.maximum(overlap_s, 0.0) / (row.end - row.start)
     return float(np.average(row.value, weights=weights))
-
-
-def _check_likeness(folder: str, theirs: Config, ours: Config) -> None:
-    changed = {"chunk": theirs.data.chunk, "label_delay": theirs.data.label_delay}
-    if ours.data.model_copy(update=changed) != theirs.data:
-        raise ConfigError(f"sim.quality.run: {folder} has another section data, expected the same as here")
-    for key in _OF_A_MODEL:
-        if getattr(theirs.training, key) != getattr(ours.training, key):
-            raise ConfigError(f"sim.quality.run: {folder} has another training.{key}, expected the same as here")

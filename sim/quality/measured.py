@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from twinclock.errors import ConfigError, DataError, UserError
+from sim.quality.source import check_likeness, finished_run
+from twinclock.config import Config
+from twinclock.errors import DataError
 from twinclock.graph import Json
-from twinclock.result import Run
 from twinclock.section import Section
 
 
@@ -23,9 +24,12 @@ class MeasuredQuality(Section):
 class MeasuredScores:
     """The evaluations and observations of a finished run, by what was scored."""
 
-    def __init__(self, folder: str) -> None:
-        """ConfigError if there is no such run, or it is not done."""
+    def __init__(self, folder: str, config: Config) -> None:
+        """ConfigError if the run is not done, measured nothing, or has other data or another training than `config`."""
         run = finished_run(folder)
+        check_likeness(folder, run.config, config)
+        self.config = run.config
+        """What that run was."""
         self._folder = Path(folder)
         self._evaluations: dict[tuple[Any, ...], float | None] = {
             (model, start, end, metric): value
@@ -76,14 +80,3 @@ class MeasuredScores:
             f"sim.quality.run: {self._folder} has not measured {what}; "
             "expected a real run of the same policy on the same data"
         )
-
-
-def finished_run(folder: str) -> Run:
-    """A run to take scores from. ConfigError if there is no such run, or it is not done."""
-    try:
-        run = Run.load(folder)
-    except UserError as error:
-        raise ConfigError(f"sim.quality.run: {error}") from None
-    if run.outcome != "done":
-        raise ConfigError(f"sim.quality.run: {folder} is not done, expected a finished run to take scores from")
-    return run

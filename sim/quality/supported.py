@@ -11,6 +11,7 @@ from sim.quality.matrix import MatrixQuality, MatrixScores
 from sim.quality.measured import MeasuredQuality, MeasuredScores
 from sim.quality.protocol import METRICS
 from sim.quality.proxy import ProxyQuality
+from sim.quality.source import unmeasured
 from twinclock.config import Config
 from twinclock.policies.needs import each_trigger, metrics_needed
 from twinclock.policies.triggers.drift import DriftTriggerConfig
@@ -21,8 +22,7 @@ def problems(quality: QualityConfig, config: Config, open_stream: Callable[[], S
     """Every problem, as `key: got …, expected …`. ConfigError if a run to take scores from is not fit for it."""
     match quality:
         case MeasuredQuality():
-            MeasuredScores(quality.run)
-            return []
+            return [*unmeasured(quality.run, MeasuredScores(quality.run, config).config, config)]
         case MatrixQuality():
             return [*_unanswered(config, MatrixScores(quality.run, config).metrics)]
         case ProxyQuality():

@@ -20,9 +20,9 @@ class TrainingCost(Section):
     """
 
     kind: Literal["formula"] = "formula"
-    setup_s: NotNegative
+    setup_s: NotNegative = 0.05
     """Seconds that depend on neither samples nor steps."""
-    samples_per_s: Positive
+    samples_per_s: Positive = 40_000.0
     """Throughput on one device, samples a second (each epoch counts its samples again)."""
     step_s: NotNegative = 0.0
     """Seconds of each gradient step, however many samples it has."""
@@ -32,9 +32,9 @@ class EvaluationCost(Section):
     """Seconds = setup + samples / throughput."""
 
     kind: Literal["formula"] = "formula"
-    setup_s: NotNegative
+    setup_s: NotNegative = 0.02
     """Seconds that do not depend on the number of samples."""
-    samples_per_s: Positive
+    samples_per_s: Positive = 500_000.0
     """Throughput, samples a second."""
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import twinclock as tc
 from twinclock.allocator import Allocator, Sharing
 from twinclock.cluster import ClusterConfig, modelled_devices
 from twinclock.messages import Acquire
@@ -26,16 +27,16 @@ def cluster(how="first_fit", pools=POOLS):
     return ClusterConfig.model_validate({"pools": pools, "placement": how})
 
 
-def placed(how, free, needed, pools=POOLS):
-    return policy(cluster(how, pools))(free.split(), needed, asking(0, needed))
+def placed(how, free, needed, pools=POOLS, queue="training"):
+    return policy(cluster(how, pools))(free.split(), needed, asking(0, needed, queue))
 
 
 def policy(config, memory_bytes=0.0):
     return placing(config, [device.name for device in modelled_devices(config)], lambda ask: memory_bytes)
 
 
-def asking(id_, needed):
-    return Acquire("main", id_, None, {"device": needed}, "training")
+def asking(id_, needed, queue="training"):
+    return Acquire("main", id_, None, {"device": needed}, queue)
 
 
 def test_devices_are_named_by_pool_and_stand_on_nodes():
@@ -80,6 +81,43 @@ def test_several_devices_are_of_one_pool_and_of_one_node_where_they_can(how, fre
 @pytest.mark.parametrize("how", HOW)
 def test_devices_of_different_pools_are_never_put_together(how):
     assert placed(how, "slow:0 fast:1 free:0", 2) is None
+
+
+@pytest.mark.parametrize("queue", ["training", "observation"])
+def test_what_something_waits_for_gets_the_fastest_devices_and_an_evaluation_the_slowest(queue):
+    everything = "slow:0 slow:1 fast:0 fast:1 free:0"
+    assert placed("fastest", everything, 1, queue=queue) == ("fast:0",)
+    assert placed("fastest", everything, 1, queue="evaluation") == ("slow:0",)
+    assert placed("fastest", "fast:0 free:0", 1, queue="evaluation") == ("free:0",)
+    assert placed("fastest", "fast:0", 1, queue="evaluation") == ("fast:0",), "it does not wait for a slower one"
+
+
+@pytest.mark.parametrize("how", ["first_fit", "best_fit", "cheapest"])
+def test_the_others_do_not_look_at_who_asks(how):
+    everything = "slow:0 slow:1 fast:0 fast:1 free:0"
+    assert placed(how, everything, 1, queue="evaluation") == placed(how, everything, 1, queue="training")
+
+
+@pytest.mark.parametrize("variant", ["seed", "overlapped"])
+def test_evaluations_do_not_take_the_fast_devices_from_trainings(variant):
+    """Triggers come faster than they are trained, and two models are stored between two requests for a device."""
+    config = {
+        "data": {"kind": "uniform", "num_samples": 20_000, "every": 0.02},
+        "variant": variant,
+        "trigger": {"kind": "amount", "n": 1000},
+        "selection": {"tail": 1},
+        "evaluation": {"plans": [{"kind": "slicing", "every": 50, "models": "all"}]},
+        "cluster": {"placement": "fastest", "pools": [
+            {"name": "fast", "devices_per_node": 2, "device": {"speed": 4.0}},
+            {"name": "slow", "devices_per_node": 4, "device": {"speed": 0.5}},
+        ]},
+        "sim": {"costs": {"training": {"setup_s": 0.05, "samples_per_s": 500.0}, "noise_sigma": 0.0}},
+    }  # fmt: skip
+    if variant == "overlapped":
+        config["overlap"] = {"trainings_at_once": 2}
+    run = tc.run(config, on="sim")
+    assert run.evaluations.height > 100
+    assert set(run.trainings["device"]) == {"fast:0", "fast:1"} if variant == "overlapped" else {"fast:0"}
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)

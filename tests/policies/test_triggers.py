@@ -268,6 +268,95 @@ def test_the_conformance_kit_finds_a_fault(fault, message):
     assert message in str(caught.value)
 
 
+class Peeking:
+    """An amount trigger that looks where it should not."""
+
+    depends_on = "data"
+
+    def __init__(self, look) -> None:
+        self.look = look
+        self.inner = amount(5)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def advance(self, samples, observation):
+        if samples.stop + 3 <= samples.stream.num_samples:
+            self.look(samples)
+        return self.inner.advance(samples, observation)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda samples: samples.stream.timestamp(samples.stop),
+        lambda samples: samples.stream.timestamp(samples.stop + 2),
+        lambda samples: samples.stream.timestamps(samples.first, samples.stop + 1),
+        lambda samples: samples.stream.first_at_or_after(7.0, samples.first, samples.stream.num_samples),
+    ],
+    ids=["next", "later", "a range", "a search"],
+)
+def test_the_conformance_kit_finds_who_reads_the_future(look):
+    with pytest.raises(
+        ConfigError, match=r"trigger Peeking, .*, batches of 1: looks at sample \d+, but is shown those"
+    ):
+        check_trigger(lambda: Peeking(look))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda samples: samples.stream.timestamp(samples.stop - 1),
+        lambda samples: samples.stream.timestamps(0, samples.stop),
+        lambda samples: samples.stream.first_at_or_after(7.0, samples.stop + 2, samples.stop),
+        lambda samples: samples.preview(samples.stop - 1),
+    ],
+)
+def test_what_was_shown_may_be_looked_at(look):
+    check_trigger(lambda: Peeking(look))
+
+
+class Slow:
+    """Fires after so many samples, or so much data time, and the second time at the end of the batch."""
+
+    depends_on = "data"
+
+    def __init__(self, num_samples=0, seconds=0.0) -> None:
+        self.num_samples, self.seconds = num_samples, seconds
+        self.reached, self.since, self.fired = 0, None, 0
+
+    def advance(self, samples, observation):
+        for position in range(max(self.reached, samples.first), samples.stop):
+            now = samples.stream.timestamp(position)
+            self.since = now if self.since is None else self.since
+            self.reached = position + 1
+            if position % max(1, self.num_samples) == self.num_samples - 1 or 0 < self.seconds <= now - self.since:
+                self.since, self.fired = now, self.fired + 1
+                late = self.fired > 1
+                if late:
+                    self.reached = samples.stop
+                return Fire(position=samples.stop - 1 if late else position, reason="due")
+        return Quiet()
+
+    def on_fire(self, position): ...
+    def on_training_cost(self, num_samples, seconds): ...
+    def on_new_model(self, model): ...
+    def next_deadline(self): ...
+    def state_dict(self):
+        return {"reached": self.reached, "since": self.since, "fired": self.fired}
+
+    def load_state_dict(self, state):
+        self.reached, self.since, self.fired = state["reached"], state["since"], state["fired"]
+
+
+@pytest.mark.parametrize(
+    "period", [{"num_samples": 300}, {"num_samples": 60_000}, {"seconds": 7200.0}, {"seconds": 3e7}, {"seconds": 2e8}]
+)
+def test_the_conformance_kit_finds_a_fault_that_shows_after_long_periods_only(period):
+    with pytest.raises(ConfigError, match=r"trigger Slow, .* samples, .*: with batches of .* it fires at"):
+        check_trigger(lambda: Slow(**period))
+
+
 class Asking:
     """Fires at every fifth sample whose made-up score is low."""
 

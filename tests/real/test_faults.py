@@ -110,14 +110,40 @@ def weights_of(out: Path, trigger: int) -> Path:
     return out / "models" / f"{trigger:05d}" / "model.safetensors"
 
 
-def test_a_model_class_that_does_not_import_is_one_line(tmp_path):
+def test_a_model_class_that_does_not_import_is_one_line_before_anything_runs(tmp_path):
     config = small()
     config["training"]["model"] = {"kind": "import", "path": "nowhere.at_all:Model"}
     file, out = tmp_path / "config.yaml", tmp_path / "run"
     file.write_text(json.dumps(config))
-    code, said = Command(Gate(tmp_path / "gate"), "run", file, "--on", "real", "--out", out, "--quiet").end()
+    gate = Gate(tmp_path / "gate")
+    for command in (("run", file, "--on", "real", "--out", out, "--quiet"), ("check", file)):
+        code, said = Command(gate, *command).end()
+        assert code == 2
+        assert "training.model.path: can't import nowhere.at_all:Model: " in said
+        assert not out.exists()
+
+
+ONLY_HERE = """
+import multiprocessing
+
+if multiprocessing.parent_process() is not None:
+    raise ImportError("not in a worker")
+
+def Model(num_inputs, num_classes): ...
+"""
+
+
+def test_what_only_the_workers_find_missing_ends_the_run_with_one_line(tmp_path, monkeypatch):
+    config = small()
+    config["training"]["model"] = {"kind": "import", "path": "only_here:Model"}
+    file, out = tmp_path / "config.yaml", tmp_path / "run"
+    file.write_text(json.dumps(config))
+    (tmp_path / "only_here.py").write_text(ONLY_HERE)
+    monkeypatch.chdir(tmp_path)
+    gate = Gate(tmp_path / "gate")
+    code, said = Command(gate, "run", file, "--on", "real", "--out", out, "--quiet").end()
     assert code == 2
-    assert said.startswith("the run failed: training.model.path: can't import nowhere.at_all:Model: ")
+    assert said.startswith("the run failed: training.model.path: can't import only_here:Model: ")
     assert said.count("\n") == 1
     run = Run.load(out)
     assert (run.state, run.outcome) == ("finished", "failed")

@@ -12,6 +12,7 @@ from twinclock.config import load_config
 from twinclock.errors import ConfigError
 from twinclock.fleet import run_fleet
 from twinclock.launch import plan_run
+from twinclock.show import summary_text
 
 COSTS = {"training": {"setup_s": 0.0, "samples_per_s": 10.0}, "noise_sigma": 0.0}
 CONFIG = {
@@ -61,6 +62,25 @@ def test_what_has_no_price_and_no_power_is_not_reported():
     priced = tc.run({**CONFIG, "cluster": {"device": {"usd_per_hour": 1.0}}}, on="sim")
     assert priced.summary["usd"] > 0
     assert priced.summary["joules"] is None
+
+
+def test_what_money_and_energy_leave_out_is_said():
+    told = [
+        {"name": "a", "devices_per_node": 1, "device": {"usd_per_hour": 3600.0}},
+        {"name": "b", "devices_per_node": 1, "device": {"idle_watts": 1.0, "busy_watts": 2.0}},
+        {"name": "c", "devices_per_node": 1},
+    ]
+    run = tc.run({**CONFIG, "cluster": {"pools": told}}, on="sim")
+    assert run.summary["usd"] == pytest.approx(run.summary["makespan_s"]), "of pool a alone"
+    assert (run.summary["usd_left_out"], run.summary["joules_left_out"]) == (["b", "c"], ["a", "c"])
+    text = summary_text(run)
+    assert "money leaves out the pools b, c, which have no usd_per_hour: more was spent" in text
+    assert "energy leaves out the pools a, c, which have no idle_watts and busy_watts: more was spent" in text
+    one = tc.run({**CONFIG, "cluster": {"pools": told[::2]}}, on="sim")
+    assert one.summary["joules_left_out"] == [], "nobody tells, so nothing is reported"
+    assert "money leaves out pool c, which has no usd_per_hour: more was spent" in summary_text(one)
+    assert "leaves out" not in summary_text(tc.run({**CONFIG, "cluster": {"pools": told[:1]}}, on="sim"))
+    assert "leaves out" not in summary_text(tc.run(CONFIG, on="sim"))
 
 
 @settings(max_examples=40, derandomize=True, deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sim import costs as sim_costs
 from sim.arrivals import poisson_stream
-from sim.config import Costs, DecayQuality, LinearCost, SimConfig, StoreCost, TrainingCost
+from sim.config import Costs, DecayQuality, ReadCost, SimConfig, StoreCost, TrainingCost
 from sim.costs import linear_s, noise, store_s, training_source
 from sim.quality import accuracy
 from sim.throughput.protocol import Held, Job
@@ -35,7 +35,7 @@ def scoring_s(costs, num_scored, num_devices=1):
 
 
 def test_linear_costs():
-    cost = LinearCost(setup_s=2.0, samples_per_s=100.0)
+    cost = ReadCost(setup_s=2.0, samples_per_s=100.0)
     assert linear_s(cost, 0) == 2.0
     assert linear_s(cost, 250) == 4.5
 

@@ -137,10 +137,10 @@ PLAIN = {**BASE, "trigger": {"kind": "amount", "n": 200}}
 
 def test_a_run_without_a_matrix_is_refused(tmp_path):
     for number, plans in enumerate([{}, {"plans": [{"kind": "between_triggers"}]}]):
-        tc.run({**PLAIN, "evaluation": plans}, on="sim", out=tmp_path / str(number))
+        tc.run({**PLAIN, "evaluation": plans, "sim": PROXY}, on="sim", out=tmp_path / str(number))
         told = refused(PLAIN, run=str(tmp_path / str(number)))
         assert f"sim.quality.run: {tmp_path / str(number)} has no matrix, expected a run with models" in told
-    tc.run({**PLAIN, "trigger": {"kind": "never"}, "evaluation": ALL}, on="sim", out=tmp_path / "never")
+    tc.run({**PLAIN, "trigger": {"kind": "never"}, "evaluation": ALL, "sim": PROXY}, on="sim", out=tmp_path / "never")
     assert "has no matrix" in refused(PLAIN, run=str(tmp_path / "never"))
 
 

@@ -17,12 +17,13 @@ from twinclock.fleet.result import Fleet, write_fleet
 from twinclock.machine import Machine
 from twinclock.messages import Command, Event, Finish
 from twinclock.observer import RunObserver
+from twinclock.progress import watching_in_python
 from twinclock.result import Run
 from twinclock.run_folder import RunFolder, told_as_run_error, wall_clock_date
 from twinclock.scheduling import DEVICE, scheduling
 from twinclock.stages import Context
 from twinclock.stream import ClockTime
-from twinclock.watch import UNWATCHED
+from twinclock.watch import FleetWatcher
 
 
 def run_fleet(
@@ -31,13 +32,17 @@ def run_fleet(
     on: str = "sim",
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
+    watcher: FleetWatcher | None = None,
 ) -> Fleet:
     """Run all pipelines of a fleet at once, from start to end.
 
     `out`: a new folder, with a run's folder for each pipeline. Raises ConfigError, DataError or RunError for what the
     user can mend, and ConfigError for an executor that can't run fleets. A pipeline that itself failed has the outcome
-    `failed`.
+    `failed`. Without a `watcher`, a notebook shows bars.
     """
+    if watcher is None:
+        with watching_in_python() as watcher:
+            return run_fleet(source, on=on, out=out, overrides=overrides, watcher=watcher)
     fleet, plans = plan_fleet(source, on, overrides=overrides)
     plugin = _fleet_plugin(fleet, on)
     units = {pipeline: plan.units for pipeline, plan in plans.items()}
@@ -47,10 +52,13 @@ def run_fleet(
     contexts = {pipeline: Context(plan.config, plan.stream) for pipeline, plan in plans.items()}
     with ExitStack() as folders:
         opened = {} if out is None else _opened(plans, _new_folder(Path(out)), folders)
+        watchers = {pipeline: watcher.of(pipeline) for pipeline in plans}
         observers = {
-            pipeline: _PipelineObserver(RunObserver(plan.stream, opened.get(pipeline), None, UNWATCHED))
+            pipeline: _PipelineObserver(RunObserver(plan.stream, opened.get(pipeline), None, watchers[pipeline]))
             for pipeline, plan in plans.items()
         }
+        for pipeline, plan in plans.items():
+            watchers[pipeline].begin(plan.stream.num_samples)
         executor = plugin.open_fleet(contexts, allocator)
         try:
             machines = {pipeline: Machine(plan.graph, pipeline) for pipeline, plan in plans.items()}

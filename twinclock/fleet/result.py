@@ -14,11 +14,9 @@ from twinclock.cluster import ClusterConfig
 from twinclock.errors import RunError
 from twinclock.occupied import occupied
 from twinclock.result import Run
-from twinclock.run_folder import replace_durably, told_as_run_error
+from twinclock.run_folder import FLEET, replace_durably, told_as_run_error
 from twinclock.section import parse_section
 from twinclock.usage import totals, usage
-
-FILE = "fleet.json"
 
 
 @dataclass(frozen=True)
@@ -35,16 +33,16 @@ class Fleet:
         """A fleet from its folder. RunError if there is none."""
         path = Path(folder)
         try:
-            told = json.loads((path / FILE).read_text(encoding="utf-8"))
+            told = json.loads((path / FLEET).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunError(f"{path / FILE}: can't be read ({error}); expected the folder of a fleet") from None
-        cluster = parse_section(ClusterConfig, told["cluster"], str(path / FILE), under="cluster")
+            raise RunError(f"{path / FLEET}: can't be read ({error}); expected the folder of a fleet") from None
+        cluster = parse_section(ClusterConfig, told["cluster"], str(path / FLEET), under="cluster")
         return cls(told["name"], cluster, {name: Run.load(path / name) for name in told["pipelines"]})
 
     @staticmethod
     def is_in(folder: str | Path) -> bool:
         """Is this the folder of a fleet?"""
-        return (Path(folder) / FILE).exists()
+        return (Path(folder) / FLEET).exists()
 
     @cached_property
     def makespan_s(self) -> float:
@@ -140,5 +138,5 @@ def write_fleet(fleet: Fleet, folder: Path) -> None:
         "cluster": fleet.cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "pipelines": list(fleet.runs),
     }
-    with told_as_run_error(folder), replace_durably(folder / FILE) as unfinished:
+    with told_as_run_error(folder), replace_durably(folder / FLEET) as unfinished:
         unfinished.write_text(json.dumps(told, indent=1), encoding="utf-8")

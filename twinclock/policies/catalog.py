@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeAlias, get_args
 
 from twinclock.drift.texts import DETECTOR_TEXTS, DISTANCE_TEXTS, Text
+from twinclock.policies._examples import EXAMPLES
 from twinclock.policies._types_in_words import default_text, kind_of, sections_in, type_in_words
 from twinclock.policies.batching import BatchingConfig
 from twinclock.policies.downsampling import DownsamplingConfig
@@ -60,14 +61,18 @@ Group: TypeAlias = Literal[
 GROUPS: tuple[Group, ...] = get_args(Group)
 COMMON_PRACTICE = "common practice"
 
+_DRIFT = "trigger: {{{{kind: drift, interval: 1000, metrics: {{{{NAME: {}}}}}, windows: {}}}}}"
+_DETECTOR = "trigger: {{kind: drift, interval: 1000, metrics: {{NAME: {}}}}}"
+_WINDOWS = "{{kind: amount, ref: 2000, cur: 1000}}"
+
 _UNIONS: Mapping[Group, tuple[tuple[Any, str], ...]] = {
     "trigger": ((TriggerConfig, "trigger: {}"),),
     "threshold rule": (
-        (PerformanceRule, "trigger: {{kind: performance, rules: [{}], ...}}"),
-        (Rule, "trigger: {{kind: drift, metrics: {{NAME: {{kind: ks, rule: {}}}}}, ...}}"),
+        (PerformanceRule, "trigger: {{kind: performance, interval: 1000, rules: [{}]}}"),
+        (Rule, _DRIFT.format("{{kind: ks, rule: {}}}", _WINDOWS)),
     ),
-    "drift metric": ((DriftMetric, "trigger: {{kind: drift, metrics: {{NAME: {}}}, ...}}"),),
-    "windows": ((WindowsConfig, "trigger: {{kind: drift, windows: {}, ...}}"),),
+    "drift metric": ((DriftMetric, _DRIFT.format("{}", _WINDOWS)),),
+    "windows": ((WindowsConfig, _DRIFT.format("{{kind: ks, rule: {{kind: static, threshold: 0.12}}}}", "{}")),),
     "batching": ((BatchingConfig, "batching: {}"),),
     "selection": ((SelectionConfig, "selection: {}"),),
     "presampling": ((PresampleConfig, "selection: {{presample: {}}}"),),
@@ -75,6 +80,8 @@ _UNIONS: Mapping[Group, tuple[tuple[Any, str], ...]] = {
     "evaluation plan": ((EvaluationPlan, "evaluation: {{plans: [{}]}}"),),
 }
 """Group → the unions by `kind` that its policies are in, each with where that stands in a configuration."""
+_LIVE_ONLY = {("batching", "time"): "{{mode: live, batching: {}}}"}
+"""Policies that stand nowhere but in a live configuration."""
 
 _UNIT = re.compile(r"\s*\[([^\[\]]+)\]$")
 
@@ -102,7 +109,7 @@ class Policy:
     """Its `kind`, or the choice of the key."""
     group: Group
     places: tuple[str, ...]
-    """Where it stands in a configuration, as YAML on one line each."""
+    """Where it stands in a configuration, as YAML on one line each: whole lines, without what has a default."""
     summary: str
     parameters: tuple[Parameter, ...]
     semantics: tuple[str, ...]
@@ -138,7 +145,7 @@ def _policies(group: Group) -> Iterator[Policy]:
     elif group == "drift metric":
         ((_, place),) = _UNIONS[group]
         yield from _choices(group, DistanceMetric, "kind", DISTANCE_TEXTS, place)
-        yield from _choices(group, DetectorMetric, "kind", DETECTOR_TEXTS, place)
+        yield from _choices(group, DetectorMetric, "kind", DETECTOR_TEXTS, _DETECTOR)
     else:
         places: dict[type[Section], list[str]] = {}
         for union, place in _UNIONS[group]:
@@ -146,7 +153,9 @@ def _policies(group: Group) -> Iterator[Policy]:
                 places.setdefault(config, []).append(place)
         for config, its in places.items():
             about, source = inspect.getdoc(config) or "", getattr(config, "source", "")
-            yield _policy(group, kind_of(config), config, "kind", Text(about, source), tuple(its))
+            name = kind_of(config)
+            its = [_LIVE_ONLY.get((group, name), place) for place in its]
+            yield _policy(group, name, config, "kind", Text(about, source), tuple(its))
 
 
 def _choices(group: Group, config: type[Section], key: str, texts: Mapping[Any, Text], place: str) -> Iterator[Policy]:
@@ -160,14 +169,20 @@ def _metric(name: str) -> Policy:
     assert metric is not None
     text = METRIC_TEXTS[name] + f"\n\nOf {metric.task} models. {metric.worst:g} at worst, {metric.best:g} at best."
     policy = _policy("metric", name, NoKeys, "metric", Text(text, ""), ())
-    rule = f"trigger: {{kind: performance, rules: [{{kind: static, metric: {name}, ...}}], ...}}"
-    return replace(policy, places=(f"evaluation: {{metrics: [{name}], ...}}", rule))
+    written = name.replace("<n>", "3")
+    rule = f"{{kind: performance, interval: 1000, rules: [{{kind: static, metric: {written}, threshold: 0.5}}]}}"
+    evaluated = f"{{metrics: [{written}], plans: [{{kind: slicing, every: 180d}}]}}"
+    if metric.task == "classification":
+        return replace(policy, places=(f"evaluation: {evaluated}", f"trigger: {rule}"))
+    begin = f"{{training: {{task: {metric.task}}}, evaluation: {evaluated}"
+    return replace(policy, places=(f"{begin}}}", f"{begin}, trigger: {rule}}}"))
 
 
 def _policy(group: Group, name: str, config: type[Section], key: str, text: Text, places: tuple[str, ...]) -> Policy:
     summary, *semantics = (_in_yaml(_one_line(each)) for each in inspect.cleandoc(text.about).split("\n\n"))
     parameters = tuple(each for each in _parameters(config) if each.name != key)
-    written = f"{{{key}: {name}{', ...' if parameters else ''}}}"
+    required = EXAMPLES.get((group, name))
+    written = f"{{{key}: {name}}}" if required is None else f"{{{key}: {name}, {required}}}"
     return Policy(
         name=name,
         group=group,

@@ -2,7 +2,8 @@
 
 All devices of a job are of one pool. Within the pool they are of one node, if one has enough; else of as few nodes
 as possible, and on devices with enough memory for it. A job is placed on what is free now: it does not wait for a
-better place.
+better place. Since none waits, a short evaluation could take a fast device a moment before a long training asks for it,
+so `fastest` looks at who asks.
 What each policy does is in `PLACEMENTS`. Ties go to the pool that is named first.
 """
 
@@ -23,9 +24,10 @@ PLACEMENTS: Mapping[Placing, str] = {
 
     Within the pool likewise the node.
     """,
-    "fastest": """The pool with the fastest devices, of those that have enough free.
+    "fastest": """The pool with the fastest devices, of those that have enough free; for an evaluation the slowest.
 
-    It does not wait for a faster one that is busy.
+    It does not wait for a faster one that is busy. An evaluation would be faster there, too, but a training that asks
+    a moment later would have to do with what is left.
     """,
     "cheapest": """The pool with the lowest price an hour, of those that have enough free.
 
@@ -38,6 +40,8 @@ Place: TypeAlias = Callable[[Sequence[str], int, Acquire], tuple[str, ...] | Non
 """(names of the free devices in order, how many are needed, for what) → those that it gets; None if none fit."""
 Memory: TypeAlias = Callable[[Acquire], float]
 """Bytes that a job takes on each of its devices."""
+_CAN_BE_SLOW = "evaluation"
+"""The queue of work that nothing waits for, but in the variant `sequential`."""
 
 
 def placing(cluster: ClusterConfig, names: Sequence[str], memory_bytes: Memory) -> Place | None:
@@ -55,7 +59,7 @@ def placing(cluster: ClusterConfig, names: Sequence[str], memory_bytes: Memory) 
         fitting = [pool for pool in pools if len(pool) >= needed]
         if not fitting:
             return None
-        nodes = _grouped(_preferred_pool(how, fitting), lambda device: str(device.node))
+        nodes = _grouped(_preferred_pool(how, fitting, ask.queue), lambda device: str(device.node))
         wide = [node for node in nodes if len(node) >= needed]
         if wide:
             chosen = min(wide, key=len) if how == "best_fit" else wide[0]
@@ -66,12 +70,14 @@ def placing(cluster: ClusterConfig, names: Sequence[str], memory_bytes: Memory) 
     return place
 
 
-def _preferred_pool(how: Placing, pools: Sequence[list[Device]]) -> list[Device]:
+def _preferred_pool(how: Placing, pools: Sequence[list[Device]], queue: str) -> list[Device]:
     match how:
         case "first_fit":
             return pools[0]
         case "best_fit":
             return min(pools, key=len)
+        case "fastest" if queue == _CAN_BE_SLOW:
+            return min(pools, key=lambda pool: pool[0].kind.speed)
         case "fastest":
             return max(pools, key=lambda pool: pool[0].kind.speed)
         case "cheapest":

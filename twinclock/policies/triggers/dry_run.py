@@ -24,12 +24,14 @@ def dry_run(
     train_seconds: Callable[[int], float] | None = None,
     label_delay_s: float = 0.0,
     renew: Callable[[Trigger], Trigger] = lambda trigger: trigger,
+    shown: Callable[[Stream, int], Stream] = lambda stream, stop: stream,
 ) -> Iterator[tuple[Samples, Answer]]:
     """Each answer of a trigger, with the batch in view. Every fire becomes a trigger and, if it has samples, a model.
 
     `train_seconds`: from the number of samples to the seconds reported for a training; None: none is
     reported. `label_delay_s`: data time from a sample to its label; without its label no sample is trained on.
-    `renew` is given the trigger after every answer, and gives the one to go on with.
+    `renew` is given the trigger after every answer, and gives the one to go on with. `shown` makes of the stream, and
+    the position after the last sample in view, what the trigger sees of it.
     """
     trained_to, serial = 0, 0
 
@@ -38,7 +40,10 @@ def dry_run(
 
     for first in range(0, stream.num_samples, batch_size):
         stop = min(first + batch_size, stream.num_samples)
-        samples = Samples(stream=stream, first=first, stop=stop, label_delay_s=label_delay_s, preview=num_trained_on)
+        seen_of_it = shown(stream, stop)
+        samples = Samples(
+            stream=seen_of_it, first=first, stop=stop, label_delay_s=label_delay_s, preview=num_trained_on
+        )
         seen: Observation | None = None
         while True:
             answer = trigger.advance(samples, seen)
