@@ -14,7 +14,7 @@ from twinclock.run_folder import RunFolder
 from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
 
-_STAGE_RUNS_A_PART = 100_000
+_STAGE_RUNS_A_PART = 20_000
 """Stage runs that gather before they become a part of the tables: columns take a tenth of the memory of rows."""
 
 
