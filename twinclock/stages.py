@@ -20,7 +20,7 @@ from twinclock.lateness import Handover, handover
 from twinclock.live import Pace
 from twinclock.messages import Start
 from twinclock.policies import evaluation, overlap, selection
-from twinclock.policies.batching import cut, first_batch_size
+from twinclock.policies.batching import cut, first_batch_size, max_wait_s
 from twinclock.policies.triggers import Fire, Observe, Samples, Trigger, build_trigger
 from twinclock.stream import DataTime, Stream
 
@@ -59,6 +59,11 @@ class Context:
     def pace(self) -> Pace:
         """How data time goes with the clock, live. The stream must not be empty."""
         return Pace(DataTime(self.stream.timestamp(0)), self.config.live.speed_up)
+
+    @cached_property
+    def max_wait_s(self) -> float:
+        """Seconds of data time that a sample waits at most, live, for its batch to be full; may be inf."""
+        return max_wait_s(self.config.batching) * self.config.live.speed_up
 
     @cached_property
     def table(self) -> Table:

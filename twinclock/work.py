@@ -12,7 +12,7 @@ from twinclock.config import Config
 from twinclock.graph import Json
 from twinclock.live import wake
 from twinclock.messages import Start, path_text
-from twinclock.policies.batching import chunk_size, max_wait_s, next_batch_size
+from twinclock.policies.batching import chunk_size, next_batch_size
 from twinclock.policies.observations import value_name
 from twinclock.policies.triggers import Samples
 from twinclock.stages import Context, Decision
@@ -53,7 +53,7 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
     stop = there = samples.arrived(first, data_now)
     if there < stream.num_samples and not _is_past(_deadline(context, registers), watermark):
         full = first + (there - first) // batch_size * batch_size
-        if full == there or samples.moment(full) + _max_wait_s(context.config) > data_now:
+        if full == there or samples.moment(full) + context.max_wait_s > data_now:
             stop = full
     stop = min(stop, first + _chunk_size(context.config, batch_size))
     if stop == first:
@@ -65,8 +65,8 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
 def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[ClockTime, str, Values]:
     """WAIT_FOR_NEW_DATA: when it ends on the clock, its outcome, its values."""
     position = inputs["position"]
-    deadline, max_wait_s = _deadline(context, registers), _max_wait_s(context.config)
-    woken = wake(context.stream, position, inputs["batch_size"], deadline, max_wait_s)
+    deadline = _deadline(context, registers)
+    woken = wake(context.stream, position, inputs["batch_size"], deadline, context.max_wait_s)
     at = context.pace.clock_time(woken.at)
     if woken.outcome == "deadline":
         chunk = {"first": position, "stop": position, "watermark": context.handover.watermark(woken.at)}
@@ -167,8 +167,3 @@ def _batch_size(context: Context, inputs: Values, now: ClockTime) -> int:
 
 def _chunk_size(config: Config, batch_size: int) -> int:
     return chunk_size(config.batching, batch_size, config.data.chunk)
-
-
-def _max_wait_s(config: Config) -> float:
-    """Seconds of data time that a sample waits at most for its batch to be full."""
-    return max_wait_s(config.batching) * config.live.speed_up
