@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ from twinclock.observing import DetectorMemory, Sources, distances, num_samples_
 from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import needs_a_model, observation
 from twinclock.seeds import Purpose
-from twinclock.stages import DECISIONS, Context, decide
+from twinclock.stages import DECISIONS, Context, Decide
 from twinclock.stream import ClockTime
 
 
@@ -73,17 +74,16 @@ def bodies(context: Context, sim: SimConfig, ages: Ages | None = None) -> dict[s
         "PREEMPT": _preempt,
         "EXIT": _exit,
     }
-    decide_s = sim.costs.decide_s
+    decisions: dict[str, Body] = {
+        operation: partial(_decided, decide, context, sim.costs.decide_s) for operation, decide in DECISIONS.items()
+    }
+    work_bodies: dict[str, Body] = {operation: partial(body, run) for operation, body in modelled.items()}
+    return decisions | breaking(work_bodies, plan, {} if ages is None else ages)
 
-    def decided(start: Start, _executor: SimExecutor) -> Effect:
-        outcome, values = decide(context, start)
-        return Effect(decide_s, outcome, values)
 
-    def bind(operation: str) -> Body:
-        return lambda start, executor: modelled[operation](run, start, executor)
-
-    work_bodies = {operation: bind(operation) for operation in modelled}
-    return dict.fromkeys(DECISIONS, decided) | breaking(work_bodies, plan, {} if ages is None else ages)
+def _decided(decide: Decide, context: Context, decide_s: float, start: Start, _executor: SimExecutor) -> Effect:
+    outcome, values = decide(context, start.inputs, start.registers)
+    return Effect(decide_s, outcome, values)
 
 
 def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:

@@ -22,7 +22,6 @@ from twinclock.config import load_config
 from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import ConfigError, DataError
 from twinclock.lateness import OnTime, ReorderedStream, handover, reorder
-from twinclock.live import arrived
 from twinclock.show import show_run
 from twinclock.stream import RecordedStream
 
@@ -77,7 +76,7 @@ def test_a_sample_is_not_there_before_it_has_come_also_if_the_watermark_is():
     tied = reorder(np.array([0.0, 0.0, 3.0]), 0.0, np.array([0.0, 1.0, 3.0]))
     assert tied.rows.tolist() == [0, 1, 2]
     assert [tied.moment(position) for position in range(3)] == [0.0, 1.0, 3.0]
-    assert [arrived(ReorderedStream(tied), 0, now) for now in (0.0, 1.0, 3.0)] == [1, 2, 3]
+    assert [tied.arrived(0, now) for now in (0.0, 1.0, 3.0)] == [1, 2, 3]
 
 
 # Against a buffer that is filled and emptied row by row
@@ -117,7 +116,7 @@ def test_a_buffer_hands_over_the_same(rows, allowed_s, has_arrival, data):
     assert [reordered.moment(p) for p in range(len(expected))] == [at for _, at, _ in expected]
     for now in sorted({*come.tolist(), -1.0, 31.0}):
         there = sum(at <= now for _, at, _ in expected)
-        assert arrived(stream, 0, now) == there
+        assert handover(stream).arrived(0, now) == there
     cuts = [0, *sorted(data.draw(st.sets(st.integers(1, len(expected))))), len(expected)]
     counts = [reordered.num_quarantined(first, stop) for first, stop in pairwise(cuts)]
     assert sum(counts) == num_turned_away

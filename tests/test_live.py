@@ -12,7 +12,8 @@ from simulated import costs, seconds, simulate
 
 from twinclock import work
 from twinclock.config import load_config
-from twinclock.live import Pace, arrived, wake
+from twinclock.lateness import handover
+from twinclock.live import Pace, wake
 from twinclock.policies.batching import cut, first_batch_size
 from twinclock.policies.triggers import Fire, Samples
 from twinclock.stages import Context
@@ -79,7 +80,7 @@ def test_what_has_arrived_is_its_definition(gaps, data):
     position = data.draw(st.integers(0, len(times)))
     now = data.draw(st.floats(-1.0, float(times[-1]) + 1.0) | st.sampled_from(times.tolist()))
     late = [i for i in range(position, len(times)) if times[i] > now]
-    assert arrived(RecordedStream(times), position, now) == (late[0] if late else len(times))
+    assert handover(RecordedStream(times)).arrived(position, now) == (late[0] if late else len(times))
 
 
 def test_a_stream_is_not_asked_for_its_far_end():
@@ -88,7 +89,7 @@ def test_a_stream_is_not_asked_for_its_far_end():
             assert position < 2000
             return super().timestamp(position)
 
-    assert arrived(Near(10**12, 1.0), 500, 700.0) == 701
+    assert handover(Near(10**12, 1.0)).arrived(500, 700.0) == 701
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from twinclock.schemas import KEYS
 from twinclock.stages import Context, decide
 from twinclock.stream import RecordedStream, Stream
 
-NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "250"))
+NUM_PIPELINES = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "150"))
 pipelines = settings(max_examples=NUM_PIPELINES, derandomize=True, deadline=None)
 
 

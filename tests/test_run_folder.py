@@ -15,7 +15,7 @@ import pytest
 import twinclock as tc
 from twinclock import launch, records
 from twinclock.errors import RunError
-from twinclock.run_folder import RunFolder, read_header, read_tables, replace_durably
+from twinclock.run_folder import RunFolder, StoredTables, read_header, replace_durably
 from twinclock.schemas import SCHEMAS
 
 CONFIG = {
@@ -128,20 +128,38 @@ def test_tables_grow_by_parts_and_can_begin_anew(tmp_path):
     with RunFolder.create(tmp_path) as folder:
         folder.write_tables(tables([0, 1]))
         folder.write_tables(tables([2]))
-        assert read_tables(tmp_path)["triggers"]["trigger"].to_list() == [0, 1, 2]
-        assert read_tables(tmp_path)["models"].schema == dict(SCHEMAS["models"])
+        assert StoredTables(tmp_path)["triggers"]["trigger"].to_list() == [0, 1, 2]
+        assert StoredTables(tmp_path)["models"].schema == dict(SCHEMAS["models"])
         folder.drop_tables()
         folder.drop_tables()
         folder.write_tables(tables([5]))
-        assert read_tables(tmp_path)["triggers"]["trigger"].to_list() == [5]
+        assert StoredTables(tmp_path)["triggers"]["trigger"].to_list() == [5]
 
 
 def test_a_table_that_can_not_be_read_is_told(tmp_path):
     with RunFolder.create(tmp_path) as folder:
         folder.write_tables(tables([0]))
     (tmp_path / "tables" / "triggers" / "00000.parquet").write_bytes(b"PAR1")
+    stored = StoredTables(tmp_path)
     with pytest.raises(RunError, match="tables/triggers: can't be read"):
-        read_tables(tmp_path)
+        stored["triggers"]
+
+
+def test_a_table_is_read_when_it_is_first_asked_for_and_once(tmp_path):
+    """So a run of any length is made, and its small tables read, in little memory."""
+    with RunFolder.create(tmp_path) as folder:
+        folder.write_tables(tables([0]))
+        stored = StoredTables(tmp_path)
+        assert set(stored) == set(SCHEMAS)
+        assert len(stored) == len(SCHEMAS)
+        (tmp_path / "tables" / "stage_runs" / "00000.parquet").unlink()
+        folder.write_tables(tables([1]))
+    assert stored["triggers"]["trigger"].to_list() == [0], "as far as there was when it was opened"
+    assert stored["triggers"] is stored["triggers"]
+    with pytest.raises(RunError, match="tables/stage_runs: can't be read"):
+        stored["stage_runs"]
+    with pytest.raises(KeyError):
+        stored["no such table"]
 
 
 LIMITED = """

@@ -74,7 +74,7 @@ class Code:
     """A stage that needs nothing, can't time out and is not retried: it starts as soon as it is entered."""
     stage: Stage
     walk: Mapping[str, tuple[str, ...]]
-    """Plain step of a Flow: each outcome that leads to another plain step → the slots that it writes."""
+    """Plain step of a Flow: outcome that it declares → the slots that it writes."""
     start: Code
     finally_: Code | None
     initial: Mapping[str, Json]
@@ -134,10 +134,8 @@ def _compile_flow(code: Code, node: Flow) -> None:
             left = exit_outcome(target)
             row[outcome] = steps[target] if left is None else left
         step.next = row
-    for step in steps.values():
         if step.plain:
-            leads_on = {o: target for o, target in step.next.items() if isinstance(target, Code) and target.plain}
-            step.walk = {o: slots for o, slots in step.stage.outcomes.items() if o in leads_on}
+            step.walk = step.stage.outcomes
     code.start = steps[node.start]
     code.finally_ = None if node.finally_ is None else steps[node.finally_]
     code.initial, code.growing, code.label = node.initial, node.growing, node.label

@@ -11,6 +11,7 @@ Who is turned away depends on the order of coming alone, so it is the same in re
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +28,9 @@ class Handover(Protocol):
     @property
     def moment(self) -> Callable[[int], DataTime]:
         """Position → what time it is, as data time, when that sample is handed over."""
+
+    def arrived(self, position: int, now: DataTime) -> int:
+        """The first position from `position` on that has not been handed over when it is `now`."""
 
     def watermark(self, now: DataTime) -> DataTime:
         """The data time than which no older sample will come any more, when it is `now`."""
@@ -46,8 +50,12 @@ class OnTime:
 
     @property
     def moment(self) -> Callable[[int], DataTime]:
-        """Its own data time. The stream's own method: live runs ask it millions of times."""
+        """Its own data time."""
         return self.stream.timestamp
+
+    def arrived(self, position: int, now: DataTime) -> int:
+        """The first whose own data time is after `now`; the stream knows a shorter way than to ask for each."""
+        return self.stream.first_at_or_after(math.nextafter(now, math.inf), position, self.stream.num_samples)
 
     def watermark(self, now: DataTime) -> DataTime:
         """Now."""
@@ -82,6 +90,10 @@ class Reordered:
     def moment(self, position: int) -> DataTime:
         """When the sample came that took the watermark to this one, or this one itself if that was later."""
         return DataTime(float(self.come[self.released[position]]))
+
+    def arrived(self, position: int, now: DataTime) -> int:
+        """By bisection: moments never go back."""
+        return bisect_right(range(len(self.timestamps)), now, lo=position, key=self.moment)
 
     def watermark(self, now: DataTime) -> DataTime:
         """That of the last sample that has come; when all have come, now."""

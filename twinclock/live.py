@@ -1,4 +1,4 @@
-"""Live data: which samples have arrived by now, and when the pipeline should look again.
+"""Live data: how data time goes with the clock, and when the pipeline should look for samples again.
 
 Data time runs with the clock, `speed_up` seconds of data time a second, starting at the first sample.
 Both executors read the clock and ask here, so a paced replay and a simulated one arrive alike.
@@ -7,7 +7,6 @@ Both executors read the clock and ask here, so a paced replay and a simulated on
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -40,18 +39,6 @@ class Wake(NamedTuple):
 
     outcome: Literal["ready", "deadline", "end"]
     at: DataTime
-
-
-def arrived(stream: Stream, position: int, now: DataTime) -> int:
-    """The first position from `position` on that has not been handed over by data time `now`."""
-    moment = handover(stream).moment
-    after = position
-    step = 1024
-    # Galloping, so that a stream made lazily is not asked for its far end.
-    while after < stream.num_samples and moment(after) <= now:
-        position, after = after + 1, after + step
-        step *= 2
-    return position + bisect_right(range(position, min(after, stream.num_samples)), now, key=moment)
 
 
 def wake(

@@ -80,9 +80,8 @@ class Machine:
         """
         out = self._out = []
         if type(event) is Ended:
-            if self._walk_on(event):
-                return out
-            self._stage_ended(event)
+            if not self._walk_on(event):
+                self._stage_ended(event)
         elif type(event) is Granted:
             frame = self._find(event.id)
             if frame is None or frame.state != WAITING or frame.doom is not None:
@@ -172,10 +171,10 @@ class Machine:
         self._end(frame, outcome, error)
 
     def _walk_on(self, event: Ended) -> bool:
-        """From one plain stage of a flow to the next: what `_stage_ended`, `_end` and `_visit` come to then.
+        """From a plain stage of a flow to what follows: what `_stage_ended`, `_end` and `_after_step` come to then.
 
-        By far most events are of this kind, so this path makes no frame and calls nothing that it can
-        do without: the frame of the stage that ended becomes that of the next. False: take the long way.
+        By far most events are of this kind, so this path calls nothing that it can do without; and if
+        another plain stage follows, the frame becomes that of the next. False: take the long way.
         """
         id_, outcome, values = event
         live = self._live
@@ -191,7 +190,14 @@ class Machine:
             self._write(frame, slots, values)
         del live[id_]
         target = code.next[outcome]
-        assert isinstance(target, Code)
+        if not isinstance(target, Code):
+            del flow.kids[frame]
+            self._end(flow, target, None)
+            return True
+        if not target.plain:
+            del flow.kids[frame]
+            self._visit(flow, target)
+            return True
         name, visits = target.name, flow.visits
         number = visits.get(name, 0)
         visits[name] = number + 1
@@ -326,20 +332,18 @@ class Machine:
 
     def _start(self, frame: Frame) -> None:
         stage, slots, cells = frame.code.stage, frame.slots, frame.cells
-        reads, registers = stage.reads, stage.reads_registers
-        values = (
-            self.pipeline,
-            frame.id,
-            frame.path,
-            stage,
-            {name: slots[name] for name in reads} if reads else _NOTHING,
-            {name: cells[name].value for name in registers} if registers else _NOTHING,
-            {name: cells[name].version for name in registers} if registers else _NOTHING,
-            frame.placement,
-            frame.labels,
+        inputs = {name: slots[name] for name in stage.reads} if stage.reads else _NOTHING
+        registers, versions = _NOTHING, _NOTHING
+        if stage.reads_registers:
+            registers, versions = {}, {}
+            for name in stage.reads_registers:
+                cell = cells[name]
+                registers[name], versions[name] = cell.value, cell.version
+        # tuple.__new__ gives the same Start as Start(…), at a third of its price
+        frame.start = start = tuple.__new__(
+            Start,
+            (self.pipeline, frame.id, frame.path, stage, inputs, registers, versions, frame.placement, frame.labels),
         )
-        # tuple.__new__ gives the same Start as Start(*values), at a third of its price
-        frame.start = start = tuple.__new__(Start, values)
         self._out.append(start)
 
     def _visit(self, flow: Frame, step: Code) -> None:

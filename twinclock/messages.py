@@ -27,9 +27,14 @@ def path_text(path: Path) -> str:
     """A path as people read it: `/new_data#3/[2]/training#0@1` (step # visit, [item], @ attempt)."""
     if path is None:
         return ""
-    around, name, number, attempt = path
+    return path_text(path[0]) + segment_text(path)
+
+
+def segment_text(path: tuple[Path, str | None, int, int]) -> str:
+    """The last part of a path: all but where it is."""
+    _, name, number, attempt = path
     segment = f"/[{number}]" if name is None else f"/{name}#{number}" if name else ""
-    return f"{path_text(around)}{segment}{f'@{attempt}' if attempt else ''}"
+    return f"{segment}@{attempt}" if attempt else segment
 
 
 class Begin(NamedTuple):

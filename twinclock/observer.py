@@ -14,7 +14,7 @@ from twinclock.run_folder import RunFolder
 from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
 
-_STAGE_RUNS_A_PART = 100_000
+_STAGE_RUNS_A_PART = 20_000
 """Stage runs that gather before they become a part of the tables: columns take a tenth of the memory of rows."""
 
 
@@ -33,6 +33,8 @@ class RunObserver:
         self._folder = folder
         self._journal = journal
         self._parts: list[dict[str, pl.DataFrame]] = []
+        self._events_to_part = _STAGE_RUNS_A_PART
+        """Before so many more events there can't be enough for a part: each ends one stage run at most."""
         self.watcher = watcher
 
     def record(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
@@ -41,11 +43,9 @@ class RunObserver:
             self._journal.record(now, event, commands)
         self.recorder.record(now, event, commands)
         self.watcher.event(now, event, commands)
-        if self.recorder.num_gathered >= _STAGE_RUNS_A_PART:
-            if self._folder is None:
-                self._parts.append(self.recorder.take())
-            else:
-                self._write(self._folder, self.recorder.take())
+        self._events_to_part -= 1
+        if self._events_to_part <= 0:
+            self._make_part()
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """All that was observed by a run that has no folder."""
@@ -55,6 +55,14 @@ class RunObserver:
     def write(self, folder: RunFolder) -> None:
         """Make all that was observed durable, for good."""
         self._write(folder, self.recorder.take_all())
+
+    def _make_part(self) -> None:
+        if self.recorder.num_gathered >= _STAGE_RUNS_A_PART:
+            if self._folder is None:
+                self._parts.append(self.recorder.take())
+            else:
+                self._write(self._folder, self.recorder.take())
+        self._events_to_part = _STAGE_RUNS_A_PART - self.recorder.num_gathered
 
     def _write(self, folder: RunFolder, tables: Mapping[str, pl.DataFrame]) -> None:
         """The tables are never ahead of the journal."""

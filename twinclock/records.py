@@ -29,7 +29,7 @@ from twinclock.messages import (
     Recalled,
     Release,
     Start,
-    path_text,
+    segment_text,
 )
 from twinclock.policies.triggers.protocol import Verdict
 from twinclock.schemas import SCHEMAS
@@ -66,7 +66,6 @@ class Recorder:
         self._timed_out: set[Path] = set()
         self._recalled: set[int] = set()
         """Who was asked to give back what it holds, and has not done so."""
-        self._batch_ts: dict[int, float] = {}
         self._stage_runs: Rows = []
         self._triggers = TriggerRows()
         self._rows: dict[str, Rows] = {name: [] for name in SCHEMAS if name not in ("stage_runs", "triggers")}
@@ -140,8 +139,7 @@ class Recorder:
         rows, self._stage_runs = self._stage_runs, []
         self.num_stage_runs += len(rows)
         texts = _PathTexts()
-        tables = {"stage_runs": _table("stage_runs", self._stage_run_rows(rows, texts))}
-        tables["triggers"] = _table("triggers", triggers)
+        tables = {"stage_runs": self._stage_runs_table(rows, texts), "triggers": _table("triggers", triggers)}
         for name, gathered in self._rows.items():
             if name in _PATH_COLUMN:
                 column = _PATH_COLUMN[name]
@@ -150,26 +148,33 @@ class Recorder:
             self._rows[name] = []
         return tables
 
-    def _stage_run_rows(self, rows: Rows, texts: _PathTexts) -> Iterable[tuple[Any, ...]]:
-        for path, operation, labels, versions, placement, queued_s, started_s, ended_s, outcome, error in rows:
-            batch, trigger = labels.get("batch"), labels.get("trigger")
-            serial = None if batch is None else batch["serial"]
-            yield (
-                texts[path],
-                operation,
-                texts[path[0]] or "/",
-                None if trigger is None else trigger["serial"],
-                serial,
-                path[3] or 1,
-                queued_s,
-                started_s,
-                ended_s,
-                None if serial is None else self._batch_ts.get(serial),
-                ",".join(placement["device"]) if "device" in placement else None,
-                outcome,
-                None if error is None else error.get("message"),
-                " ".join(f"{name}@{version}" for name, version in versions.items()) or None,
-            )
+    def _stage_runs_table(self, rows: Rows, texts: _PathTexts) -> pl.DataFrame:
+        """Column by column, as most rows of a run are these."""
+        if not rows:
+            return _table("stage_runs", rows)
+        paths, operations, labels, versions, placements, queued_s, started_s, ended_s, outcomes, errors = zip(
+            *rows, strict=True
+        )
+        triggers, batches = [each.get("trigger") for each in labels], [each.get("batch") for each in labels]
+        each_once = {each["serial"]: each for each in batches if each is not None}
+        end_ts = {serial: self._end_ts(batch) for serial, batch in each_once.items()}
+        columns = {
+            "id": [texts.of_leaf(path) for path in paths],
+            "stage": operations,
+            "parent": [texts[path[0]] or "/" for path in paths],
+            "trigger": [None if each is None else each["serial"] for each in triggers],
+            "batch": [None if each is None else each["serial"] for each in batches],
+            "attempt": [path[3] or 1 for path in paths],
+            "queued_s": queued_s,
+            "started_s": started_s,
+            "ended_s": ended_s,
+            "data_ts": [None if each is None else end_ts[each["serial"]] for each in batches],
+            "device": [",".join(each["device"]) if "device" in each else None for each in placements],
+            "outcome": outcomes,
+            "error": [None if each is None else each.get("message") for each in errors],
+            "registers": [" ".join([f"{name}@{n}" for name, n in each.items()]) or None for each in versions],
+        }
+        return pl.DataFrame(columns, schema=dict(SCHEMAS["stage_runs"]))
 
     def _note_timeout(self, now: ClockTime, id_: int) -> None:
         path = self._held[id_].path if id_ in self._held else self._open[id_][0].path if id_ in self._open else None
@@ -196,11 +201,14 @@ class Recorder:
     def _note_batches(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
         for batch in event.values.get("batches", ()):
             first, stop = batch["first"], batch["stop"]
-            last_ts = self._last_ts(stop - 1) if stop > first else batch["watermark"]
-            self._batch_ts[batch["serial"]] = last_ts
             self._rows["batches"].append(
-                (batch["serial"], first, stop, last_ts, now, self._num_quarantined(first, stop))
+                (batch["serial"], first, stop, self._end_ts(batch), now, self._num_quarantined(first, stop))
             )
+
+    def _end_ts(self, batch: Json) -> float:
+        """Data time of a batch's last sample; of one without samples, how far data time had come."""
+        first, stop, watermark = batch["first"], batch["stop"], batch["watermark"]
+        return self._last_ts(stop - 1) if stop > first else watermark
 
     def _note_decisions(self, now: ClockTime, _started_s: ClockTime, start: Start, event: Ended) -> None:
         for each in event.values.get("decisions", ()):
@@ -303,7 +311,7 @@ _NOTES: Mapping[str, _Note] = {
 
 
 class _PathTexts:
-    """Paths as text. Most paths share all but their last part with many others, so every part is made once."""
+    """Paths as text. Most paths share all but their last part with many others, so every other part is made once."""
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
@@ -313,9 +321,12 @@ class _PathTexts:
             return ""
         text = self._known.get(id(path))  # by identity: a path is a nested tuple, and slow to hash
         if text is None:
-            around, name, number, attempt = path
-            text = self._known[id(path)] = self[around] + path_text((None, name, number, attempt))
+            text = self._known[id(path)] = self[path[0]] + segment_text(path)
         return text
+
+    def of_leaf(self, path: tuple[Path, str | None, int, int]) -> str:
+        """Of a path that no other is a part of."""
+        return self[path[0]] + segment_text(path)
 
 
 def _table(name: str, rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:

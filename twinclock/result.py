@@ -12,7 +12,7 @@ import polars as pl
 
 from twinclock.config import Config, load_config
 from twinclock.occupied import occupied
-from twinclock.run_folder import read_header, read_tables
+from twinclock.run_folder import StoredTables, read_header
 from twinclock.summary import summarise
 from twinclock.usage import usage
 
@@ -31,10 +31,13 @@ class Run:
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
-        """A run from its folder, finished or not (`state` says which). RunError if there is none."""
+        """A run from its folder, finished or not (`state` says which). RunError if there is none.
+
+        A table is read when it is first asked for; RunError if it can't be.
+        """
         path = Path(folder)
         header = read_header(path)
-        return cls(load_config(path / "config.yaml"), header, read_tables(path), path)
+        return cls(load_config(path / "config.yaml"), header, StoredTables(path), path)
 
     @property
     def name(self) -> str:

@@ -146,19 +146,39 @@ def _no_run(path: Path) -> str:
     return f"{path}: no {HEADER} here; expected the folder of a run{f', such as {named}' if runs else ''}"
 
 
-def read_tables(path: Path) -> dict[str, pl.DataFrame]:
-    """The tables written so far. RunError if one can't be read."""
-    tables = {}
-    for name, schema in SCHEMAS.items():
-        parts = sorted((path / "tables" / name).glob("*.parquet"))
+class StoredTables(Mapping[str, pl.DataFrame]):
+    """The tables of a run as far as they were written by now; each is read when first asked for, and then kept.
+
+    A run whose tables are larger than its memory can so be made, and looked at where it is small. RunError if a table
+    that is asked for can't be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._parts = {name: sorted((path / "tables" / name).glob("*.parquet")) for name in SCHEMAS}
+        self._read: dict[str, pl.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pl.DataFrame:
+        if name not in self._read:
+            self._read[name] = self._whole(name)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def _whole(self, name: str) -> pl.DataFrame:
+        parts = self._parts[name]
         try:
             # a column that a run of an earlier version did not have is null
-            tables[name] = pl.concat(
-                [pl.DataFrame(schema=schema), *(pl.read_parquet(part) for part in parts)], how="diagonal"
+            return pl.concat(
+                [pl.DataFrame(schema=SCHEMAS[name]), *(pl.read_parquet(part) for part in parts)], how="diagonal"
             )
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise RunError(f"{path / 'tables' / name}: can't be read ({str(error).splitlines()[0]})") from None
-    return tables
+            told = f"{self._path / 'tables' / name}: can't be read ({str(error).splitlines()[0]})"
+            raise RunError(told) from None
 
 
 @contextmanager

@@ -16,9 +16,11 @@ from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import DataError
 from twinclock.graph import Json
+from twinclock.lateness import Handover, handover
+from twinclock.live import Pace
 from twinclock.messages import Start
 from twinclock.policies import evaluation, overlap, selection
-from twinclock.policies.batching import cut, first_batch_size
+from twinclock.policies.batching import cut, first_batch_size, max_wait_s
 from twinclock.policies.triggers import Fire, Observe, Samples, Trigger, build_trigger
 from twinclock.stream import DataTime, Stream
 
@@ -47,6 +49,21 @@ class Context:
     def fresh_trigger(self) -> Trigger:
         """A trigger policy at the start of the stream."""
         return build_trigger(self.config.trigger, seed=self.config.seed, num_devices=self.config.training.devices)
+
+    @cached_property
+    def handover(self) -> Handover:
+        """When the samples are handed over."""
+        return handover(self.stream)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """How data time goes with the clock, live. The stream must not be empty."""
+        return Pace(DataTime(self.stream.timestamp(0)), self.config.live.speed_up)
+
+    @cached_property
+    def max_wait_s(self) -> float:
+        """Seconds of data time that a sample waits at most, live, for its batch to be full; may be inf."""
+        return max_wait_s(self.config.batching) * self.config.live.speed_up
 
     @cached_property
     def table(self) -> Table:
@@ -271,7 +288,10 @@ def _evaluation_completed(_context: Context, inputs: Values, _registers: Values)
     return "done", {"scores": [{"plan": job["plan"], "model": job["model"], **row} for row in inputs["result"]]}
 
 
-DECISIONS: Mapping[str, Callable[[Context, Values, Values], Decision]] = {
+Decide: TypeAlias = Callable[[Context, Values, Values], Decision]
+"""Decides from the slots and registers that its stage reads."""
+
+DECISIONS: Mapping[str, Decide] = {
     "INIT": _done,
     "GET_SELECTOR_BATCH_SIZE": _get_selector_batch_size,
     "REPLAY_DATA_DONE": _done,

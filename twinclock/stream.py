@@ -93,16 +93,17 @@ class UniformStream:
     def first_at_or_after(self, ts: float, first: int, stop: int) -> int:
         """The first position in [first, stop) whose timestamp is >= ts, else `stop`.
 
-        Division says where to look, bisection where it is: the answer must agree with `timestamp` to the last bit.
+        The answer must agree with `timestamp` to the last bit: division gives it but for rounding, and bisection
+        where that was not enough.
         """
-        low, high = first, stop
-        where = (ts - self._start_s) / self._interval_s if self._interval_s > 0 else math.inf
+        start_s, interval_s = self._start_s, self._interval_s
+        where = (ts - start_s) / interval_s if interval_s > 0 else math.inf
         if math.isfinite(where):
-            guess = int(where)
-            near, far = max(first, min(guess - 2, stop)), max(first, min(guess + 2, stop))
-            low = near if near == first or self.timestamp(near - 1) < ts else first
-            high = far if far == stop or self.timestamp(far) >= ts else stop
-        return low + bisect_left(range(low, high), ts, key=self.timestamp)
+            guess = max(first, min(math.ceil(where), stop))
+            is_late = guess == stop or start_s + guess * interval_s >= ts
+            if is_late and (guess == first or start_s + (guess - 1) * interval_s < ts):
+                return guess
+        return bisect_left(range(stop), ts, lo=first, key=self.timestamp)
 
 
 def first_decrease(timestamps: NDArray[np.float64]) -> int | None:

@@ -10,10 +10,9 @@ from collections.abc import Mapping
 
 from twinclock.config import Config
 from twinclock.graph import Json
-from twinclock.lateness import handover
-from twinclock.live import Pace, arrived, wake
+from twinclock.live import wake
 from twinclock.messages import Start, path_text
-from twinclock.policies.batching import chunk_size, max_wait_s, next_batch_size
+from twinclock.policies.batching import chunk_size, next_batch_size
 from twinclock.policies.observations import value_name
 from twinclock.policies.triggers import Samples
 from twinclock.stages import Context, Decision
@@ -49,12 +48,12 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
         return nothing
     if first >= stream.num_samples:
         return "end", {}
-    data_now, samples = pace(context).data_time(now), handover(stream)
+    data_now, samples = context.pace.data_time(now), context.handover
     watermark = samples.watermark(data_now)
-    stop = there = arrived(stream, first, data_now)
+    stop = there = samples.arrived(first, data_now)
     if there < stream.num_samples and not _is_past(_deadline(context, registers), watermark):
         full = first + (there - first) // batch_size * batch_size
-        if full == there or samples.moment(full) + _max_wait_s(context.config) > data_now:
+        if full == there or samples.moment(full) + context.max_wait_s > data_now:
             stop = full
     stop = min(stop, first + _chunk_size(context.config, batch_size))
     if stop == first:
@@ -66,18 +65,13 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
 def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[ClockTime, str, Values]:
     """WAIT_FOR_NEW_DATA: when it ends on the clock, its outcome, its values."""
     position = inputs["position"]
-    deadline, max_wait_s = _deadline(context, registers), _max_wait_s(context.config)
-    woken = wake(context.stream, position, inputs["batch_size"], deadline, max_wait_s)
-    at = pace(context).clock_time(woken.at)
+    deadline = _deadline(context, registers)
+    woken = wake(context.stream, position, inputs["batch_size"], deadline, context.max_wait_s)
+    at = context.pace.clock_time(woken.at)
     if woken.outcome == "deadline":
-        chunk = {"first": position, "stop": position, "watermark": handover(context.stream).watermark(woken.at)}
+        chunk = {"first": position, "stop": position, "watermark": context.handover.watermark(woken.at)}
         return at, "deadline", {"chunk": chunk}
     return at, woken.outcome, {}
-
-
-def pace(context: Context) -> Pace:
-    """How data time goes with the clock in this run. The stream must not be empty."""
-    return Pace(DataTime(context.stream.timestamp(0)), context.config.live.speed_up)
 
 
 def observed_interval(context: Context, request: Mapping[str, Json]) -> Json:
@@ -148,7 +142,7 @@ def _served_from(context: Context, trained_stop: int, stored: ClockTime) -> int 
     training stops ingestion; if not, data time stands still while samples are taken in, and nothing says.
     """
     if context.config.mode == "live":
-        return arrived(context.stream, trained_stop, pace(context).data_time(stored))
+        return context.handover.arrived(trained_stop, context.pace.data_time(stored))
     return None if context.config.variant == "overlapped" else trained_stop
 
 
@@ -178,8 +172,3 @@ def _batch_size(context: Context, inputs: Values, now: ClockTime) -> int:
 
 def _chunk_size(config: Config, batch_size: int) -> int:
     return chunk_size(config.batching, batch_size, config.data.chunk)
-
-
-def _max_wait_s(config: Config) -> float:
-    """Seconds of data time that a sample waits at most for its batch to be full."""
-    return max_wait_s(config.batching) * config.live.speed_up

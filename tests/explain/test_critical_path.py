@@ -23,7 +23,7 @@ from twinclock.messages import Acquire, Arm, Begin, Ended, Fired, Granted, Start
 from twinclock.result import Run
 
 
-@settings(deadline=None, derandomize=True, max_examples=120)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(configs(), faults())
 def test_the_path_of_any_simulated_run_is_whole_and_causal(config, broken):
     simulated = simulate(config, wrap=breaking(broken))

@@ -111,7 +111,7 @@ def shows_the_tables(run: Run, events: list[Event]) -> None:
     assert sum(event["cat"] == "waiting" for event in spans) == waited.height
 
 
-@settings(deadline=None, derandomize=True, max_examples=80)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(configs(), faults())
 def test_any_simulated_run_gives_a_sound_trace(tmp_path_factory, config, broken):
     run = simulate(config, wrap=breaking(broken)).run

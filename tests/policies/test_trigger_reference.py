@@ -9,7 +9,7 @@ import pytest
 import reference_triggers
 from trigger_cases import BATCH_SIZES, CONFIGS, Case, Seconds, distance_of, fires_of, random_case, score_of_model
 
-NUM_TRIGGERS = int(os.environ.get("TWINCLOCK_NUM_TRIGGERS", "400"))
+NUM_TRIGGERS = int(os.environ.get("TWINCLOCK_NUM_TRIGGERS", "200"))
 """Random policies of each kind."""
 
 
