@@ -83,19 +83,26 @@ class SimExecutor:
     def next(self) -> tuple[str, Event] | None:
         """Let simulated time pass until something is ready."""
         prompt, due, step = self._prompt, self._due, self.environment.step
-        while not prompt:
+        happened: Any = None
+        while not prompt and happened is None:
             while not due and not prompt:
                 if not self._num_ahead:
                     return None
                 step()
-            if not due:
-                break
-            happened: Any = due.popleft().value
-            self._num_ahead -= 1
-            if not self._void or not self._forget(happened):
-                self._now = ClockTime(self.environment.now)
-                return self._handed_over(happened)
-        return self._handed_over(prompt.popleft())
+            if due:
+                happened = due.popleft().value
+                self._num_ahead -= 1
+                if self._void and self._forget(happened):
+                    happened = None
+                else:
+                    self._now = ClockTime(self.environment.now)
+        if happened is None:
+            happened = prompt.popleft()
+        if self._jobs and type(happened[1]) is Ended:
+            key = (happened[0], happened[1].id)
+            if self._jobs.get(key) is not None:
+                self._jobs.end(key, self._now)
+        return happened  # type: ignore[no-any-return]  # SimPy's events hold anything; these, a pair
 
     def perform(self, command: Command) -> None:
         """Begin to carry out a command."""
@@ -236,15 +243,6 @@ class SimExecutor:
                 self._end_otherwise(key, effect.outcome, effect.values)
 
         self.later(effect.seconds, put_aside)
-
-    # -- handing over ----------------------------------------------------------------------------------
-
-    def _handed_over(self, happened: tuple[str, Event]) -> tuple[str, Event]:
-        if self._jobs and type(happened[1]) is Ended:
-            key = (happened[0], happened[1].id)
-            if self._jobs.get(key) is not None:
-                self._jobs.end(key, self._now)
-        return happened
 
     def _end_otherwise(self, key: Key, outcome: str, values: Mapping[str, Json]) -> None:
         """A stage run ends now, and not as was planned."""

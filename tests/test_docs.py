@@ -41,8 +41,10 @@ from sim.throughput.config import TrainingSource
 from sim.throughput.table import built_in_names, load_table
 from twinclock.arrivals import PRESETS, ArrivalsConfig, DailyConfig, RecordedConfig
 from twinclock.cli import app
+from twinclock.cluster import SpotConfig
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_config
 from twinclock.dataset import TableConfig
+from twinclock.faults import NodesConfig
 from twinclock.fleet import is_fleet, load_fleet
 from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
@@ -436,6 +438,14 @@ def test_keys_of_a_daily_rhythm() -> None:
     listed = {plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", "key of daily")}
     assert list(listed) == list(DailyConfig.model_fields)
     for name, declared in DailyConfig.model_fields.items():
+        assert read_yaml(listed[name], name) == ("required" if declared.is_required() else declared.default)
+
+
+@pytest.mark.parametrize(("first_cell", "model"), [("key of spot", SpotConfig), ("key of nodes", NodesConfig)])
+def test_keys_of_what_comes_and_goes(first_cell: str, model: type[BaseModel]) -> None:
+    listed = {plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", first_cell)}
+    assert list(listed) == list(model.model_fields)
+    for name, declared in model.model_fields.items():
         assert read_yaml(listed[name], name) == ("required" if declared.is_required() else declared.default)
 
 

@@ -39,16 +39,17 @@ TABLES = {
     "decisions": "batch first stop observation threshold verdict reason decided_s",
     "observations": "batch decision member kind first stop model name value observed_s",
     "triggers": "trigger position first stop num_samples first_ts last_ts training_samples fired_s",
-    "trainings": "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error",
+    "trainings": "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error lost_s",
     "models": "model parent first_ts last_ts num_samples size_bytes loss path stored_s",
     "evaluations": "plan model start_ts end_ts metric value num_samples evaluated_s",
     "faults": "id stage attempt outcome type message at_s",
     "devices": "resource unit holder requested_s granted_s released_s",
+    "outages": "device cause noticed_s from_s until_s",
 }
 
 SECTIONS = (
     *("name", "seed", "variant", "mode", "data", "live", "batching", "trigger", "selection", "training", "evaluation"),
-    *("observation", "cluster", "overlap", "sim", "real"),
+    *("observation", "cluster", "faults", "overlap", "sim", "real"),
 )
 
 

@@ -101,10 +101,10 @@ class FaultPlan:
     def slow_down(self, trigger: int, start: Start) -> float:
         """By how much a training takes longer, because its device is a straggler; 1 for most."""
         stragglers = self.faults.stragglers
-        key = (*_training_key(trigger, start.path), attempt_of(start.path))
-        if stragglers.share == 0.0 or self._rng(_STRAGGLERS, *key).random() >= stragglers.share:
+        if stragglers.share == 0.0:
             return 1.0
-        return stragglers.factor
+        rng = self._rng(_STRAGGLERS, *_training_key(trigger, start.path), attempt_of(start.path))
+        return stragglers.factor if rng.random() < stragglers.share else 1.0
 
     def outing_of_node(self, pool: int, node: int, number: int) -> Outing:
         """From the end of the last repair (`number` 0: from the start) to the end of the next one."""
