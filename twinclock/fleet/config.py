@@ -72,10 +72,11 @@ def _members(
     name: str, member: FleetMember, cluster: ClusterConfig, folder: Path, where: str
 ) -> Iterator[tuple[str, Config]]:
     """The pipelines of one entry. The file is read once: copies differ in name and seed only."""
-    plain = {"cluster": cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+    shared = cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     try:
-        config = load_config(folder / member.config if isinstance(member.config, str) else member.config)
-        values = config.model_dump(mode="json", by_alias=True) | plain
+        source = folder / member.config if isinstance(member.config, str) else member.config
+        config = load_config(source, overrides=[f"cluster={json.dumps(shared)}"])
+        values = config.model_dump(mode="json", by_alias=True) | {"cluster": shared}
         first = load_config(values, overrides=[f"{path}={json.dumps(value)}" for path, value in member.set.items()])
     except ConfigError as error:
         raise ConfigError(f"{where}: {_KEY}.{name}: {error}") from None
