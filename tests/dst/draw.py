@@ -131,7 +131,7 @@ def _device(draw: Draw) -> Config:
 
 
 def _data(draw: Draw) -> tuple[Config, Times]:
-    kind = draw.of(*("uniform", "poisson", "arrivals") * 3, "recorded", "table", "table")
+    kind = draw.of(*("uniform", "poisson", "arrivals") * 2, "recorded", "table", "table")
     shared = {
         "chunk": draw.of(10, 1000, 1, 40),
         **draw.keys(0.25, label_delay=lambda: draw.of(0.0, 3.0, 12.0)),

@@ -64,7 +64,7 @@ def _training(draw: Draw) -> Config:
 
 def qualities(draw: Draw, times: Times, *, warm: bool, has_table: bool) -> Config:
     """How good models are; every kind that needs no earlier run."""
-    kind = draw.of("decay", "decay", "formula", "formula", *(("proxy",) if has_table and draw.chance(0.15) else ()))
+    kind = draw.of("decay", "decay", "formula", "formula", *(("proxy",) if has_table and draw.chance(0.25) else ()))
     if kind == "decay":
         return {
             "kind": kind,

@@ -16,7 +16,7 @@ _DEPTH = 2
 def triggers(draw: Draw, times: Times, depth: int = 0) -> Config:
     """A trigger policy for a stream; composites hold others, two levels deep."""
     simple = ("amount", "amount", "time", "time", "always", "on_batch", "best_effort", "continuum")
-    judging = ("performance", "performance", "cost", "drift")
+    judging = ("performance", "performance", "cost", *(("drift",) * (3 if times.has_table else 1)))
     composite = ("ensemble", "budget") if depth < _DEPTH else ()
     rare = ("cara", "never") if depth == 0 and draw.chance(0.4) else ()
     return _KINDS[draw.of(*simple, *judging, *composite, *rare)](draw, times, depth)

@@ -50,7 +50,13 @@ class Seen:
     trace: Trace
     stream: Stream
     broken: Mapping[int, str]
-    was_stopped: bool
+    stopped_s: float | None
+    """When it was asked to stop; None: it was not."""
+
+    @property
+    def was_stopped(self) -> bool:
+        """Was it asked to stop while it ran?"""
+        return self.stopped_s is not None
 
     @property
     def is_done(self) -> bool:
@@ -140,7 +146,7 @@ def witness(case: Case) -> Witness:
     for step in steps:
         traces[step.pipeline].event(step.now, step.event, step.commands)
     pipelines = {
-        name: Seen(run, traces[name], plugin.open_stream(run.config), case.broken, bool(stopped))
+        name: Seen(run, traces[name], plugin.open_stream(run.config), case.broken, stopped[0] if stopped else None)
         for name, run in runs.items()
     }
     return Witness(case, None, steps, pipelines, fleet)

@@ -36,6 +36,15 @@ def chunks_follow_one_another(witnessed: Witness) -> None:
         assert all(chunk["first"] <= chunk["stop"] for chunk in chunks)
 
 
+def whoever_is_stopping_takes_no_more(witnessed: Witness) -> None:
+    """After an interrupt no chunk is taken, but for what had been waited for when it came."""
+    for seen in witnessed.pipelines.values():
+        if seen.stopped_s is not None:
+            for each in seen.of("REPLAY_DATA", "FETCH_NEW_DATA"):
+                late = each.outcome == "chunk" and each.started_s > seen.stopped_s
+                assert not late, f"{each.path} takes samples at {each.started_s} s, stopped at {seen.stopped_s} s"
+
+
 def what_came_too_late_is_counted(witnessed: Witness) -> None:
     """Rows of the file are quarantined, or samples with a position."""
     for seen in witnessed.pipelines.values():
@@ -97,8 +106,10 @@ def each_sample_counts_for_one_training_or_waits(witnessed: Witness) -> None:
             if ended.outcome == "done":
                 counted[list(own_samples(ended.trigger))] += 1
         for informed in seen.of("INFORM_SELECTOR_AND_TRIGGER"):
-            if informed.outcome == "empty":  # a trigger of whose samples a presample leaves none has spent them
-                counted[list(own_samples(informed.values["trigger"]))] += 1
+            own = own_samples(informed.values["trigger"])
+            if informed.outcome == "empty" and own:  # it has spent them, if a presample leaves none of them
+                assert _may_leave_none(seen.run.config.selection, len(own)), f"{name}: {informed.path} trains nothing"
+                counted[list(own)] += 1
         selector = last_written(seen, "selector")
         waiting = [[0, 0]] if selector is None else [[selector["first"], selector["informed"]], *selector["owed"]]
         given_back = [entry for run in seen.ended("TRAINING_SKIPPED") for entry in run.values["skipped"]]
@@ -108,6 +119,14 @@ def each_sample_counts_for_one_training_or_waits(witnessed: Witness) -> None:
             counted[first:stop] += 1
         wrong = np.flatnonzero(counted != 1)
         assert not len(wrong), f"{name}: samples that count never, or twice: {wrong[:5]} {counted[wrong[:5]]}"
+
+
+def _may_leave_none(selection, num_own: int) -> bool:
+    """Can a presample of a trigger with so many samples of its own be empty?"""
+    if selection.kind != "new_data" or selection.presample is None:
+        return False
+    least = 1 if selection.window is not None else min(num_own, selection.limit or num_own)
+    return least * selection.presample.ratio < 1
 
 
 def every_trigger_has_one_fate(witnessed: Witness) -> None:
