@@ -61,6 +61,8 @@ class SimExecutor:
         """What the clock has reached; the value of each is (pipeline, event)."""
         self._void: set[tuple[str, int, str]] = set()
         """Ends and timers that are due or lie ahead, and must not be handed over any more."""
+        self._waits: set[Key] = set()
+        """Stage runs of kind `wait` whose end was not handed over yet."""
         self._now = ClockTime(0.0)
         self._collects_garbage = gc.isenabled()
         gc.disable()  # a run makes millions of records and no cycles: looking for some would cost a third of the time
@@ -72,7 +74,7 @@ class SimExecutor:
     def next(self) -> tuple[str, Event] | None:
         """Let simulated time pass until something is ready."""
         if self._prompt:
-            return self._prompt.popleft()
+            return self._hand_over(self._prompt.popleft())
         due, step = self._due, self.environment.step
         while True:
             try:
@@ -83,12 +85,14 @@ class SimExecutor:
             happened: Any = due.popleft().value
             if not self._void or not self._forget(happened):
                 self._now = ClockTime(self.environment.now)
-                return happened  # type: ignore[no-any-return]  # SimPy's events hold anything; these, a pair
+                return self._hand_over(happened)
 
     def perform(self, command: Command) -> None:
         """Begin to carry out a command."""
         if type(command) is Start:
             pipeline = command.pipeline
+            if command.stage.kind == "wait":
+                self._waits.add((pipeline, command.id))
             try:
                 seconds, outcome, values = self._bodies[pipeline][command.stage.operation](command, self)
             except Exception as error:
@@ -113,6 +117,10 @@ class SimExecutor:
             case _:
                 raise ProtocolError(f"unknown command {command!r}")
 
+    def is_waiting(self, key: Key) -> bool:
+        """Is this a stage run of kind `wait` whose end was not handed over yet?"""
+        return key in self._waits
+
     def end_now(self, key: Key, outcome: str, values: Mapping[str, Json]) -> None:
         """End a stage run before its time, unless its end is to be handed over next."""
         pipeline, id_ = key
@@ -135,6 +143,11 @@ class SimExecutor:
             simpy.Timeout(self.environment, seconds, happens).callbacks = [self._due.append]
         else:
             self._prompt.append(happens)
+
+    def _hand_over(self, happened: tuple[str, Event]) -> tuple[str, Event]:
+        if self._waits and type(happened[1]) is Ended:
+            self._waits.discard((happened[0], happened[1].id))
+        return happened
 
     def _forget(self, happened: tuple[str, Ended | Fired]) -> bool:
         pipeline, event = happened

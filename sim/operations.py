@@ -41,7 +41,7 @@ class SimRun:
     """By name."""
     detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, tuple[Key, float]] = field(default_factory=dict)
-    """Serial of the trigger → the stage run that waits for its training, and when that ends."""
+    """Serial of the trigger → the stage run that waits for its latest attempt, and when that has trained."""
     superseded: set[int] = field(default_factory=set)
     """Serials of the triggers whose trainings are to stop, also those that wait for a device or their next attempt."""
 
@@ -230,10 +230,11 @@ def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     victim, now, launch_s = start.inputs["victim"], executor.now(), run.sim.costs.launch_s
     outcome, values = work.preempted(start)
     key, ends_s = run.trainings.get(victim, (None, -1.0))
-    if outcome == "too_late" or ends_s == now:
+    waits = key is not None and executor.is_waiting(key)  # an attempt that failed, or took too long, is over before
+    if outcome == "too_late" or (waits and ends_s == now):
         return Effect(launch_s, "too_late", {})
     run.superseded.add(victim)
-    if key is not None and now < ends_s:
+    if key is not None and waits:
         executor.end_now(key, "superseded", {})
     return Effect(launch_s, outcome, values)
 

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 from dst.draw import Case
 from dst.fuzz import judge
+from dst.invariants import INVARIANTS
 
 
 
-def shrunk(case: Case, broken: str, within_s: float = 60.0) -> Case:
-    """The case with as little in it as breaks the same invariant; what it has come to when the time is over."""
-    over_s = time.monotonic() + within_s
-    progress = True
-    while progress:
-        progress = False
-        tried: set[str] = set()
-        while untried := [(what, smaller) for what, smaller in _smaller(case) if what not in tried]:
-            if time.monotonic() > over_s:
+def shrunk(case: Case, broken: str, most_tries: int = 300) -> Case:
+    """The case with as little in it as breaks the same invariant; what it has come to after so many tries."""
+    asked = [rule for rule in INVARIANTS if rule.__name__ == broken]
+    num_tries, before = 0, None
+    while case != before:
+        before, tried = case, set[str]()
+        while left := next((each for each in _smaller(case) if each[0] not in tried), None):
+            if num_tries == most_tries:
                 return case
-            what, smaller = untried[0]
+            what, smaller = left
+            num_tries += 1
             tried.add(what)
-            if judge(smaller).broken == broken:
-                case, progress = smaller, True
+            if judge(smaller, asked).broken == broken:
+                case = smaller
     return case
 
 
 def _smaller(case: Case) -> Iterator[tuple[str, Case]]:
-    """Cases with one thing less, the large things first, each with what it lacks."""
+    """Cases with one thing less, the large things first, each with what it lacks; made as they are asked for."""
     if case.is_fleet:
+        cluster = {key: case.config[key] for key in ("cluster",) if key in case.config}
         for name, member in case.config["fleet"].items():
-            yield f"fleet but {name}", replace(case, config={**member["config"], "cluster": case.config["cluster"]})
+            yield f"all but {name}", replace(case, config={**member["config"], **cluster})
     if case.broken:
         yield "broken", replace(case, broken={})
     if case.stop_s is not None:
@@ -50,10 +50,12 @@ def _paths(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from _paths(value, (*path, key))
 
 
-def _without(config: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
-    changed = deepcopy(config)
-    place: Any = changed
-    for key in path[:-1]:
-        place = place[key]
-    del place[path[-1]]
+def _without(values: Any, path: tuple[Any, ...]) -> Any:
+    """A copy that lacks what is at `path`, and shares the rest."""
+    first, *rest = path
+    changed = values.copy()
+    if rest:
+        changed[first] = _without(values[first], tuple(rest))
+    else:
+        del changed[first]
     return changed
