@@ -55,7 +55,9 @@ def _many(seeds: range, num_processes: int) -> int:
         if now_s - shown_s > _SHOWN_EVERY_S:
             shown_s, rate = now_s, done / (now_s - began_s)
             left_s = (len(seeds) - done) / rate
-            print(f"{done} of {len(seeds)}, {rate:.1f} runs/s, {left_s:.0f} s left, {len(broken)} broken", file=sys.stderr)
+            print(
+                f"{done} of {len(seeds)}, {rate:.1f} runs/s, {left_s:.0f} s left, {len(broken)} broken", file=sys.stderr
+            )
     took_s = time.monotonic() - began_s
     print(f"{len(seeds)} runs in {took_s:.1f} s, {len(seeds) / took_s:.1f} runs/s", file=sys.stderr)
     for each in broken[:_MOST_SHOWN]:
@@ -68,8 +70,10 @@ def _many(seeds: range, num_processes: int) -> int:
 def _tell(found: Outcome) -> None:
     """How to see it again, and what it is, as small as it gets."""
     assert found.verdict.broken is not None
-    print(f"\nseed {found.seed} breaks {found.verdict.broken}; again: python tests/fuzz.py --runs 1 --seed {found.seed}")
-    print(f"the same, shrunk (save it, then: python tests/fuzz.py --case FILE):\n")
+    print(
+        f"\nseed {found.seed} breaks {found.verdict.broken}; again: python tests/fuzz.py --runs 1 --seed {found.seed}"
+    )
+    print("the same, shrunk (save it, then: python tests/fuzz.py --case FILE):\n")
     print(case_text(shrunk(draw_case(found.seed), found.verdict.broken)), flush=True)
 
 

@@ -54,9 +54,9 @@ def test_everything_that_a_configuration_can_say_is_drawn():
     forgotten = sorted(can_be_said() - said(map(draw_case, range(1500))) - NOT_DRAWN.keys())
     assert not forgotten, (
         f"no case says {', '.join(forgotten)}: draw them in tests/dst/draw.py (pipelines, fleets), draw_triggers.py or "
-        "draw_sim.py (sim), where the section that they belong to is drawn; or, if they can't be, add them to NOT_DRAWN "
-        "in tests/dst/completeness.py, with the reason. Where a new key changes what is true of a run, look through "
-        "tests/dst/invariants as well"
+        "draw_sim.py (sim), where the section that they belong to is drawn; or, if they can't be, add them to "
+        "NOT_DRAWN in tests/dst/completeness.py, with the reason. Where a new key changes what is true of a run, look "
+        "through tests/dst/invariants as well"
     )
 
 
@@ -127,7 +127,13 @@ def test_a_failing_case_is_shrunk_to_what_it_takes():
 
 
 def test_a_case_that_raises_is_a_finding():
-    case = Case({"name": "ends", "trigger": {"kind": "amount", "n": 5}, "data": {"kind": "uniform", "num_samples": 9, "every": 1.0}})
+    case = Case(
+        {
+            "name": "ends",
+            "trigger": {"kind": "amount", "n": 5},
+            "data": {"kind": "uniform", "num_samples": 9, "every": 1.0},
+        }
+    )
     assert judge(case).broken is None
     refused = Case({**case.config, "trigger": {"kind": "amount", "n": 0}})
     assert "trigger.n" in (judge(refused).refused or "")

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from dst.draw import Case
 from pydantic import BaseModel
 
+from dst.draw import Case
 from sim.config import SimConfig
 from twinclock.config import Config, load_config
 from twinclock.fleet.config import FleetConfig
@@ -66,7 +66,9 @@ def said(cases: Iterable[Case]) -> set[str]:
         if case.is_fleet:
             fleet = parse_section(FleetConfig, case.config, "case")
             found |= set(_said(fleet))
-            configs: list[Any] = [{**member.config, "cluster": case.config["cluster"]} for member in fleet.fleet.values()]
+            configs: list[Any] = [
+                {**member.config, "cluster": case.config["cluster"]} for member in fleet.fleet.values()
+            ]
         else:
             configs = [case.config]
         for each in configs:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simulated import FAULTS
+
 from dst.draw_sim import sim_sections
 from dst.draw_triggers import kinds_in, triggers
 from dst.draws import Config, Draw, Times
-from simulated import FAULTS
 
 DATA_FOLDER = Path(__file__).parent / "data"
 """Small files of samples: `ordered` and `late` have the same columns, `times` has timestamps only."""
@@ -27,7 +28,7 @@ class Case:
     config: Config
     """Of a pipeline, or of a fleet."""
     broken: Mapping[int, str] = field(default_factory=dict)
-    """Serial of a trigger → how its training breaks, in ways that `sim.faults` does not have: see `simulated.breaking`."""
+    """Serial of a trigger → how its training breaks, in ways that `sim.faults` has not; see `simulated.breaking`."""
     stop_s: float | None = None
     """The clock time at which everything is asked to stop; None: it is not."""
     cut: float = 0.5
@@ -49,7 +50,9 @@ def draw_case(seed: int) -> Case:
     return Case(
         config,
         broken={serial: draw.of(*FAULTS) for serial in serials},
-        stop_s=draw.of(0.0, 0.5, 3.0, 10.0, 40.0, 150.0) * (1 + draw.number(0, 999) / 1000) if draw.chance(0.25) else None,
+        stop_s=draw.of(0.0, 0.5, 3.0, 10.0, 40.0, 150.0) * (1 + draw.number(0, 999) / 1000)
+        if draw.chance(0.25)
+        else None,
         cut=draw.number(0, 1000) / 1000,
         is_journaled=draw.chance(0.04),
     )
@@ -95,7 +98,10 @@ def pipelines(draw: Draw, most_at_once: int | None = None) -> Config:
         "training": _training(draw, most_at_once, warm=warm),
         "evaluation": _evaluation(draw, times, mode, variant),
         "observation": draw.keys(
-            0.5, on_device=lambda: draw.of(True, False, None), timeout=lambda: _timeout(draw), retry=lambda: _retry(draw)
+            0.5,
+            on_device=lambda: draw.of(True, False, None),
+            timeout=lambda: _timeout(draw),
+            retry=lambda: _retry(draw),
         ),
         **({"cluster": cluster} if cluster else {}),
         "sim": sim_sections(draw, times, warm=warm, task_is_table=times.has_table),

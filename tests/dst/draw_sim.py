@@ -58,7 +58,9 @@ def _training(draw: Draw) -> Config:
             return {"kind": "constant", "seconds": _setup(draw)}
         case _:
             device = {"table": "gavel", "model": draw.of("resnet18", "resnet50"), "device": "v100"}
-            more = draw.keys(0.5, precision=lambda: draw.of("unstated", None), efficiency=lambda: draw.of(0.3, 1.0, None))
+            more = draw.keys(
+                0.5, precision=lambda: draw.of("unstated", None), efficiency=lambda: draw.of(0.3, 1.0, None)
+            )
             return {"kind": "profile", **device, **more, "setup_s": _setup(draw)}
 
 
@@ -97,7 +99,11 @@ def _drift(draw: Draw, times: Times) -> Config:
             return {"kind": "gradual", "half_life": times.span_s(draw, 5, 100)}
         case "abrupt":
             listed = {"at": [times.start_ts + times.span_s(draw, 3, 30)]}
-            return {"kind": "abrupt", **draw.of(listed, {"every": times.span_s(draw, 10, 50)}), "lost": draw.of(0.3, 1.0)}
+            return {
+                "kind": "abrupt",
+                **draw.of(listed, {"every": times.span_s(draw, 10, 50)}),
+                "lost": draw.of(0.3, 1.0),
+            }
         case "recurring":
             return {"kind": "recurring", "period": times.span_s(draw, 8, 40), "depth": draw.of(0.5, 1.0)}
         case _:

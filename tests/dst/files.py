@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from dst.draw import DATA_FOLDER, Case
-
 from twinclock.yaml_text import read_yaml, write_yaml
 
 CASES_FOLDER = Path(__file__).parent / "cases"

@@ -1,4 +1,4 @@
-"""A failing case made smaller: sections and keys are left out, one after the other, while it still fails the same way."""
+"""A failing case made smaller: sections and keys are left out, one by one, while it still fails the same way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from dst.draw import Case
 from dst.fuzz import judge
 from dst.invariants import INVARIANTS
-
 
 
 def shrunk(case: Case, broken: str, most_tries: int = 300) -> Case:

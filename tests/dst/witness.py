@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import polars as pl
-from dst.draw import Case
 from simulated import StageRun, Trace, breaking
 
 import twinclock as tc
+from dst.draw import Case
 from sim import operations, plugin
 from twinclock import executor, launch
 from twinclock.cluster import ClusterConfig

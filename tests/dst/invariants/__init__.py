@@ -20,6 +20,8 @@ def _rules_in(module: ModuleType) -> Iterator[Invariant]:
 
 
 INVARIANTS: Sequence[Invariant] = [
-    rule for module in (protocol, samples, models, devices, overlapping, tables, replaying) for rule in _rules_in(module)
+    rule
+    for module in (protocol, samples, models, devices, overlapping, tables, replaying)
+    for rule in _rules_in(module)
 ]
 """All of them, the cheap and general ones first."""

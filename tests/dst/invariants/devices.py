@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
-from dst.witness import Seen, Witness
 from simulated import StageRun
 
+from dst.witness import Witness
 from twinclock.cluster import modelled_devices
 from twinclock.messages import Acquire, Granted, Release, path_text
 from twinclock.usage import totals
@@ -127,8 +127,6 @@ def by_trigger(runs: list[StageRun]) -> dict[int, list[StageRun]]:
         assert each.trigger is not None
         found.setdefault(each.trigger["serial"], []).append(each)
     return found
-
-
 
 
 def _close(found: float, meant: float, scale: float) -> None:

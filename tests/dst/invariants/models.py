@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from dst.witness import Seen, Witness
 from simulated import StageRun
 
+from dst.witness import Seen, Witness
 from sim.config import SimConfig
 from sim.throughput.constant import ConstantCost
 from twinclock.lateness import handover
@@ -75,7 +75,9 @@ def _models_used(each: StageRun) -> list[int]:
 def the_active_model_never_gets_older(witnessed: Witness) -> None:
     """Whenever a stage looks."""
     for seen in witnessed.pipelines.values():
-        models = [run.start.registers["active_model"] for run in seen.trace.runs if "active_model" in run.start.registers]
+        models = [
+            run.start.registers["active_model"] for run in seen.trace.runs if "active_model" in run.start.registers
+        ]
         serials = [-1 if model is None else model["trigger"] for model in models]
         assert serials == sorted(serials)
 
@@ -94,7 +96,7 @@ def a_training_has_at_most_one_model(witnessed: Witness) -> None:
 
 
 def costs_are_those_of_the_trainings(witnessed: Witness) -> None:
-    """A training that trained is reported once, with the seconds from its start to its end; a retry is no second one."""
+    """What has trained is reported once, with the seconds from its start to its end; a retry is no second training."""
     for seen in witnessed.pipelines.values():
         reported = {}
         for each in seen.ended("TRAINING_COMPLETED"):

@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from dst.invariants.samples import ended_by_themselves, last_written
 from dst.witness import Seen, Witness
-
 from twinclock.policies.overlap import training_under_way
 
 
@@ -127,7 +126,7 @@ def costs_are_reported_of_what_was_trained(witnessed: Witness) -> None:
 
 
 def ingestion_never_waits_for_a_training(witnessed: Witness) -> None:
-    """Of the stages that ingest, one begins at the moment at which another ends; admission and devices are waited for."""
+    """Of the stages that ingest, one begins as another ends; only for admission, and to observe, is there a wait."""
     for seen in _overlapped(witnessed):
         ingesting = [each for each in seen.trace.runs if "train_and_eval" not in each.path]
         ingesting = [each for each in ingesting if each.path.startswith("/pipeline#0/")]

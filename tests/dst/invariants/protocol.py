@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 from dst.witness import Witness
-
 from twinclock.cluster import modelled_devices
 from twinclock.messages import Acquire, Arm, Cancel, Disarm, Ended, Finish, Fired, Granted, Release, Start
 
@@ -160,31 +159,25 @@ def grants_follow_the_line(witnessed: Witness) -> None:
         {device.name: device.pool for device in devices},
         placements,
     )
-    expected: list[tuple[str, int]] = []
+    expected: list[tuple[tuple[str, int], float]] = []
+    """Who is to be told next, in this order, and the moment at which it was decided."""
     needs: dict[tuple[str, int], dict[str, int]] = {}
     for pipeline, now, event, commands in witnessed.steps:
         if isinstance(event, Granted):
             key = (pipeline, event.id)
-            assert expected and expected[0] == key, f"granted to {key}, but it was the turn of {expected[:1]}"
+            assert expected[:1] == [(key, now)], f"granted to {key} at {now} s; it was the turn of {expected[:1]}"
             expected.pop(0)
             assert {name: len(units) for name, units in event.placement.items()} == needs[key]
         for command in commands:
+            granted: list[tuple[str, int]] = []
             if isinstance(command, Acquire):
                 needs[pipeline, command.id] = dict(command.needs)
-                expected += line.ask(command, now)
+                granted = line.ask(command, now)
             elif isinstance(command, Release):
-                expected += line.give_back((pipeline, command.id))
-        # what was asked for and is free is handed over before time passes
-        assert not expected or witnessed.steps[-1].now >= now
-    assert not line.waiting and not line.held, f"left in the line: {line.waiting}, held: {line.held}"
-
-
-def grants_take_no_time(witnessed: Witness) -> None:
-    """A request that is granted when somebody gives back is told at that moment."""
-    told_s = {(step.pipeline, step.event.id): step.now for step in witnessed.steps if isinstance(step.event, Granted)}
-    moments = {step.now for step in witnessed.steps if any(type(c) in (Acquire, Release) for c in step.commands)}
-    for key, now in told_s.items():
-        assert now in moments, f"{key} was granted at {now} s, when nobody asked or gave back"
+                granted = line.give_back((pipeline, command.id))
+            expected += [(key, now) for key in granted]
+    assert not line.waiting, f"left in the line: {line.waiting}"
+    assert not line.held, f"never given back: {line.held}"
 
 
 def _resource(pipeline: str, name: str) -> str:

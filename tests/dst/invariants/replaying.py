@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 from dst.witness import Seen, Witness
-
 from twinclock.graph import CANCELLED, FAILED
 from twinclock.journal import Journal
 from twinclock.machine import Machine

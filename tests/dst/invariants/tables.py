@@ -6,10 +6,10 @@ import re
 from itertools import pairwise
 
 from acceptor import accepts, segments
+
 from dst.invariants.devices import TRAINING
 from dst.invariants.models import stored_in
 from dst.witness import Witness, tables_of, witness
-
 from twinclock.graph import Flow, ForEach, Scope, walk
 from twinclock.messages import path_text
 
