@@ -1,6 +1,7 @@
 # make demo    simulate the demo, run it for real, show both side by side
 # make test    all tests (make test-full: the long suites whole, too)
 # make lint    style and types
+# make fuzz    pipelines drawn at random, RUNS of them from SEED on
 # make bench   the benchmarks, printed
 #
 # PYTHON is the interpreter to build the environment with (3.11 or newer), TORCH what pip installs as
@@ -12,7 +13,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NEEDED_MB := 3000
 
-.PHONY: demo test test-full lint types bench clean
+RUNS ?= 2000
+SEED ?= 0
+
+.PHONY: demo test test-full fuzz lint types bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.demo
@@ -21,9 +25,12 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-full: $(VENV)/.installed
-	TWINCLOCK_NUM_GRAPHS=100000 TWINCLOCK_NUM_PIPELINES=2000 TWINCLOCK_NUM_TRIGGERS=10000 \
+	TWINCLOCK_NUM_GRAPHS=100000 TWINCLOCK_NUM_PIPELINES=50000 TWINCLOCK_NUM_TRIGGERS=10000 \
 		$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10 \
 		| tee tests/full-report.txt
+
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz.py --runs $(RUNS) --seed $(SEED) -j 2
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

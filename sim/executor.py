@@ -146,10 +146,9 @@ class SimExecutor:
             values = {**values, **told} if outcome in (FAILED, CANCELLED) else values
         self._end_otherwise(key, outcome, values)
 
-    def ends_s(self, key: Key) -> float | None:
-        """When a stage run that holds devices will end, as things stand; None if there is none."""
-        job = self._jobs.get(key)
-        return None if job is None else job.ends_s
+    def job(self, key: Key) -> Job | None:
+        """A stage run that holds devices, as things stand; None once its end was handed over."""
+        return self._jobs.get(key)
 
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""

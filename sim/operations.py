@@ -254,11 +254,11 @@ def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     victim, now, launch_s = start.inputs["victim"], executor.now(), run.sim.costs.launch_s
     outcome, values = work.preempted(start)
     key = run.trainings.get(victim)
-    ends_s = None if key is None else executor.ends_s(key)
-    if outcome == "too_late" or ends_s == now:
+    job = None if key is None else executor.job(key)  # an attempt that failed, or took too long, is over before
+    if outcome == "too_late" or (job is not None and job.ends_s == now and job.effect.outcome == "trained"):
         return Effect(launch_s, "too_late", {})
     run.superseded.add(victim)
-    if key is not None and ends_s is not None:
+    if key is not None and job is not None:
         executor.end_now(key, "superseded", {})
     return Effect(launch_s, outcome, values)
 

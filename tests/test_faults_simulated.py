@@ -7,10 +7,6 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-import test_pipeline_properties as properties
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from simulated import configs, simulate
 
 import twinclock as tc
 from twinclock.config import load_config
@@ -26,13 +22,6 @@ CONFIG = {
     "evaluation": {"plans": [{"kind": "between_triggers"}]},
 }
 COSTS = {"training": {"setup_s": 10.0, "samples_per_s": 1e9}, "noise_sigma": 0.0}
-
-
-ONLY_TRAININGS_FAIL = (
-    properties.all_that_failed_is_among_the_faults,
-    properties.every_pair_is_evaluated_once_and_none_is_missing,
-)
-"""Rules that are about runs in which evaluations do not fail."""
 
 
 def run(faults, costs=COSTS, **config):
@@ -197,31 +186,6 @@ def test_a_change_of_one_share_leaves_the_other_luck_as_it_was():
     assert few.items() < more.items()
     stragglers = run({"training": 0.2, "stragglers": {"share": 0.5, "factor": 1.0}})
     assert failed_after(stragglers) == few
-
-
-@settings(max_examples=80, derandomize=True, deadline=None)
-@given(
-    configs(),
-    st.fixed_dictionaries(
-        {
-            "training": st.sampled_from([0.0, 0.3, 0.9]),
-            "store": st.sampled_from([0.0, 0.3]),
-            "evaluation": st.sampled_from([0.0, 0.5]),
-            "observation": st.sampled_from([0.0, 0.5]),
-            "device_mtbf": st.sampled_from([None, 3.0, 50.0]),
-            "device_shape": st.sampled_from([1.0, 0.5, 4.0]),
-            "stragglers": st.sampled_from([{}, {"share": 0.4, "factor": 7.0}]),
-        }
-    ),
-)
-def test_every_run_keeps_the_rules_whatever_goes_wrong(config, faults):
-    config = {**config, "faults": faults}
-    simulated = simulate(config)
-    for rule in properties.RULES:
-        if rule not in ONLY_TRAININGS_FAIL:
-            rule(simulated)
-    failed = simulated.run.stage_runs.filter(pl.col("outcome") == "failed")["id"]
-    assert set(failed) <= set(simulated.run.faults["id"])
 
 
 @pytest.mark.parametrize(

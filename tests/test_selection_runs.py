@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dst.invariants.samples import last_written, own_samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import breaking, configs, faults, positions_in, simulate
-from test_pipeline_properties import last_written, own_samples
 
 from twinclock.pipeline import VARIANTS
 from twinclock.policies.selection import positions, training_set_size

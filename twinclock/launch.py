@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from twinclock.config import Config, config_hash, dump_yaml, load_config
 from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
 from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
 from twinclock.executor import Executor, drive
-from twinclock.graph import Node, Retry, graph_hash, to_json
+from twinclock.graph import ONCE, Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
 from twinclock.machine import Machine
 from twinclock.messages import Finish
@@ -134,10 +134,29 @@ def plan_run(config: Config, on: str) -> RunPlan:
 
 @cache
 def _sound_graph(options: GraphOptions) -> Node:
-    """Built and checked once for all the runs of a sweep that share it."""
-    graph = build_graph(options)
-    ensure_sound(graph)
-    return graph
+    """Built once for all the runs of a sweep that share it, and checked once for all that differ in numbers only."""
+    _ensure_sound(
+        replace(
+            options,
+            training_timeout_s=_any(options.training_timeout_s),
+            evaluation_timeout_s=_any(options.evaluation_timeout_s),
+            observation_timeout_s=_any(options.observation_timeout_s),
+            training_retry=ONCE,
+            evaluation_retry=ONCE,
+            observation_retry=ONCE,
+        )
+    )
+    return build_graph(options)
+
+
+@cache
+def _ensure_sound(options: GraphOptions) -> None:
+    """Whether a graph is sound depends on no timeout or retry: that these are in bounds, the configuration sees to."""
+    ensure_sound(build_graph(options))
+
+
+def _any(timeout_s: float | None) -> float | None:
+    return None if timeout_s is None else 1.0
 
 
 def graph_options(config: Config) -> GraphOptions:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from twinclock.errors import RunError
-from twinclock.graph import FAILED, Json
+from twinclock.graph import CANCELLED, FAILED, Json
 from twinclock.journal import Journal
 from twinclock.machine import Machine
 from twinclock.messages import Command, Ended, Event, Start, path_text
@@ -21,11 +21,12 @@ def replayed(machine: Machine, journal: Journal, context: Context) -> Iterator[t
     """Feed a machine all that its journal holds; each event with what the machine answered.
 
     RunError if the journal is corrupted, or if a decision comes out differently now: a policy is not
-    deterministic, or its code changed.
+    deterministic, or its code changed. One that was cancelled before it was told has nothing to be held against.
     """
     deciding: dict[int, Start] = {}
     for now, event in journal.events():
-        if isinstance(event, Ended) and (start := deciding.pop(event.id, None)) is not None:
+        start = deciding.pop(event.id, None) if isinstance(event, Ended) else None
+        if isinstance(event, Ended) and start is not None and event.outcome != CANCELLED:
             _ensure_same(start, (event.outcome, event.values), _decided_again(context, start))
         commands = machine.feed(event)
         deciding |= {c.id: c for c in commands if isinstance(c, Start) and c.stage.kind == "decide"}

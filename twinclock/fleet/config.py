@@ -75,11 +75,12 @@ def _members(
     name: str, member: FleetMember, fleet: FleetConfig, folder: Path, where: str
 ) -> Iterator[tuple[str, Config]]:
     """The pipelines of one entry. The file is read once: copies differ in name and seed only."""
-    cluster = fleet.cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    shared = fleet.cluster.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     nodes = None if fleet.nodes is None else fleet.nodes.model_dump(mode="json")
     try:
-        config = load_config(folder / member.config if isinstance(member.config, str) else member.config)
-        values = config.model_dump(mode="json", by_alias=True) | {"cluster": cluster}
+        source = folder / member.config if isinstance(member.config, str) else member.config
+        config = load_config(source, overrides=[f"cluster={json.dumps(shared)}"])
+        values = config.model_dump(mode="json", by_alias=True) | {"cluster": shared}
         values["faults"] = {**values["faults"], "nodes": nodes}
         first = load_config(values, overrides=[f"{path}={json.dumps(value)}" for path, value in member.set.items()])
     except ConfigError as error:
