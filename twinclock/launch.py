@@ -60,7 +60,7 @@ def run(
     loaded = load_config(config, overrides=[*overrides, *([] if seed is None else [f"seed={seed}"])])
     plan = plan_run(loaded, on)
     if out is None and not plan.plugin.is_resumable:
-        return _run_in_memory(plan, watcher)
+        return run_in_memory(plan, watcher)
     hashes = plan.hashes
     path, began = _free_folder(loaded.name) if out is None else Path(out), wall_clock_date()
     with _interruptible(path, plan.plugin), RunFolder.create(path) as folder:
@@ -181,7 +181,8 @@ def _journal(
     return get(folder.path, hashes, started) if plan.plugin.is_resumable else nullcontext()
 
 
-def _run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
+def run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
+    """Run what was planned, on an executor that needs no folder, and leave nothing behind."""
     observer = RunObserver(plan.stream, None, None, watcher)
     watcher.begin(plan.stream.num_samples)
     finish, makespan_s = _drive(plan, Machine(plan.graph, PIPELINE), observer, None, ClockTime(0.0))
