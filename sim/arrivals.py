@@ -17,6 +17,8 @@ from twinclock.seeds import Purpose
 from twinclock.stream import DataTime
 
 _BLOCK = 65_536
+_SHAPES = (0.01, 1000.0)
+"""Of Weibull distributions, for any `cv` that a configuration may have."""
 
 Times: TypeAlias = NDArray[np.float64]
 Gaps: TypeAlias = Callable[[np.random.Generator, int], Times]
@@ -115,14 +117,14 @@ def gamma_shape(cv: float) -> float:
 def weibull_shape(cv: float) -> float:
     """Of the Weibull distribution with this coefficient of variation; its scale is then mean / Γ(1 + 1 / shape).
 
-    Γ(1 + 2/k) / Γ(1 + 1/k)² = 1 + cv² has one solution k, as the left side falls with k; it is found by bisection.
+    Γ(1 + 2/k) / Γ(1 + 1/k)² = 1 + cv² has one solution k, as the left side falls with k.
     """
-    wanted = math.log1p(cv**2)
-    low, high = 0.01, 1000.0
-    while low < (middle := (low + high) / 2) < high:
-        found = math.lgamma(1 + 2 / middle) - 2 * math.lgamma(1 + 1 / middle)
-        low, high = (middle, high) if found > wanted else (low, middle)
-    return low
+    from scipy.optimize import brentq
+
+    def too_much(shape: float) -> float:
+        return math.lgamma(1 + 2 / shape) - 2 * math.lgamma(1 + 1 / shape) - math.log1p(cv**2)
+
+    return float(brentq(too_much, *_SHAPES, xtol=1e-15))
 
 
 def _gaps(config: ArrivalsConfig) -> Gaps:

@@ -57,6 +57,7 @@ from twinclock.policies.selection import FreshnessConfig, PresampleConfig
 from twinclock.policies.triggers import TriggerConfig
 from twinclock.render import mermaid
 from twinclock.schemas import SCHEMAS
+from twinclock.show import _composites, _figures
 from twinclock.yaml_text import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -584,8 +585,18 @@ def test_columns_of_the_tables(table: str) -> None:
 def test_keys_of_the_summary() -> None:
     data = {"kind": "uniform", "num_samples": 100, "every": 1}
     run = tc.run({"data": data, "trigger": {"kind": "amount", "n": 50}}, on="sim")
-    listed = {name for keys, _ in rows("docs/runs.md", "key") for name in plain(keys).split(", ")}
+    listed = {name for keys, *_ in rows("docs/runs.md", "key") for name in plain(keys).split(", ")}
     assert listed == run.summary.keys()
+
+
+def test_rows_of_show_are_joined_with_the_keys_of_the_summary() -> None:
+    plans = [{"kind": "slicing", "every": 10, "models": models} for models in ("active", "trained", "served")]
+    data = {"kind": "uniform", "num_samples": 100, "every": 1}
+    run = tc.run({"data": data, "trigger": {"kind": "amount", "n": 50}, "evaluation": {"plans": plans}}, on="sim")
+    summary = run.summary
+    shown = {row.label.strip() for row in _figures(summary, _composites([summary]))}
+    listed = {name for _, cell, _ in rows("docs/runs.md", "key") for name in re.findall(r"`([^`]+)`", cell)}
+    assert listed == shown
 
 
 def test_the_id_shown_is_one_of_the_demo() -> None:

@@ -276,3 +276,14 @@ def test_progress_adds_up_the_pipelines(monkeypatch, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     samples, triggers = 3 * CONFIG["data"]["num_samples"], sum(run.triggers.height for run in made.runs.values())
     assert last.startswith(f"{samples} of {samples} samples, {triggers} triggers, {triggers} models, clock ")
+
+
+def test_one_run_after_another_is_counted_anew(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    with progress.watching(quiet=False) as watcher:
+        for _ in range(2):
+            tc.run(CONFIG, on="sim", watcher=watcher)
+            samples = CONFIG["data"]["num_samples"]
+            assert (
+                capsys.readouterr().err.splitlines()[-1].startswith(f"{samples} of {samples} samples, 5 triggers, 5 ")
+            )

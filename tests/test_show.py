@@ -195,3 +195,21 @@ def test_the_html_is_whole_and_brings_no_colours_of_its_own():
 )
 def test_small_sums_of_money_are_not_rounded_away(usd, text):
     assert amount_of_usd(usd) == text
+
+
+def scored(until: float):
+    """A run whose model is scored from 10 to `until`, on a plan that reaches to 100."""
+    parts = {"models": [model(0, 0.0, 10.0)], "batches": [batch(0, 100, 99.0)], "triggers": [trigger(0, 0.0, 9.0)]}
+    scores = [score(0, float(start), start + 10.0, 0.7) for start in range(20, int(until), 10)]
+    return run(**{**parts, "evaluations": scores})
+
+
+def test_a_comparison_of_accuracies_over_other_data_time_is_a_warning():
+    told = printed(lambda console: compare_runs([scored(100.0), scored(50.0)], console), width=200)
+    (line,) = (line for line in told.splitlines() if "not comparable" in line)
+    assert line.startswith("not comparable as it stands: accuracy of the active model leaves out between ")
+    few, many = (round(100 * scored(until).summary["accuracy_left_out"], 1) for until in (100.0, 50.0))
+    assert f"between {few} % and {many} % of the data time" in line
+    assert "not comparable" not in printed(lambda console: compare_runs([scored(100.0), scored(100.0)], console))
+    unscored = run(batches=[batch(0, 100, 99.0)])
+    assert "not comparable" not in printed(lambda console: compare_runs([scored(100.0), unscored], console))

@@ -16,6 +16,7 @@ import typer
 from twinclock.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
+    from twinclock.config import Config
     from twinclock.fleet import Fleet
 
 app = typer.Typer(
@@ -40,7 +41,7 @@ _PIPED_WIDTH = 160
 @app.command()
 def run(
     config: ConfigFile,
-    on: Annotated[str, typer.Option("--on", metavar="sim|real", help="Which executor runs it.")],
+    on: Annotated[Optional[str], typer.Option("--on", metavar="sim|real", help="Which executor runs it.")] = None,  # noqa: UP045
     out: Annotated[Optional[Path], typer.Option(help="A new folder for the run.")] = None,  # noqa: UP045
     seed: Annotated[Optional[int], typer.Option(help="Instead of the configuration's seed.")] = None,  # noqa: UP045
     set_: Annotated[
@@ -51,10 +52,15 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run a configuration from start to end and say what came of it."""
-    from twinclock import launch
+    from twinclock import launch, plugins
     from twinclock.fleet import is_fleet
     from twinclock.progress import watching
 
+    if on not in plugins.names():
+        got = "missing" if on is None else f"got {on}"
+        raise ConfigError(f"--on: {got}, expected one of {', '.join(plugins.names())}")
+    if seed is not None and seed < 0:
+        raise ConfigError(f"--seed: got {seed}, expected a whole number >= 0")
     if is_fleet(config):
         _run_fleet(config, on, out, seed, set_ or (), quiet)
         return
@@ -180,7 +186,7 @@ def graph(
 @app.command()
 def check(config: ConfigFile, debug: Debug = False) -> None:
     """Check a configuration, its data and its graph, for every executor that is installed."""
-    from twinclock import launch, plugins
+    from twinclock import plugins
     from twinclock.config import load_config
     from twinclock.fleet import is_fleet, plan_fleet
 
@@ -189,7 +195,7 @@ def check(config: ConfigFile, debug: Debug = False) -> None:
         names = [name for name in plugins.names() if isinstance(plugins.find(name), plugins.FleetPlugin)]
         plan = partial(plan_fleet, config)
     else:
-        names, plan = plugins.names(), partial(launch.plan_run, load_config(config))
+        names, plan = plugins.names(), partial(_plan, config, load_config(config))
     problems: dict[str, list[str]] = {}
     for name in names:
         try:
@@ -236,6 +242,13 @@ def main() -> None:
         told = error.format_message() if hasattr(error, "format_message") else str(error)
         sys.exit(_say(f"error: {told} (twinclock --help shows the usage)", error.exit_code))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _plan(source: Path, config: Config, on: str) -> None:
+    from twinclock import launch
+
+    with launch.located(source, config):
+        launch.plan_run(config, on)
 
 
 def _run_fleet(

@@ -279,7 +279,8 @@ def _schema(file: Path) -> pl.Schema:
 
 
 def _unreadable(file: Path, error: Exception) -> DataError:
-    return DataError(f"{file}: can't be read as Parquet ({' '.join(str(error).split())[:120]})")
+    reason = " ".join(str(error).split())[:120]
+    return DataError(f"{file}: can't be read as Parquet ({reason}), expected a Parquet file")
 
 
 def _check_columns(file: Path, schema: pl.Schema, roles: Sequence[tuple[str, str]]) -> None:

@@ -58,9 +58,11 @@ def run(
         with watching_in_python() as watcher:
             return run(config, on=on, out=out, seed=seed, overrides=overrides, watcher=watcher)
     loaded = load_config(config, overrides=[*overrides, *([] if seed is None else [f"seed={seed}"])])
-    plan = plan_run(loaded, on)
+    plugins.find(on)
+    with located(config, loaded):
+        plan = plan_run(loaded, on)
     if out is None and not plan.plugin.is_resumable:
-        return _run_in_memory(plan, watcher)
+        return run_in_memory(plan, watcher)
     hashes = plan.hashes
     path, began = _free_folder(loaded.name) if out is None else Path(out), wall_clock_date()
     with _interruptible(path, plan.plugin), RunFolder.create(path) as folder:
@@ -85,7 +87,9 @@ def resume(folder: str | Path, *, watcher: Watcher | None = None) -> Run:
     if not plugin.is_resumable:
         raise RunError(f"{path}: a run on {executor!r} keeps no journal; run it again instead")
     with _interruptible(path, plugin), RunFolder.reopen(path) as held:
-        plan = plan_run(load_config(path / "config.yaml"), executor)
+        loaded = load_config(path / "config.yaml")
+        with located(path / "config.yaml", loaded):
+            plan = plan_run(loaded, executor)
         with _journal(Journal.open, plan, plan.hashes, held, wall_clock_date()) as journal:
             return _run_in_folder(plan, held, journal, watcher)
 
@@ -130,6 +134,17 @@ def plan_run(config: Config, on: str) -> RunPlan:
     if unfit := preflight.problems(config, stream):
         raise ConfigError(f"{config.name}: " + "; ".join(unfit))
     return RunPlan(config, on, plugin, graph, stream, units)
+
+
+@contextmanager
+def located(source: object, config: Config) -> Iterator[None]:
+    """What is wrong with a configuration from a file names the file; from elsewhere it goes by the run's name."""
+    try:
+        yield
+    except ConfigError as error:
+        if not isinstance(source, str | Path):
+            raise
+        raise ConfigError(f"{source}: {str(error).removeprefix(f'{config.name}: ')}") from error
 
 
 @cache
@@ -202,7 +217,8 @@ def _journal(
     return get(folder.path, hashes, started) if plan.plugin.is_resumable else nullcontext()
 
 
-def _run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
+def run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
+    """Run what was planned, on an executor that needs no folder, and leave nothing behind."""
     observer = RunObserver(plan.stream, None, None, watcher)
     watcher.begin(plan.stream.num_samples)
     finish, makespan_s = _drive(plan, Machine(plan.graph, PIPELINE), observer, None, ClockTime(0.0))

@@ -80,7 +80,7 @@ class _OfPipeline:
         self._shown_by = shown_by
 
     def begin(self, num_samples: int) -> None:
-        self._shown_by.begin(num_samples)
+        self._shown_by.expect(num_samples)
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
         self._shown_by.event_of(self._pipeline, now, event, commands)
@@ -101,6 +101,10 @@ class _Lines:
         return _OfPipeline(pipeline, self)
 
     def begin(self, num_samples: int) -> None:
+        self._counts = _Counts()
+        self.expect(num_samples)
+
+    def expect(self, num_samples: int) -> None:
         self._counts.num_samples += num_samples
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
@@ -131,6 +135,10 @@ class _Bars:
         return _OfPipeline(pipeline, self)
 
     def begin(self, num_samples: int) -> None:
+        self._counts = _Counts()
+        self.expect(num_samples)
+
+    def expect(self, num_samples: int) -> None:
         self._counts.num_samples += num_samples
         self._progress.update(self._samples, total=self._counts.num_samples)
 

@@ -54,6 +54,8 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> RunFolder:
         """A new folder; it is a run once its header is written. RunError if it can't be or holds something already."""
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path}: a file; expected a new folder for the run")
         with told_as_run_error(path):
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -126,7 +128,7 @@ def read_header(path: Path) -> dict[str, Any]:
     file = path / HEADER
     try:
         header = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(_no_run(path)) from None
     except (OSError, ValueError) as error:
         raise RunError(f"{file}: can't be read ({error})") from None
@@ -139,6 +141,8 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def _no_run(path: Path) -> str:
     """Why there is no header: perhaps the runs are one level below."""
+    if not path.is_dir():
+        return f"{path}: {'a file' if path.exists() else 'no such folder'}, expected the folder of a run"
     runs = sorted(str(each.parent) for each in path.glob(f"*/{HEADER}"))
     named = ", ".join(runs[:_NAMED]) + (f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else "")
     if (path / FLEET).exists():

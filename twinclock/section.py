@@ -65,13 +65,13 @@ def problems(error: ValidationError, model_type: type[BaseModel], under: str = "
     for each in error.errors(include_url=False):
         if each["type"] == "too_short" and len(each["input"]) >= each["ctx"]["min_length"]:
             continue  # pydantic counts only the items that are right, and each of the others has its own line
-        keys, owner = _locate(model_type, each["loc"])
+        keys, owner, options = _locate(model_type, each["loc"])
         if each["type"] in ("union_tag_invalid", "union_tag_not_found"):
             keys.append("kind")
         if isinstance(cause := each.get("ctx", {}).get("error"), WrongKeyError):
             keys.append(cause.key)
         path = ".".join(([under] if under else []) + keys) or "(top level)"
-        yield path, f"{path}: {_describe(each, keys, owner)}"
+        yield path, f"{path}: {_describe(each, keys, owner, options)}"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -118,7 +118,7 @@ _BOUNDS = {
 }
 
 
-def _describe(problem: Any, keys: list[str], owner: type[BaseModel] | None) -> str:
+def _describe(problem: Any, keys: list[str], owner: type[BaseModel] | None, options: Sequence[type[BaseModel]]) -> str:
     kind, context, value = problem["type"], problem.get("ctx", {}), problem["input"]
     if kind == "extra_forbidden":
         known = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
@@ -126,7 +126,7 @@ def _describe(problem: Any, keys: list[str], owner: type[BaseModel] | None) -> s
     if kind == "missing":
         return "missing, and it has no default"
     if kind == "union_tag_not_found":
-        return "missing; say which kind is meant"
+        return f"missing; expected one of {', '.join(kind for each in options for kind in _kinds(each))}"
     if kind == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
         return f"got {shown(context['tag'])}, expected one of {', '.join(tags)}"
@@ -141,13 +141,20 @@ def _describe(problem: Any, keys: list[str], owner: type[BaseModel] | None) -> s
         return f"got {shown(value)}, expected {'one of ' if ',' in choices else ''}{choices}"
     if kind == "string_pattern_mismatch":
         return f"got {shown(value)}, expected {_PATTERNS[context['pattern']]}"
+    if kind == "model_attributes_type" and any(value in _kinds(each) for each in options):
+        return f"got {shown(value)}, expected a mapping, such as {{kind: {value}}}"
     if kind == "too_short":
         return f"got {shown(value)}, expected at least {context['min_length']} item(s)"
     return f"got {shown(value)}, expected {_EXPECTED.get(kind, problem['msg'])}"
 
 
-def _locate(model_type: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel] | None]:
-    """The keys as the user wrote them (pydantic mixes in the kinds of unions), and the model they end in."""
+def _locate(
+    model_type: type[BaseModel], loc: tuple[int | str, ...]
+) -> tuple[list[str], type[BaseModel] | None, list[type[BaseModel]]]:
+    """The keys as the user wrote them (pydantic mixes in the kinds of unions), and the model they end in.
+
+    And the models that may stand there.
+    """
     keys: list[str] = []
     options: list[type[BaseModel]] = [model_type]
     owner: type[BaseModel] | None = model_type
@@ -170,7 +177,7 @@ def _locate(model_type: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[li
         field = next((f for name, f in owner.model_fields.items() if part in (name, f.alias)), None)
         options = list(_models(field.annotation)) if field else []
         is_name = field is not None and get_origin(field.annotation) is dict
-    return keys, owner
+    return keys, owner, options
 
 
 def _kinds(model_type: type[BaseModel]) -> tuple[Any, ...]:

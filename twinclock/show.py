@@ -25,6 +25,8 @@ Summary = Mapping[str, Any]
 _NOTHING = "-"
 _SMALL = 0.001
 """Share of all stage seconds below which a stage is counted among the others."""
+_UNEVEN = 0.005
+"""Difference of the shares of data time that two composites leave out, from which on they are not compared lightly."""
 _POSITIONS_SHOWN = 3
 _IF_ANY = (
     *("quarantined", "trainings stopped", "trainings failed", "faults", "missed triggers", "money", "energy"),
@@ -91,6 +93,8 @@ def compare_runs(runs: Sequence[Run], console: Console, names: Sequence[str] | N
     console.print(table)
     if with_difference:
         console.print(Text("difference: of the second from the first, in % of the first"))
+    for line in _uneven(summaries, composites):
+        console.print(Text(line))
     _print_notes(runs, console)
 
 
@@ -152,12 +156,31 @@ def _composites(summaries: Sequence[Summary]) -> list[tuple[str, str]]:
     return list(found) or [("accuracy", "active")]
 
 
+def _composite_label(metric: str, models: str) -> str:
+    return f"{metric} as served" if models == "served" else f"{metric} of the {models} model"
+
+
+def _uneven(summaries: Sequence[Summary], composites: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Composites that are not about the same data time in all runs, so that their difference says little."""
+    for metric, models in composites:
+        shares = [
+            each["left_out"]
+            for summary in summaries
+            for each in summary["composites"]
+            if (each["metric"], each["models"]) == (metric, models) and each["value"] is not None
+        ]
+        if shares and max(shares) - min(shares) >= _UNEVEN:
+            apart = f"between {_share(min(shares))} and {_share(max(shares))} of the data time"
+            label = _composite_label(metric, models)
+            yield f"not comparable as it stands: {label} leaves out {apart}, so it is about other intervals in each run"
+
+
 def _composite_rows(summary: Summary, asked: Sequence[tuple[str, str]]) -> list[Row]:
     """Each with the share of data time that it leaves out."""
     known = {(each["metric"], each["models"]): each for each in summary["composites"]}
     rows = []
     for metric, models in asked:
-        label = f"{metric} as served" if models == "served" else f"{metric} of the {models} model"
+        label = _composite_label(metric, models)
         each = known.get((metric, models), {"value": None, "left_out": 1.0})
         rows.append(Row(label, _fixed(each["value"]), each["value"]))
         rows.append(Row("  data time left out", _share(each["left_out"])))

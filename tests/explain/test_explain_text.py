@@ -102,10 +102,10 @@ def test_the_commands(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["whatif", "nowhere", "--set", "seed=1"], "nowhere: no run.json here"),
+        (["whatif", "nowhere", "--set", "seed=1"], "nowhere: no such folder, expected the folder of a run"),
         (["whatif", "RUN"], "whatif: got nothing to change, expected path.to.key=value"),
         (["whatif", "RUN", "--set", "cluster.divices=2"], "--set cluster.divices=2: cluster.divices: unknown key"),
-        (["trace", "nowhere"], "nowhere: no run.json here"),
+        (["trace", "nowhere"], "nowhere: no such folder, expected the folder of a run"),
         (["trace", "RUN", "-o", "no/such/folder.json"], "no/such/folder.json: can't be written"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 from handmade import run as by_hand
 
 import twinclock as tc
+from twinclock import launch
 from twinclock.errors import ConfigError, RunError
 from twinclock.explain.whatif import whatif
 
@@ -29,6 +30,15 @@ def test_unchanged_is_what_the_run_was(simulated):
         assert made.unchanged.tables[name].equals(table), name
     assert made.changed.config.cluster.devices == 2
     assert made.overrides == ("cluster.devices=2",)
+
+
+def test_each_configuration_is_planned_once(simulated, monkeypatch):
+    """What is planned may take long: a custom trigger is checked, a run to take scores from is read."""
+    planned = []
+    plan = launch.plan_run
+    monkeypatch.setattr(launch, "plan_run", lambda config, on: planned.append(config) or plan(config, on))
+    made = whatif(simulated, ["cluster.devices=2"])
+    assert planned == [made.unchanged.config, made.changed.config]
 
 
 def test_the_causes_add_up_to_the_difference(simulated):

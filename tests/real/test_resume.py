@@ -267,7 +267,7 @@ class TestRefused:
         return tmp_path / "run"
 
     def test_no_run_at_all(self, tmp_path):
-        self.refused(tmp_path / "nowhere", "no run.json here; expected the folder of a run")
+        self.refused(tmp_path / "nowhere", "no such folder, expected the folder of a run")
         (tmp_path / "other").mkdir()
         self.refused(tmp_path / "other", "no run.json here; expected the folder of a run")
 

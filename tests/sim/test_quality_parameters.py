@@ -145,7 +145,7 @@ def test_a_hostile_value_is_one_line_or_does_no_harm(base, name, key):
             {"kind": "formula", "learning": {"kind": "fitted", "points": [[1, 0.5], [2, 60], [3, 0.7]]}},
             "sim.quality.learning.points.1: got [2, 60], expected [samples gone through, accuracy], such as",
         ),
-        ({"kind": "formula", "drift": [{}]}, "sim.quality.drift.0.kind: missing; say which kind is meant"),
+        ({"kind": "formula", "drift": [{}]}, "sim.quality.drift.0.kind: missing; expected one of gradual, abrupt"),
         (
             {"kind": "formula", "drift": [{"kind": "abrupt"}]},
             "sim.quality.drift.0: got neither at nor every, expected change points that are listed (at) or",

@@ -12,6 +12,7 @@ import polars as pl
 from twinclock.config import Config, load_config
 from twinclock.errors import ConfigError
 from twinclock.explain.critical import critical_path
+from twinclock.progress import watching_in_python
 from twinclock.result import Run
 from twinclock.run_folder import read_header
 from twinclock.watch import Watcher
@@ -68,12 +69,15 @@ def whatif(run: Run | str | Path, overrides: Sequence[str], *, watcher: Watcher 
     """
     if not overrides:
         raise ConfigError("whatif: got nothing to change, expected path.to.key=value")
+    if watcher is None:
+        with watching_in_python() as watcher:
+            return whatif(run, overrides, watcher=watcher)
     from twinclock import launch
 
     config = _config_of(run)
     changed = load_config(config, overrides=overrides)
     plans = [launch.plan_run(each, _SIMULATOR) for each in (config, changed)]
-    unchanged, other = (launch.run(plan.config, on=_SIMULATOR, watcher=watcher) for plan in plans)
+    unchanged, other = (launch.run_in_memory(plan, watcher) for plan in plans)
     return WhatIf(unchanged, other, tuple(overrides))
 
 

@@ -81,7 +81,8 @@ def plan_fleet(
     """Check a fleet for an executor: what to run, pipeline by pipeline. ConfigError or DataError says what is wrong."""
     fleet, configs = load_fleet(source, overrides=overrides)
     _fleet_plugin(fleet, on)
-    return fleet, {pipeline: _plan(pipeline, config, on) for pipeline, config in configs.items()}
+    where = "" if isinstance(source, Mapping) else f"{source}: "
+    return fleet, {pipeline: _plan(where, pipeline, config, on) for pipeline, config in configs.items()}
 
 
 def _fleet_plugin(fleet: FleetConfig, on: str) -> plugins.FleetPlugin:
@@ -91,11 +92,11 @@ def _fleet_plugin(fleet: FleetConfig, on: str) -> plugins.FleetPlugin:
     return plugin
 
 
-def _plan(pipeline: str, config: Config, on: str) -> launch.RunPlan:
+def _plan(where: str, pipeline: str, config: Config, on: str) -> launch.RunPlan:
     try:
         return launch.plan_run(config, on)
     except ConfigError as error:
-        raise ConfigError(f"fleet.{pipeline}: {error}") from None
+        raise ConfigError(f"{where}fleet.{pipeline}: {str(error).removeprefix(f'{config.name}: ')}") from None
 
 
 def _new_folder(path: Path) -> Path:

@@ -14,7 +14,8 @@ from twinclock.stream import DataTime
 class NeverTriggerConfig(Section):
     """Never fires.
 
-    What a model that is never trained again costs; what others are measured against.
+    A run of it has no model, for nothing brings one along, and so no scores. For a model that is trained once, take
+    `{kind: budget, of: {kind: amount, n: 2000}, limit: 1, unit: trainings}`.
     """
 
     source: ClassVar[str] = ""
