@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 SMALL = {
     "throughput": ["50", "1"],
     "triggers": ["0.1"],
-    "criteo_size": ["0.01"],
+    "criteo_size": ["0.01", "folder"],
     "fleet": ["4", "2"],
     "drift": ["20", "2", "1"],
     "real_overhead": None,

@@ -256,6 +256,20 @@ def test_a_recorder_keeps_only_what_is_still_open():
     assert recorder.num_stage_runs == simulated.run.stage_runs.height
 
 
+def test_what_a_recorder_keeps_does_not_grow_with_the_run():
+    """Whoever takes the tables in parts needs the same memory however long the stream is."""
+    kept = []
+    for num_samples in (40, 400):
+        recorder = Recorder(float)
+        for number, happened in enumerate(story(times=range(num_samples)).trace.happened):
+            recorder.record(*happened)
+            if number % 10 == 0:
+                recorder.take()
+        recorder.take_all()
+        kept.append({name: len(each) for name, each in vars(recorder).items() if isinstance(each, dict | list | set)})
+    assert kept[0] == kept[1]
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_times_say_whose_they_are(name):
     """On the executor's clock `_s`, in data time `_ts`; every other number is a count or a quantity with its unit."""

@@ -15,7 +15,7 @@ from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
 
 _STAGE_RUNS_A_PART = 20_000
-"""Stage runs that gather before they become a part of the tables: columns take a tenth of the memory of rows."""
+"""Stage runs that gather before they become a part of the tables: columns take a third of the memory of rows."""
 
 
 class RunObserver:

@@ -158,10 +158,11 @@ class Recorder:
         triggers, batches = [each.get("trigger") for each in labels], [each.get("batch") for each in labels]
         each_once = {each["serial"]: each for each in batches if each is not None}
         end_ts = {serial: self._end_ts(batch) for serial, batch in each_once.items()}
+        parents = [texts[path[0]] for path in paths]
         columns = {
-            "id": [texts.of_leaf(path) for path in paths],
+            "id": [parent + segment_text(path) for parent, path in zip(parents, paths, strict=True)],
             "stage": operations,
-            "parent": [texts[path[0]] or "/" for path in paths],
+            "parent": [parent or "/" for parent in parents],
             "trigger": [None if each is None else each["serial"] for each in triggers],
             "batch": [None if each is None else each["serial"] for each in batches],
             "attempt": [path[3] or 1 for path in paths],
@@ -311,7 +312,7 @@ _NOTES: Mapping[str, _Note] = {
 
 
 class _PathTexts:
-    """Paths as text. Most paths share all but their last part with many others, so every other part is made once."""
+    """Paths as text. Most paths share all but their last part with many others, so every part is made once."""
 
     def __init__(self) -> None:
         self._known: dict[int, str] = {}
@@ -323,10 +324,6 @@ class _PathTexts:
         if text is None:
             text = self._known[id(path)] = self[path[0]] + segment_text(path)
         return text
-
-    def of_leaf(self, path: tuple[Path, str | None, int, int]) -> str:
-        """Of a path that no other is a part of."""
-        return self[path[0]] + segment_text(path)
 
 
 def _table(name: str, rows: Iterable[tuple[Any, ...]]) -> pl.DataFrame:
