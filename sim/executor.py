@@ -172,10 +172,6 @@ class SimExecutor:
         self._void.add((pipeline, id_, _END))
         self._prompt.append((pipeline, Ended(id_, outcome, values)))
 
-    def is_at_work(self, key: Key) -> bool:
-        """Does this stage run hold a device, and has its end not been handed over?"""
-        return key in self._jobs
-
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""
         self.stopping = True

@@ -243,7 +243,7 @@ def _preempt(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
     if outcome == "too_late" or ends_s == now:
         return Effect(launch_s, "too_late", {})
     run.superseded.add(victim)
-    if key is not None and executor.is_at_work(key):
+    if key is not None and now < ends_s:
         executor.end_now(key, "superseded", {})
     return Effect(launch_s, outcome, values)
 

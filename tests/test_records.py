@@ -64,7 +64,7 @@ def test_decisions():
 
 def test_trainings_also_those_that_failed():
     trainings = story({0: "once"}).run.trainings
-    assert trainings.drop("id", "error").rows() == [
+    assert trainings.drop("id", "error", "lost_s").rows() == [
         (0, "failed", 10, None, "sim:0", 9.0, 9.0, 9.0, 9.0, None),
         (0, "trained", 10, None, "sim:0", 10.0, 10.0, 10.0, 15.0, None),
         (1, "trained", 10, None, "sim:0", 19.0, 19.0, 19.0, 24.0, None),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
 from sim.config import SimConfig
@@ -38,6 +40,12 @@ NEVER_TAKEN: dict = {"taken_s": None}
 """No chunk has been taken before."""
 
 
+class Did(NamedTuple):
+    seconds: float
+    outcome: str
+    values: dict
+
+
 class World:
     """One pipeline's bodies, on an executor whose clock has come to `now`."""
 
@@ -64,7 +72,7 @@ class World:
         self.ids += 1
         stage = Stage(kind="work", operation=operation)
         start = Start("main", self.ids, path, stage, inputs or {}, registers or {}, {}, {"device": held}, {})
-        return self.bodies[operation](start, self.executor)
+        return Did(*self.bodies[operation](start, self.executor)[:3])
 
 
 @pytest.fixture(autouse=True)
