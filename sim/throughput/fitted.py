@@ -55,7 +55,10 @@ class Fit:
 def fit(folder: str) -> Fit:
     """ConfigError if the run is not there, not done, or not one to fit the formula to."""
     run = _finished(folder)
-    trained = run.trainings.filter(pl.col("outcome") == "trained").sort("trigger")
+    # one that goes on from a checkpoint takes less than its samples do
+    broken_off = run.trainings.filter(pl.col("lost_s").is_not_null() | (pl.col("outcome") == "preempted"))["trigger"]
+    whole = ~pl.col("trigger").is_in(broken_off.implode())
+    trained = run.trainings.filter(whole, pl.col("outcome") == "trained").sort("trigger")
     num_samples = trained["num_samples"].to_numpy().astype(float)
     seconds = (trained["ended_s"] - trained["started_s"]).to_numpy()
     if (sizes := len(set(num_samples.tolist()))) < _MIN_SIZES:

@@ -49,6 +49,19 @@ def test_a_run_without_noise_gives_its_costs_back(tmp_path):
     assert found.median_error == pytest.approx(0.0, abs=1e-9)
 
 
+def test_trainings_that_went_on_from_a_checkpoint_are_left_out(tmp_path):
+    """The last attempts of those took less than their samples do."""
+    costs = {"training": TRUTH, "noise_sigma": 0.0, "launch_s": 0.0, "checkpoint": {"every": 2.0}}
+    training = {**RUN["training"], "retry": {"attempts": 1000, "backoff": 0.0}}
+    broken = {**RUN, "training": training, "faults": {"device_mtbf": 30.0}, "sim": {"costs": costs}}
+    run = tc.run(broken, on="sim", out=tmp_path / "run")
+    assert run.trainings.filter(pl.col("outcome") == "trained").height == 20
+    found = fit(str(tmp_path / "run"))
+    assert 3 <= found.num_trainings < 20
+    assert found.cost.setup_s == pytest.approx(3.0)
+    assert found.cost.samples_per_s == pytest.approx(50.0)
+
+
 def test_the_seconds_of_a_step_are_told_where_they_can_be(tmp_path):
     """Sets of 100, 200, … samples make 2, 4, 5, … steps of 64: not in proportion."""
     found = fit(made(tmp_path / "run", {**TRUTH, "step_s": 0.5}))
