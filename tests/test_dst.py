@@ -23,7 +23,7 @@ from dst.witness import witness
 
 NUM_RUNS = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "2000"))
 _RUNS_A_TEST = max(20, NUM_RUNS // 100)
-_ENOUGH = 600
+_ENOUGH = 300
 """Seeds within which a defect has to be found."""
 
 

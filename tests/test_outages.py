@@ -6,10 +6,7 @@ import math
 
 import polars as pl
 import pytest
-import test_pipeline_properties as properties
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from simulated import FREE, configs, seconds, simulate
+from simulated import FREE, seconds, simulate
 
 import twinclock as tc
 from sim.effects import Effect
@@ -44,12 +41,6 @@ BUSY = {
     "sim": {"costs": {**FREE, "training": seconds(10.0), "evaluation": seconds(2.0)}},
 }
 """200 trainings of 10 s and evaluations of 2 s."""
-NOT_OF_OUTAGES = (
-    properties.all_that_failed_is_among_the_faults,
-    properties.every_pair_is_evaluated_once_and_none_is_missing,
-    properties.no_evaluation_starves,
-)
-"""Rules about runs in which evaluations do not fail, and devices are always there."""
 POOLS = {
     "pools": [
         {"name": "a", "devices_per_node": 2, "nodes": 2, "device": {"usd_per_hour": 3600.0}},
@@ -256,36 +247,6 @@ def test_down_time_by_hand():
         assert used.select("busy_usd", "idle_usd", "down_usd").row(0) == (50.0, 110.0, paid_s)
         assert totals(used)["usd"] == 160.0 + paid_s
         assert totals(used)["utilisation"] == 50.0 / 200.0
-
-
-@settings(max_examples=60, derandomize=True, deadline=None)
-@given(
-    configs(),
-    st.sampled_from([None, {"mtbf": 20.0, "repair": 5.0}, {"mtbf": 3.0, "shape": 2.0, "repair": 9.0}]),
-    st.sampled_from([None, {"lasts": 15.0, "away": 5.0, "notice": 1.0}, {"lasts": 4.0, "away": 3.0, "notice": 0.0}]),
-    st.sampled_from([{}, {"every": 2.0, "pause_s": 0.5, "restore_s": 0.2}, {"every": 0.3, "pause_s": 0.0}]),
-)
-def test_runs_keep_the_rules_whatever_is_gone(config, nodes, spot, checkpoint):
-    """And busy, idle and down are all devices times the makespan."""
-    device = {"spot": spot, "usd_per_hour": 1.0, "idle_watts": 1.0, "busy_watts": 2.0}
-    sim = config["sim"]
-    config = {
-        **config,
-        "cluster": {**config["cluster"], "device": device},
-        "faults": {"nodes": nodes},
-        "sim": {**sim, "costs": {**sim["costs"], "checkpoint": checkpoint}},
-    }
-    simulated = simulate(config)
-    run = simulated.run
-    for rule in properties.RULES:
-        if rule not in NOT_OF_OUTAGES:
-            rule(simulated)
-    used = run.usage.row(0, named=True)
-    capacity_s = config["cluster"]["devices"] * run.header["makespan_s"]
-    assert used["busy_s"] + used["idle_s"] + used["down_s"] == pytest.approx(capacity_s)
-    assert used["idle_s"] >= -1e-6
-    failed = run.stage_runs.filter(pl.col("outcome") == "failed")["id"]
-    assert set(failed) <= set(run.faults["id"])
 
 
 # Fleets

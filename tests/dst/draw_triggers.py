@@ -8,8 +8,8 @@ from dst.draws import Config, Draw, Times
 
 FEATURES = ("a", "b")
 """Numeric columns of the tables that cases have."""
-_TESTABLE = ("mmd", "ks", "cvm", "energy", "c2st")
-_OTHERS = ("wasserstein", "hellinger", "js", "psi")
+_TESTABLE = ("mmd", "ks", "cvm", "energy")
+_OTHERS = ("c2st", "wasserstein", "hellinger", "js", "psi")
 _DEPTH = 2
 
 

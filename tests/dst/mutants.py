@@ -14,7 +14,6 @@ from twinclock.allocator import Allocator
 from twinclock.lateness import OnTime
 from twinclock.machine import Machine
 from twinclock.messages import Disarm, Granted, Recalled, Release
-from twinclock.policies.queueing import first_come
 from twinclock.policies.selection import selector
 from twinclock.records import Recorder
 
@@ -71,11 +70,8 @@ def _grants_what_is_held(right: Any) -> Any:
     return hand_over
 
 
-def _no_patience(right: Any) -> Any:
-    def made(cluster: Any, epochs: Any) -> Any:
-        return first_come if cluster.discipline == "priority" else right(cluster, epochs)
-
-    return made
+def _last_come_first(_right: Any) -> Any:
+    return lambda cluster, epochs: lambda ask, now: -now
 
 
 def _recalls_too_much(right: Any) -> Any:
@@ -197,7 +193,7 @@ def _grant_time_forgotten(right: Any) -> Any:
 MUTANTS: Mapping[str, Mutant] = {
     "a model is visible when its store begins": _patched(Machine, "_start", _visible_at_start),
     "the allocator grants a device that is held": _patched(Allocator, "_hand_over", _grants_what_is_held),
-    "evaluations have no patience": _patched(scheduling, "ranking", _no_patience),
+    "who asks last is first": _patched(scheduling, "ranking", _last_come_first),
     "what yields is recalled for nobody": _patched(Allocator, "_recall", _recalls_too_much),
     "a trigger is lost": _decision("INFORM_SELECTOR_AND_TRIGGER", _trigger_lost),
     "a retried training is charged twice": _decision("TRAINING_COMPLETED", _charged_again),

@@ -47,16 +47,16 @@ class StubbornTrainer:
 
 
 class StoppedOnce:
-    """An evaluator that goes on for ever until it is stopped; all that come after that are quick."""
+    """An evaluator that goes on until it is stopped, and has then left `evaluating`; all that come later are quick."""
 
     def evaluate(self, context: EvaluationContext) -> list[Json]:
         from real.evaluator import TorchEvaluator
         from real.trainer import StoppedError
 
-        stopped = Path(os.environ["TWINCLOCK_GATE"]) / "stopped"
-        while not stopped.exists():
-            if context.should_stop():
-                stopped.touch()
-                raise StoppedError
-            time.sleep(0.005)
+        evaluating = Path(os.environ["TWINCLOCK_GATE"]) / "evaluating"
+        if not evaluating.exists():
+            evaluating.touch()
+            while not context.should_stop():
+                time.sleep(0.005)
+            raise StoppedError
         return TorchEvaluator().evaluate(context)

@@ -109,7 +109,9 @@ def test_a_device_that_fails_is_a_worker_that_is_killed(tmp_path, monkeypatch):
         plan = FaultPlan(FaultsConfig(device_mtbf=60.0), seed)
         return [life(plan, trigger, attempt) for trigger in range(4) for attempt in (1, 2)]
 
-    seed = next(seed for seed in range(100_000) if min(all_ := lives(seed)) == all_[2] < 0.01 and sorted(all_)[1] > 1.0)
+    seed = next(
+        seed for seed in range(93_000, 100_000) if min(all_ := lives(seed)) == all_[2] < 0.01 and sorted(all_)[1] > 1.0
+    )
 
     def interfere() -> None:
         try:

@@ -296,5 +296,5 @@ def test_a_run_left_on_a_device_that_is_gone_is_told(tmp_path, monkeypatch, inli
         with pytest.raises(Crash):
             launch.run(small(), on="real", out=tmp_path / "run")
     monkeypatch.setattr("real.plugin.devices", lambda config: ("cuda:0",))
-    with pytest.raises(RunError, match="left holding a device that is not here: unit 'cpu:0'"):
+    with pytest.raises(RunError, match="left holding a device that is not here: cpu:0 of 'device'"):
         launch.resume(tmp_path / "run")

@@ -131,7 +131,7 @@ def test_scores_that_turn_out_to_be_missing_are_counted_and_explained(tmp_path, 
 
 
 def test_injected_faults_are_told_but_are_no_mistake_of_the_users(tmp_path, monkeypatch, capsys):
-    made = {**BASE, "sim": {"faults": {"evaluation": 0.7}}}
+    made = {**BASE, "faults": {"evaluation": 0.7}}
     run = tc.run(made, on="sim")
     tried = run.faults.filter(attempt=2).height
     assert run.summary["lost_evaluations"] == tried > 0

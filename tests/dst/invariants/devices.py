@@ -63,10 +63,7 @@ def busy_and_idle_are_all_there_is(witnessed: Witness) -> None:
     used = witnessed.fleet.usage if witnessed.fleet else next(iter(witnessed.pipelines.values())).run.usage
     devices = modelled_devices(witnessed.cluster)
     held = _held_s(witnessed)
-    gone = pl.concat(seen.run.outages for seen in witnessed.pipelines.values()).unique()
-    reclaimed, until_s = gone.filter(cause="reclaimed"), witnessed.makespan_s
-    down = {device.name: _covered_s(gone.filter(device=device.name), until_s) for device in devices}
-    unpaid = {device.name: _covered_s(reclaimed.filter(device=device.name), until_s) for device in devices}
+    down, unpaid = _gone_s(witnessed, ("node_failed", "reclaimed")), _gone_s(witnessed, ("reclaimed",))
     for row in used.iter_rows(named=True):
         mine = [device for device in devices if row["pool"] in (None, device.pool)]
         all_s, busy_s = len(mine) * witnessed.makespan_s, sum(held.get(device.name, 0.0) for device in mine)
@@ -101,9 +98,14 @@ def _held_s(witnessed: Witness) -> dict[str, float]:
     return {unit: _union_s(each) for unit, each in spans.items()}
 
 
-def _covered_s(gone: pl.DataFrame, makespan_s: float) -> float:
-    ends = [(from_s, min(until_s, makespan_s)) for from_s, until_s in gone.select("from_s", "until_s").iter_rows()]
-    return _union_s([span for span in ends if span[1] > span[0]])
+def _gone_s(witnessed: Witness, causes: tuple[str, ...]) -> dict[str, float]:
+    """Device → seconds of the run in which it was away for one of these causes."""
+    spans: dict[str, set[tuple[float, float]]] = {}
+    for seen in witnessed.pipelines.values():
+        for device, cause, from_s, until_s in seen.run.outages.select("device", "cause", "from_s", "until_s").rows():
+            if cause in causes:
+                spans.setdefault(device, set()).add((from_s, min(until_s, witnessed.makespan_s)))
+    return {device: _union_s(list(each)) for device, each in spans.items()}
 
 
 def _union_s(spans: list[tuple[float, float]]) -> float:
@@ -124,7 +126,8 @@ def jobs_take_what_devices_are_held_for(witnessed: Witness) -> None:
             for resource, _, holder, asked_s, granted_s, _ in seen.run.devices.rows()
             if resource != "admission"
         }
-        _close(seen.run.summary["queued_s"], sum(granted_s - asked_s for *_, asked_s, granted_s in waits), 1.0)
+        queued_s = sum(granted_s - asked_s for *_, asked_s, granted_s in waits)
+        _close(seen.run.summary["queued_s"], queued_s, queued_s)
 
 
 def whoever_computes_holds_its_devices(witnessed: Witness) -> None:

@@ -17,6 +17,8 @@ _FEW = 80
 """Stage runs that the acceptor, which is slow, is shown."""
 _TIMES = ("requested_s", "queued_s", "granted_s", "started_s", "ended_s", "released_s")
 _TOLD = ("position", "first", "stop", "num_samples", "first_ts", "last_ts")
+_RUN_TWICE = 0.25
+"""Cases with a smaller `cut`, which is drawn evenly, are run twice."""
 
 
 def the_run_ends_and_leaves_nothing_open(witnessed: Witness) -> None:
@@ -147,7 +149,9 @@ def the_summary_is_that_of_the_tables(witnessed: Witness) -> None:
 
 
 def the_same_case_gives_the_same_tables(witnessed: Witness) -> None:
-    """To the last bit."""
+    """To the last bit. A second run is as much work as all rules together, so it is made of one case in four."""
+    if witnessed.case.cut >= _RUN_TWICE:
+        return
     assert witness(witnessed.case).digest == witnessed.digest, "run a second time, something else came of it"
 
 
