@@ -125,7 +125,9 @@ def _difference_text(comparison: Comparison) -> str:
         article = "a " if words.startswith("a ") else ""
         return f"{article}{range_text(*relative)} % {words.removeprefix('a ')}"
     ends = sorted((abs(row["low"]), abs(row["high"])))
-    return f"{words} (by {range_text(*ends)}{f' {name.unit}' if name.unit else ''})"
+    unit = f" {name.unit}" if name.unit else ""
+    everywhere = " in every seed" if ends[0] == ends[1] else ""
+    return f"{words} (by {range_text(*ends)}{unit}{everywhere})"
 
 
 def _relative(row: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from handmade_studies import study
 
-from experiments.metric_names import metric_name
+import twinclock as tc
+from experiments.metric_names import _NAMES, metric_name
 from experiments.statistics import compare_pairs, dominations, pareto, verdict
 from experiments.statistics.wording import bound_text, mirrored, p_text, range_text
 
@@ -56,6 +57,14 @@ def test_a_trade():
     lines = verdict(study({"amount": AMOUNT, "more": DEARER_AND_BETTER}))
     assert lines[1] == (
         "amount has a lower accuracy (by 0.038–0.042) and 33.33 % fewer device-seconds than more (8 seeds, p = 0.0078)"
+    )
+
+
+def test_a_difference_that_is_the_same_in_every_seed():
+    lines = verdict(study({"amount": AMOUNT, "less": {"accuracy": [each - 0.02 for each in BASE], "device_s": COST}}))
+    assert lines[1] == (
+        "amount has a higher accuracy (by 0.02 in every seed) than less (8 seeds, p = 0.0078), at equal device-seconds "
+        "(identical in all 8 seeds)"
     )
 
 
@@ -238,6 +247,12 @@ def test_a_row_seen_from_the_other_side_and_back_is_the_same():
 )
 def test_metrics_are_called_what_they_are_called_elsewhere(metric, label, lower):
     assert (metric_name(metric).label, metric_name(metric).lower) == (label, lower)
+
+
+def test_metrics_that_have_a_name_are_figures_of_a_run():
+    data = {"kind": "uniform", "num_samples": 100, "every": 1}
+    run = tc.run({"data": data, "trigger": {"kind": "amount", "n": 50}}, on="sim")
+    assert run.summary.keys() >= _NAMES.keys()
 
 
 def test_units_stand_behind_the_name_of_an_axis():
