@@ -32,6 +32,7 @@ __all__ = [
     "load_config",
     "resume",
     "run",
+    "sweep",
     "time_by_stage",
     "time_by_unit",
     "whatif",
@@ -61,4 +62,8 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        from twinclock.extensions import function
+
+        return function(name)
     raise AttributeError(f"module 'twinclock' has no attribute {name!r}")

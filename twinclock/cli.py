@@ -224,23 +224,34 @@ def policies(
         show_policies(name, policy_console())
 
 
+def add_commands() -> None:
+    """Add the commands that are installed beside this package's own."""
+    from twinclock.extensions import commands
+
+    known = {command.name for command in app.registered_commands}
+    for name, function in commands().items():
+        if name not in known:
+            app.command(name)(function)
+
+
 def main() -> None:
     """Entry point: every error that a user can cause is one line on stderr and exit code 2."""
     debug = "--debug" in sys.argv
+    add_commands()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(_say("interrupted", INTERRUPTED))
+        sys.exit(say("interrupted", INTERRUPTED))
     except UserError as error:
         if debug:
             raise
-        sys.exit(_say(f"error: {error}", USER_ERROR))
+        sys.exit(say(f"error: {error}", USER_ERROR))
     except Exception as error:
         if debug or not hasattr(error, "exit_code"):
             raise
         told = error.format_message() if hasattr(error, "format_message") else str(error)
-        sys.exit(_say(f"error: {told} (twinclock --help shows the usage)", error.exit_code))
+        sys.exit(say(f"error: {told} (twinclock --help shows the usage)", error.exit_code))
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -286,14 +297,15 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        raise typer.Exit(_say(str(interrupt) or "interrupted", INTERRUPTED)) from None
+        raise typer.Exit(say(str(interrupt) or "interrupted", INTERRUPTED)) from None
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _say(line: str, code: int) -> int:
+def say(line: str, code: int) -> int:
+    """Say a line on stderr, whatever it is broken into, and give back the exit code that goes with it."""
     typer.echo(" ".join(line.split()), err=True)
     return code
 
@@ -306,7 +318,7 @@ def _tell(run: Any, quiet: bool) -> None:
     if run.outcome != "done":
         is_users = run.header.get("error_type") in ("ConfigError", "DataError")
         told = f"the run failed: {run.header.get('error') or 'see the table of faults'}"
-        raise typer.Exit(_say(told, USER_ERROR if is_users else RUN_FAILED))
+        raise typer.Exit(say(told, USER_ERROR if is_users else RUN_FAILED))
     _tell_of_missing(run)
 
 
@@ -315,7 +327,7 @@ def _tell_of_missing(run: Any, name: str = "") -> None:
     from twinclock.lost import users_line
 
     if (missing := users_line(run.tables)) is not None:
-        raise typer.Exit(_say(f"error: {name}{missing}", USER_ERROR))
+        raise typer.Exit(say(f"error: {name}{missing}", USER_ERROR))
 
 
 def _print_run(run: Any) -> None:

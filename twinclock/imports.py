@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from twinclock.errors import ConfigError
@@ -38,8 +40,7 @@ def import_object(path: str, key: str) -> Any:
             f"{key}: {path} is defined in a script or notebook, which a worker process can't import; "
             "expected a class in a module file of its own"
         )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    _search_working_directory()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -52,6 +53,22 @@ def import_object(path: str, key: str) -> Any:
         public = [each for each in vars(module) if not each.startswith("_")]
         raise ConfigError(f"{key}: module {module_name} has no {name!r}; {nearest(name, public)}")
     return getattr(module, name)
+
+
+def module_file(path: str) -> Path | None:
+    """The source of the module in `package.module:name`, found as `import_object` finds it; None if it has none."""
+    _search_working_directory()
+    try:
+        spec = importlib.util.find_spec(path.partition(":")[0])
+    except (ImportError, ValueError):
+        return None
+    file = None if spec is None or spec.origin is None else Path(spec.origin)
+    return file if file is not None and file.is_file() else None
+
+
+def _search_working_directory() -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def _one_line(error: BaseException) -> str:

@@ -28,8 +28,13 @@ def watching(quiet: bool) -> AbstractContextManager[FleetWatcher]:
 
 def watching_in_python() -> AbstractContextManager[FleetWatcher]:
     """A watcher for a call from Python: bars in a notebook, nothing in a script."""
+    return _bars() if is_notebook() else nullcontext(UNWATCHED)
+
+
+def is_notebook() -> bool:
+    """Does this process belong to a notebook, which can show bars?"""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return _bars() if type(shell).__name__ == "ZMQInteractiveShell" else nullcontext(UNWATCHED)
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 @contextmanager

@@ -40,13 +40,24 @@ def write_yaml(values: Mapping[str, Any]) -> str:
 def override(values: Mapping[str, Any], assignment: str) -> tuple[dict[str, Any], str]:
     """A copy of `values` with `path.to.key=value` done to it (the value is YAML), and the path.
 
-    Sections on the way are made; a number in the path is an index into a list. ConfigError if the
-    assignment can't be read or leads through something that has no keys.
+    ConfigError if the assignment can't be read or leads through something that has no keys.
     """
     path, equals, text = assignment.partition("=")
-    keys = path.strip().split(".")
     where = f"--set {assignment}"
-    if not equals or not all(keys):
+    if not equals:
+        raise ConfigError(f"{where}: expected path.to.key=value")
+    path = path.strip()
+    return put(values, path, read_yaml(text, where), where), path
+
+
+def put(values: Mapping[str, Any], path: str, value: Any, where: str) -> dict[str, Any]:
+    """A copy of `values` with the key at `path.to.key` set.
+
+    Sections on the way are made; a number in the path is an index into a list. ConfigError, which begins with `where`,
+    if the path leads through something that has no keys.
+    """
+    keys = path.split(".")
+    if not all(keys):
         raise ConfigError(f"{where}: expected path.to.key=value")
     changed = deepcopy(dict(values))
     place: Any = changed
@@ -65,10 +76,10 @@ def override(values: Mapping[str, Any], assignment: str) -> tuple[dict[str, Any]
         else:
             raise ConfigError(f"{where}: unknown key: {'.'.join(keys[:depth])} is {shown(place)}, which has no keys")
         if last:
-            place[index] = read_yaml(text, where)
+            place[index] = value
         else:
             place = place[index]
-    return changed, ".".join(keys)
+    return changed
 
 
 def _first_line(error: object) -> str:

@@ -1,0 +1,60 @@
+"""The commands over many runs: thin faces over the Python functions, which they import when they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from twinclock.cli import INTERRUPTED, Debug, Quiet, say
+
+if TYPE_CHECKING:
+    from experiments.results import StudyResult
+
+PARTIAL = 3
+"""Exit code of a sweep of which some runs are not done."""
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study in YAML.")]
+
+
+def sweep(
+    study: StudyFile,
+    out: Annotated[Optional[Path], typer.Option(help="The study's folder; runs/NAME if not said.")] = None,  # noqa: UP045
+    num_workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("-j", metavar="N", help="Runs at once; all cores if not said, and one where they take real time."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Processes of this machine, or a cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="ADDRESS", help="Of a Ray cluster; a new one on this machine if not said."),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run all variants of a study with all seeds; what is done already is not done again."""
+    from experiments.progress import watching_sweep
+    from experiments.sweep import sweep as sweep_study
+
+    try:
+        with watching_sweep(quiet) as watcher:
+            made = sweep_study(
+                study, out=out, num_workers=num_workers, engine=engine, ray_address=ray_address, watcher=watcher
+            )
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(say(str(interrupt) or "interrupted", INTERRUPTED)) from None
+    _tell(made, quiet)
+
+
+def _tell(made: StudyResult, quiet: bool) -> None:
+    if not quiet:
+        from rich.console import Console
+
+        from experiments.show import show_study
+
+        show_study(made, Console())
+    if not made.unfinished.is_empty():
+        raise typer.Exit(say(f"{made.unfinished.height} of {made.runs.height} runs are not done", PARTIAL))

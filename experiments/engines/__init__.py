@@ -1,0 +1,1 @@
+"""Where the runs of a study are performed: in processes of this machine, or on a Ray cluster."""

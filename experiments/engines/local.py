@@ -1,0 +1,71 @@
+"""Runs in worker processes of this machine: one that hangs or dies takes no other with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import islice
+from multiprocessing.connection import wait as wait_for
+from typing import TYPE_CHECKING
+
+from experiments.job import Job, perform
+from experiments.store import Result
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+_QUEUED_PER_WORKER = 2
+"""Runs handed over to each worker, so that none waits for the next one."""
+
+
+def local(jobs: Iterable[Job], *, num_workers: int, timeout_s: float | None) -> Generator[tuple[Job, Result]]:
+    """The jobs with their results, as they end. Closing the iterator ends the runs that are under way."""
+    from pebble import ProcessPool
+
+    # spawned, for polars does not survive a fork
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPool(max_workers=num_workers, context=context, initializer=leave_with_parent)
+    try:
+        waiting = iter(jobs)
+        running: dict[Future[Result], Job] = {}
+        while True:
+            for job in islice(waiting, num_workers * _QUEUED_PER_WORKER - len(running)):
+                running[pool.schedule(perform, args=[job], timeout=timeout_s)] = job
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), _result(future, timeout_s)
+    finally:
+        _end(pool)
+
+
+def leave_with_parent() -> None:
+    """End this process when the one that started it is gone, be it by `kill -9`."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_after, args=[parent.sentinel], daemon=True).start()
+
+
+def _leave_after(sentinel: int) -> None:
+    wait_for([sentinel])
+    os._exit(1)
+
+
+def _result(future: Future[Result], timeout_s: float | None) -> Result:
+    from pebble import ProcessExpired
+
+    try:
+        return future.result()
+    except TimeoutError:
+        return Result("timeout", {}, f"took longer than {timeout_s:g} s", timeout_s or 0.0)
+    except ProcessExpired as died:
+        code = died.exitcode
+        return Result("crashed", {}, f"its process ended with exit code {code}", 0.0)
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()

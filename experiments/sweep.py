@@ -1,0 +1,104 @@
+"""Sweeping a study: every variant with every seed, each run by itself, on as many cores or machines as there are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from experiments.engines.local import local
+from experiments.engines.ray import on_ray
+from experiments.job import Job
+from experiments.progress import SweepWatcher, watching_sweep_in_python
+from experiments.results import STUDY_FILE, StudyResult, collect, jobs, plan
+from experiments.store import Result, ResultStore
+from experiments.study import Study, dump_study, load_study
+from twinclock import plugins
+from twinclock.errors import ConfigError, Interrupted, RunError
+from twinclock.run_folder import replace_durably, told_as_run_error
+
+ENGINES = ("local", "ray")
+Engine = Callable[[Iterable[Job]], Generator[tuple[Job, Result]]]
+
+
+def sweep(
+    study: str | Path | Mapping[str, Any] | Study,
+    *,
+    out: str | Path | None = None,
+    num_workers: int | None = None,
+    engine: str = "local",
+    ray_address: str | None = None,
+    watcher: SweepWatcher | None = None,
+) -> StudyResult:
+    """Run all of a study that is not done yet.
+
+    `out`: its folder, new or of the same study; `runs/NAME` if there is none. What is done there already, by the same
+    configuration, data and code, is not done again. A run that fails, takes too long or dies is a row that says so, and
+    the others go on; another sweep tries it again. `num_workers`: how many runs at once; None: as many as there are
+    cores, or one where runs take real time. `engine`: `local`, processes of this machine, or `ray`, a cluster (the one
+    at `ray_address`, or a new one on this machine).
+
+    ConfigError if the study is wrong, RunError if its folder can't be used. An interrupt leaves what is done; the same
+    call goes on. Without a `watcher`, a notebook shows a bar.
+    """
+    if watcher is None:
+        with watching_sweep_in_python() as watcher:
+            return sweep(
+                study, out=out, num_workers=num_workers, engine=engine, ray_address=ray_address, watcher=watcher
+            )
+    loaded = load_study(study)
+    planned = plan(loaded)
+    folder = Path("runs") / loaded.name if out is None else Path(out)
+    perform_all = _engine(loaded, engine, num_workers, ray_address)
+    _ensure_same_study(folder, loaded)
+    with ResultStore.hold(folder) as store:
+        with told_as_run_error(folder), replace_durably(folder / STUDY_FILE) as unfinished:
+            unfinished.write_text(dump_study(loaded), encoding="utf-8")
+        results = store.all()
+        todo = [job for job in jobs(loaded, planned, folder) if not _is_done(results.get(job.run))]
+        watcher.begin(len({each.run for each in planned}), len(todo))
+        try:
+            with closing(perform_all(todo)) as ended:
+                for job, result in ended:
+                    store.add(job.run, result)
+                    results[job.run] = result
+                    watcher.ended(job, result)
+        except KeyboardInterrupt:
+            left = sum(not _is_done(results.get(job.run)) for job in todo)
+            raise Interrupted(f"interrupted with {left} runs to do; the same command goes on, in {folder}") from None
+        finally:
+            made = collect(loaded, planned, results, folder)
+            made.write(folder)
+        return made
+
+
+def _is_done(result: Result | None) -> bool:
+    return result is not None and result.state == "done"
+
+
+def _engine(study: Study, engine: str, num_workers: int | None, ray_address: str | None) -> Engine:
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError(f"-j: got {num_workers}, expected a whole number > 0")
+    if engine == "ray":
+        return partial(on_ray, num_workers=num_workers, timeout_s=study.timeout, address=ray_address)
+    if engine != "local":
+        raise ConfigError(f"--engine: got {engine!r}, expected one of {', '.join(ENGINES)}")
+    if ray_address is not None:
+        raise ConfigError(f"--ray-address: got {ray_address!r} with the engine local, expected --engine ray")
+    takes_real_time = plugins.find(study.on).is_resumable
+    at_once = num_workers or (1 if takes_real_time else len(os.sched_getaffinity(0)))
+    return partial(local, num_workers=at_once, timeout_s=study.timeout)
+
+
+def _ensure_same_study(folder: Path, study: Study) -> None:
+    """RunError if a folder holds something else."""
+    file = folder / STUDY_FILE
+    if file.exists():
+        there = load_study(file).name
+        if there != study.name:
+            raise RunError(f"{folder}: holds the study {there!r}, expected a new folder or one of {study.name!r}")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"{folder}: not empty and no study, expected a new folder or one of {study.name!r}")
