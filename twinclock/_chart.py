@@ -7,7 +7,7 @@ are made without pyplot, so no backend is chosen and no state is left behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
@@ -80,20 +80,46 @@ def style() -> Iterator[None]:
 
 def new_chart(title: str, subtitle: str, *, height: float = HEIGHT) -> tuple[Figure, Axes]:
     """A figure with one pair of axes and a heading of two lines. Notebooks show it by itself."""
+    figure, (axes,) = new_panels(title, subtitle, (1.0,), height=height)
+    return figure, axes
+
+
+def new_panels(
+    title: str, subtitle: str, shares: Sequence[float], *, height: float = HEIGHT, gap: float = 0.35
+) -> tuple[Figure, list[Axes]]:
+    """A figure with panels from top to bottom, as high as their shares say, `gap` inches apart, one x axis for all.
+
+    The heading has two lines, and notebooks show the figure by itself.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    box = (LEFT / WIDTH, BOTTOM / height, (WIDTH - LEFT - RIGHT) / WIDTH, (height - BOTTOM - TOP) / height)
-    axes = figure.add_axes(box)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    inches = (height - BOTTOM - TOP - gap * (len(shares) - 1)) / sum(shares)
+    panels: list[Axes] = []
+    top = height - TOP
+    for share in shares:
+        bottom = top - inches * share
+        box = (LEFT / WIDTH, bottom / height, (WIDTH - LEFT - RIGHT) / WIDTH, (top - bottom) / height)
+        axes = figure.add_axes(box, sharex=panels[0] if panels else None)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        panels.append(axes)
+        top = bottom - gap
+    for axes in panels[:-1]:
+        axes.tick_params(axis="x", labelbottom=False)
+    heading(figure, title, subtitle)
+    return figure, panels
+
+
+def heading(figure: Figure, title: str, subtitle: str) -> None:
+    """The two lines on top of a picture; where IPython looks, the figure gets what shows it."""
+    height = figure.get_figheight()
     for text, y, size, weight, color in ((title, 0.3, 15, "bold", INK), (subtitle, 0.6, 11.5, "normal", FAINT)):
         figure.text(
             LEFT / WIDTH, 1 - y / height, shortened(text, 150), size=size, weight=weight, color=color, va="center",
             parse_math=False,
         )  # fmt: skip
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # where IPython looks
-    return figure, axes
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
 
 
 def chart_width_px() -> float:
