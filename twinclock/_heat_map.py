@@ -81,7 +81,9 @@ def _plan_with_most(run: Run, metric: str) -> tuple[int | None, pl.DataFrame]:
     rows = run.evaluations.filter(pl.col("metric") == metric)
     rows = rows.unique(["plan", "model", "start_ts", "end_ts"], keep="first", maintain_order=True)
     counts = rows.group_by("plan").len().sort(["len", "plan"], descending=[True, False])
-    number = int(counts["plan"][0]) if counts.height else None
+    if counts.is_empty():
+        return None, rows
+    number = int(counts["plan"][0])
     return number, rows.filter(pl.col("plan") == number)
 
 
