@@ -116,6 +116,7 @@ def test_thirty_policies_fit(tmp_path, runs):
         figure = draw(many)
         save(figure, tmp_path / "many.png")
         assert len(set(keys(figure)) - {"training", "evaluation"}) == 30
+        figure.draw_without_rendering()
         (legend,) = figure.legends
         label = figure.axes[1].xaxis.label
         assert legend.get_window_extent().y1 < label.get_window_extent().y0, "the legend is below the axis"

@@ -135,7 +135,7 @@ def test_many_variants_have_numbers_and_a_list():
     figure = draw_pareto(labels, list(rng.normal(0.7, 0.1, (40, 3))), list(rng.uniform(1, 100, (40, 3))))
     assert [key for key in keys(figure) if key[0].isdigit()] == [f"{n + 1}  drift · n={n}" for n in range(40)]
     assert {str(n) for n in range(1, 41)} <= set(texts(figure))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     one, other = (legend.get_window_extent() for legend in figure.legends)
     assert one.y0 >= other.y1 - 1 or other.y0 >= one.y1 - 1, "the lists do not overlap"
     assert figure.axes[0].xaxis.label.get_window_extent().y0 > max(one.y1, other.y1) - 6

@@ -176,6 +176,4 @@ def _triggers(axes: Axes, simulated: tc.Run, real: tc.Run) -> None:
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(2.0, 0.0)
     axes.set_xlim(0.0, float(samples))
-    axes.set_xlabel(
-        f"position in the data (samples); {common:,} trigger position{'s' * (common != 1)} {'is' if common == 1 else 'are'} the same in both"
-    )
+    axes.set_xlabel(f"position in the data (samples); positions of triggers that both have: {common:,}")

@@ -122,7 +122,7 @@ def _drawn(
         _frame(axes, points)
         centres = _centres(axes, points, texts, _corners(steps, larger_is_better[1]))
         if None in centres:  # then rather on a line than not at all
-            centres = _centres(axes, [(label, *map(_without_ends, each)) for label, *each in points], texts, [])
+            centres = _centres(axes, [(label, _without_ends(x), _without_ends(y)) for label, x, y in points], texts, [])
         figure.legend(
             list(listed.values()), list(listed), loc="lower center", ncols=columns, frameon=False, fontsize=_SIZE,
             bbox_to_anchor=(0.5, 0.38 / figure.get_figheight()),
