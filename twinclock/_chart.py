@@ -7,11 +7,11 @@ are made without pyplot, so no backend is chosen and no state is left behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    from twinclock.result import Run
 
 DPI = 100
 WIDTH, HEIGHT = 16.0, 9.0
@@ -44,6 +47,11 @@ class Paint(NamedTuple):
     ink: str = INK
 
     @property
+    def look(self) -> dict[str, Any]:
+        """What matplotlib has to know of an area."""
+        return {"facecolor": self.fill, "edgecolor": self.edge, "hatch": self.hatch, "linewidth": 0.6}
+
+    @property
     def solid(self) -> str:
         """Its one colour where there is no room for more than one."""
         return self.edge if self.fill in _PALE else self.fill
@@ -60,6 +68,8 @@ PAINTS = {
     "decide": Paint("taking in data, deciding", "#fff4c8", "#8a6d00"),
     "wait": Paint("waiting for data", "#d4d4d4", "#c4c4c4"),
     "cluster": Paint("connecting, closing", "#b9d6ef", "#1f4e79"),
+    "idle": Paint("idle", "#f4f4f4", "#a8a8a8"),
+    "down": Paint("down", "#8c8c8c", "#333333", "...."),
 }
 
 
@@ -80,20 +90,52 @@ def style() -> Iterator[None]:
 
 def new_chart(title: str, subtitle: str, *, height: float = HEIGHT) -> tuple[Figure, Axes]:
     """A figure with one pair of axes and a heading of two lines. Notebooks show it by itself."""
+    figure, (axes,) = new_panels(title, subtitle, (1.0,), height=height)
+    return figure, axes
+
+
+def new_panels(
+    title: str, subtitle: str, shares: Sequence[float], *, height: float = HEIGHT, gap: float = 0.35
+) -> tuple[Figure, list[Axes]]:
+    """A figure with panels from top to bottom, as high as their shares say, `gap` inches apart, one x axis for all.
+
+    The heading has two lines, and notebooks show the figure by itself.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    box = (LEFT / WIDTH, BOTTOM / height, (WIDTH - LEFT - RIGHT) / WIDTH, (height - BOTTOM - TOP) / height)
-    axes = figure.add_axes(box)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    inches = (height - BOTTOM - TOP - gap * (len(shares) - 1)) / sum(shares)
+    panels: list[Axes] = []
+    top = height - TOP
+    for share in shares:
+        bottom = top - inches * share
+        box = (LEFT / WIDTH, bottom / height, (WIDTH - LEFT - RIGHT) / WIDTH, (top - bottom) / height)
+        axes = figure.add_axes(box, sharex=panels[0] if panels else None)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        panels.append(axes)
+        top = bottom - gap
+    for axes in panels[:-1]:
+        axes.tick_params(axis="x", labelbottom=False)
+    heading(figure, title, subtitle)
+    return figure, panels
+
+
+def heading(figure: Figure, title: str, subtitle: str) -> None:
+    """The two lines on top of a picture, which shows itself in a notebook."""
+    height = figure.get_figheight()
     for text, y, size, weight, color in ((title, 0.3, 15, "bold", INK), (subtitle, 0.6, 11.5, "normal", FAINT)):
         figure.text(
             LEFT / WIDTH, 1 - y / height, shortened(text, 150), size=size, weight=weight, color=color, va="center",
             parse_math=False,
         )  # fmt: skip
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # where IPython looks
-    return figure, axes
+    shows_itself(figure)
+
+
+def shows_itself(figure: Figure) -> Figure:
+    """The figure, with a PNG of it where IPython looks."""
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    return figure
 
 
 def chart_width_px() -> float:
@@ -115,6 +157,31 @@ def legend(figure: Figure, keys: Mapping[str, Artist], *, num_columns: int) -> N
         list(keys.values()), list(keys), loc="lower center", ncols=max(1, min(num_columns, len(keys))), frameon=False,
         fontsize=10.5, handlelength=2.6, handleheight=1.2, bbox_to_anchor=(0.5, 0.08 / figure.get_figheight()),
     )  # fmt: skip
+
+
+def patch(paint: Paint) -> Patch:
+    """What stands for a kind of work in a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(**paint.look)
+
+
+def nothing(title: str, subtitle: str, why: str) -> Figure:
+    """A picture that says why there is nothing to see."""
+    figure, axes = new_chart(title, subtitle)
+    axes.set_axis_off()
+    note(axes, why)
+    return figure
+
+
+def state_of(run: Run) -> str:
+    """Variant and mode of a run, and whether it came to its end."""
+    told = f"{run.config.variant}, {run.config.mode} · "
+    if run.state != "finished":
+        return f"{told}not finished, state: {run.state}"
+    if run.outcome != "done":
+        return f"{told}failed: {shortened(str(run.summary['error']), 90)}"
+    return f"{told}makespan {duration(run.summary['makespan_s'])}"
 
 
 def time_unit(span_s: float) -> tuple[float, str]:
