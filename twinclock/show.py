@@ -290,7 +290,7 @@ def run_names(runs: Sequence[Run]) -> list[str]:
 
 
 def footnotes(runs: Sequence[Run]) -> Iterator[str]:
-    """What can't be compared, scores that are missing, modelled figures that nobody calibrated, where others are from."""
+    """What can't be compared, missing scores, modelled figures that nobody calibrated, where others are from."""
     summaries = [run.summary for run in runs]
     yield from _uneven(summaries, _composites(summaries))
     names = [name.replace("\n", " ") for name in run_names(runs)]
