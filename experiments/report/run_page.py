@@ -1,0 +1,197 @@
+"""The report of one run: what it came to, how good its models were, where the time went, what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from experiments.report.blocks import Block, Cell, Code, Column, KeyFigure, KeyFigures, Page, Section, Sentences, Table
+from experiments.report.numbers import NOTHING, date, decimals_for, number
+from experiments.report.pictures import picture
+from experiments.report.tables import figures_tables, frame_table
+from twinclock._chart import duration
+from twinclock.explain.critical import critical_path
+from twinclock.explain.text import critical_line, doing_text
+from twinclock.result import Run
+from twinclock.show import amount_of_usd, energy_text, footnotes
+from twinclock.yaml_text import write_yaml
+
+_PARTS = 12
+"""Of the critical path, those that are named."""
+_MODES = {"replay": "recorded stream", "live": "live stream"}
+
+
+def run_page(run: Run) -> Page:
+    """The whole report of a run, finished or not."""
+    return Page(
+        "Run",
+        run.name,
+        "",
+        facts(run),
+        [_key_figures(run), *state_notes(run), *_footnotes(run)],
+        [
+            Section("models", "How good the models were", list(_models(run))),
+            Section("time", "Where the time went", list(_time(run))),
+            Section("resources", "Devices, queues and cost", list(_resources(run))),
+            Section("faults", "What went wrong", list(_faults(run))),
+            Section("tables", "Tables", list(_tables(run))),
+            Section("configuration", "Configuration", [configuration(run)]),
+        ],
+    )
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What identifies a run."""
+    config, header = run.config, run.header
+    known = [
+        ("executor", str(header["executor"])),
+        ("pipeline", f"{config.variant}, {_MODES[config.mode]}"),
+        ("trigger", config.trigger.kind),
+        ("seed", str(config.seed)),
+        ("started", date(header["created"]) if "created" in header else ""),
+        ("folder", "" if run.folder is None else str(run.folder)),
+    ]
+    return [(label, text) for label, text in known if text]
+
+
+def state_notes(run: Run) -> Iterator[Block]:
+    """Says so if a run is not done."""
+    if run.state != "finished":
+        yield Sentences([f"{run.name}: not finished ({run.state}); what follows is how far it has come"], "bad")
+    elif run.outcome != "done":
+        yield Sentences([f"{run.name}: {run.outcome}: {run.header.get('error') or 'see what went wrong'}"], "bad")
+
+
+def configuration(run: Run) -> Code:
+    """Everything that was configured."""
+    return Code(f"Configuration of {run.name}, every default written out", write_yaml(run.config.model_dump(mode="json")))
+
+
+def _footnotes(run: Run) -> Iterator[Block]:
+    if notes := list(footnotes([run])):
+        yield Sentences(notes, "warning")
+
+
+def _key_figures(run: Run) -> KeyFigures:
+    found = run.summary
+    score = next((each for each in found["composites"] if each["value"] is not None), None)
+    figures = [
+        KeyFigure("accuracy of the active model", NOTHING, "no plan measured it")
+        if score is None
+        else KeyFigure(
+            f"{score['metric']}, {score['models']} model",
+            f"{score['value']:.3f}",
+            f"{score['left_out']:.1%} of data time left out".replace("%", " %"),
+        ),
+        KeyFigure("trainings", f"{found['trainings']:,}", _of_triggers(found["triggers"])),
+        KeyFigure("makespan", _time_text(found["makespan_s"]), "from start to end"),
+        KeyFigure("device time", duration(found["device_s"]), "held by trainings and evaluations"),
+        KeyFigure("queueing", duration(found["queued_s"]), "waited for a device, all jobs"),
+        KeyFigure("faults", f"{found['faults']:,}", f"{found['failed_trainings']:,} trainings failed"),
+    ]
+    if found["staleness_s"] is not None:
+        figures.insert(2, KeyFigure("staleness", duration(found["staleness_s"]), "mean age of what the model knows"))
+    if found["usd"]:
+        figures.append(KeyFigure("money", f"{amount_of_usd(found['usd'])} USD"))
+    if found["joules"]:
+        figures.append(KeyFigure("energy", energy_text(found["joules"])))
+    return KeyFigures(figures)
+
+
+def _of_triggers(count: int) -> str:
+    return "of 1 trigger" if count == 1 else f"of {count:,} triggers"
+
+
+def _time_text(seconds: float | None) -> str:
+    return NOTHING if seconds is None else duration(seconds)
+
+
+def _models(run: Run) -> Iterator[Block]:
+    yield picture(
+        "accuracy", run.plot.accuracy(), "Accuracy of the model in use over data time; lines mark triggers."
+    )
+
+
+def _time(run: Run) -> Iterator[Block]:
+    yield from _critical(run)
+    yield picture(
+        "timeline",
+        run.plot.timeline(),
+        "What each device and each kind of stage did over the executor's clock, what queued, and what fired.",
+    )
+    yield picture(
+        "time_by_stage",
+        run.plot.time_by_stage(),
+        "Each stage working, and waiting for what; and its share of the critical path.",
+    )
+
+
+def _critical(run: Run) -> Iterator[Block]:
+    """The critical path in a sentence and by part; a run that is not finished has none yet."""
+    if run.state != "finished":
+        return
+    yield Sentences([critical_line(run)], "good")
+    spent = (
+        critical_path(run)
+        .group_by("stage", "doing", "held_for")
+        .agg((pl.col("end_s") - pl.col("begin_s")).sum().alias("seconds"), pl.len().alias("segments"))
+        .sort(["seconds", "stage", "doing", "held_for"], descending=[True, False, False, False])
+    )
+    total_s = float(run.header["makespan_s"]) or 1.0
+    decimals = decimals_for(spent["seconds"])
+    rows = [
+        [
+            Cell(stage, stage),
+            Cell(doing_text(doing, held_for), doing_text(doing, held_for)),
+            Cell(number(seconds, decimals), seconds),
+            Cell(f"{100.0 * seconds / total_s:.1f} %", seconds),
+            Cell(f"{segments:,}", segments),
+        ]
+        for stage, doing, held_for, seconds, segments in spent.head(_PARTS).iter_rows()
+    ]
+    columns = [
+        Column("stage"),
+        Column("working, or waits for"),
+        *(Column(name, is_numeric=True) for name in ("seconds", "share of the makespan", "segments")),
+    ]
+    more = spent.height - len(rows)
+    note = f"{more} smaller parts are left out; critical_path(run) has all." if more else ""
+    yield Table("The critical path: what the run did, or waited for, so that it could not end sooner", columns, rows, note)
+
+
+def _resources(run: Run) -> Iterator[Block]:
+    yield Sentences(["nothing"])
+
+
+def _faults(run: Run) -> Iterator[Block]:
+    if run.faults.is_empty() and run.outages.is_empty():
+        yield Sentences(["Nothing failed."])
+    if not run.faults.is_empty():
+        names = {"stage": "stage", "outcome": "outcome", "type": "type", "message": "message", "attempt": "attempt"}
+        yield frame_table(
+            "Faults, also what a retry mended", run.faults, {**names, "at_s": "at (s)"}, _place(run, "faults")
+        )
+    if not run.outages.is_empty():
+        names = {"device": "device", "cause": "cause", "from_s": "from (s)", "until_s": "until (s)"}
+        yield frame_table("Devices that were not there", run.outages, names, _place(run, "outages"))
+
+
+def _tables(run: Run) -> Iterator[Block]:
+    yield from figures_tables([run], ["value"])
+    trainings = {
+        "trigger": "trigger", "outcome": "outcome", "num_samples": "samples", "device": "device",
+        "queued_s": "queued (s)", "started_s": "started (s)", "ended_s": "ended (s)", "loss": "loss",
+    }  # fmt: skip
+    yield frame_table("Trainings, each attempt", run.trainings, trainings, _place(run, "trainings"))
+    triggers = {
+        "trigger": "trigger", "position": "position", "num_samples": "new samples",
+        "training_samples": "training samples", "first_ts": "first data", "last_ts": "last data",
+        "fired_s": "fired (s)",
+    }  # fmt: skip
+    yield frame_table("Triggers", run.triggers, triggers, _place(run, "triggers"))
+
+
+def _place(run: Run, table: str) -> str:
+    """Where a whole table is."""
+    return f"run.{table}" if run.folder is None else f"{run.folder}/tables/{table} (Parquet)"
