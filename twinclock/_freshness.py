@@ -31,15 +31,15 @@ def draw_freshness(run: Run) -> Figure:
     figure, (above, below) = new_panels(
         f"{run.name}: how fresh the models were", f"{state_of(run)} · {_FROM[run.config.mode]}", (1.0, 1.0), gap=0.45
     )
-    longest_s = max([*latency_s[-1:], *stale_s[-1:]], default=0.0) or 1.0
-    unit_s, unit = time_unit(longest_s)
+    right_s = 1.04 * max([*latency_s[-1:], *stale_s[-1:]], default=0.0) or 1.0
+    unit_s, unit = time_unit(right_s)
     keys: dict[str, Artist] = {}
     if len(latency_s):
         running = np.cumsum(counts) / counts.sum()
         # the least that so large a share does not exceed, as in the summary
         marks = {percent: float(latency_s[np.searchsorted(running, percent / 100)]) for percent in PERCENTILES}
         seconds, steps = _thinned(latency_s, running)
-        x, y = np.append(0.0, seconds) / unit_s, np.append(0.0, steps)
+        x, y = np.array([0.0, *seconds, right_s]) / unit_s, np.array([0.0, *steps, 1.0])
         (keys["data incorporation latency"],) = above.step(x, y, where="post", color=_LATENCY, linewidth=2.2)
         _marks(above, keys, {percent: (at_s, percent / 100) for percent, at_s in marks.items()}, unit_s)
         missing = run.summary["not_incorporated"]
@@ -51,7 +51,7 @@ def draw_freshness(run: Run) -> Figure:
         note(above, "No data incorporation latency: no sample has got into a stored model.")
     if len(stale_s):
         (keys["staleness"],) = below.plot(
-            np.append(stale_s[0], stale_s) / unit_s, np.append(0.0, shares), color=_STALENESS, linewidth=2.2,
+            np.array([0.0, *stale_s, right_s]) / unit_s, np.array([0.0, *shares, 1.0]), color=_STALENESS, linewidth=2.2,
             linestyle=(0, (6, 2)),
         )  # fmt: skip
         marks = {percent: float(np.interp(percent / 100, shares, stale_s)) for percent in PERCENTILES}
@@ -66,7 +66,7 @@ def draw_freshness(run: Run) -> Figure:
         axes.set_ylim(0.0, 1.03)
         axes.set_ylabel(label)
         axes.grid(axis="y", color="#dddddd", linewidth=0.8)
-    below.set_xlim(0.0, 1.02 * longest_s / unit_s)
+    below.set_xlim(0.0, right_s / unit_s)
     below.set_xlabel(f"at most so long, on the run's clock ({unit})")
     if keys:
         legend(figure, keys, num_columns=5)

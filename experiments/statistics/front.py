@@ -96,7 +96,7 @@ class _Joint:
 
     @property
     def num_seeds(self) -> int:
-        return self.values.shape[2]
+        return int(self.values.shape[2])
 
     def means(self) -> Floats:
         return self.of_seeds(np.arange(self.num_seeds))
@@ -127,7 +127,7 @@ def _joint(result: Result) -> _Joint:
 def _dominates(means: Floats) -> Bools:
     """Row i, column j: i is at least as good as j in every metric and better in one. More is better in all."""
     one, two = means[:, None, :], means[None, :, :]
-    return (one >= two).all(axis=2) & (one > two).any(axis=2)
+    return np.logical_and((one >= two).all(axis=2), (one > two).any(axis=2))
 
 
 def _front_shares(joint: _Joint) -> dict[str, Floats | None]:
@@ -140,7 +140,7 @@ def _front_shares(joint: _Joint) -> dict[str, Floats | None]:
 
 
 def _front_share(joint: _Joint, draws: list[NDArray[np.int64]]) -> Floats:
-    return np.mean([~_dominates(joint.of_seeds(seeds)).any(axis=0) for seeds in draws], axis=0)
+    return np.asarray(np.mean([~_dominates(joint.of_seeds(seeds)).any(axis=0) for seeds in draws], axis=0))
 
 
 def _resamples(joint: _Joint) -> NDArray[np.int64] | None:

@@ -72,7 +72,7 @@ class Observed:
     def of(self, variant: str) -> Floats:
         """The values of one variant, in the order of its seeds."""
         row = self.values[self.variants.index(variant)]
-        return row[np.isfinite(row)]
+        return np.asarray(row[np.isfinite(row)])
 
 
 def metric_names(result: Result) -> tuple[str, ...]:
