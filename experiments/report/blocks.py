@@ -93,7 +93,16 @@ class Code:
     kind: ClassVar = "code"
 
 
-Block: TypeAlias = KeyFigures | Sentences | Table | Picture | Code
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A block that is folded away until it is asked for, as it is large and seldom wanted."""
+
+    heading: str
+    block: Table | Picture
+    kind: ClassVar = "fold"
+
+
+Block: TypeAlias = KeyFigures | Sentences | Table | Picture | Code | Fold
 
 
 @dataclass(frozen=True, slots=True)

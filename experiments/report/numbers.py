@@ -28,15 +28,15 @@ def number(value: float | None, decimals: int) -> str:
 
 
 def interval(low: float | None, high: float | None, decimals: int) -> str:
-    """`0.71 to 0.73`; empty if there is none."""
-    if low is None or high is None:
+    """`[0.71, 0.73]`; empty if there is none, or if it has no width."""
+    if low is None or high is None or low == high:
         return ""
-    return f"{number(low, decimals)} to {number(high, decimals)}"
+    return f"[{number(low, decimals)}, {number(high, decimals)}]"
 
 
 def share(value: float | None) -> str:
     """In percent."""
-    return NOTHING if value is None else f"{value:.0%}".replace("%", " %")
+    return NOTHING if value is None else f"{100.0 * value:.3g} %"
 
 
 def data_time(value: float) -> str:

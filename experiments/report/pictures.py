@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_MARGIN = 0.12
+"""Inches around what is drawn."""
 _DROPPED = ("metadata", "style")
 """Elements that speak of the picture's origin, or to the whole page."""
 
@@ -27,7 +29,7 @@ def picture(key: str, figure: Figure, caption: str, alt: str = "") -> Picture:
     """
     buffer = BytesIO()
     with style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=_MARGIN)
     told = alt or ". ".join(text for each in figure.texts if (text := each.get_text().strip()))
     return Picture(key, told or caption, caption, inline_svg(buffer.getvalue(), key))
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import polars as pl
 
-from experiments.report.blocks import Block, Cell, Code, Column, KeyFigure, KeyFigures, Page, Section, Sentences, Table
-from experiments.report.numbers import NOTHING, date, decimals_for, number
+from experiments.report.blocks import (
+    Block,
+    Cell,
+    Code,
+    Column,
+    Fold,
+    KeyFigure,
+    KeyFigures,
+    Page,
+    Section,
+    Sentences,
+    Table,
+)
+from experiments.report.numbers import NOTHING, date, decimals_for, number, share
 from experiments.report.pictures import picture
 from experiments.report.tables import figures_tables, frame_table
 from twinclock._chart import duration
@@ -19,6 +32,12 @@ from twinclock.yaml_text import write_yaml
 
 _PARTS = 12
 """Of the critical path, those that are named."""
+_MOST_METRICS = 3
+"""Metrics that get a picture."""
+_USED = {
+    "pool": "pool", "devices": "devices", "busy_s": "busy (s)", "idle_s": "idle (s)", "down_s": "down (s)",
+    "busy_usd": "busy (USD)", "idle_usd": "idle (USD)", "busy_joules": "busy (J)", "idle_joules": "idle (J)",
+}  # fmt: skip
 _MODES = {"replay": "recorded stream", "live": "live stream"}
 
 
@@ -65,7 +84,9 @@ def state_notes(run: Run) -> Iterator[Block]:
 
 def configuration(run: Run) -> Code:
     """Everything that was configured."""
-    return Code(f"Configuration of {run.name}, every default written out", write_yaml(run.config.model_dump(mode="json")))
+    return Code(
+        f"Configuration of {run.name}, every default written out", write_yaml(run.config.model_dump(mode="json"))
+    )
 
 
 def _footnotes(run: Run) -> Iterator[Block]:
@@ -77,13 +98,9 @@ def _key_figures(run: Run) -> KeyFigures:
     found = run.summary
     score = next((each for each in found["composites"] if each["value"] is not None), None)
     figures = [
-        KeyFigure("accuracy of the active model", NOTHING, "no plan measured it")
+        KeyFigure("accuracy", NOTHING, "not measured")
         if score is None
-        else KeyFigure(
-            f"{score['metric']}, {score['models']} model",
-            f"{score['value']:.3f}",
-            f"{score['left_out']:.1%} of data time left out".replace("%", " %"),
-        ),
+        else KeyFigure(score["metric"], f"{score['value']:.3f}", _of_what(score)),
         KeyFigure("trainings", f"{found['trainings']:,}", _of_triggers(found["triggers"])),
         KeyFigure("makespan", _time_text(found["makespan_s"]), "from start to end"),
         KeyFigure("device time", duration(found["device_s"]), "held by trainings and evaluations"),
@@ -99,6 +116,11 @@ def _key_figures(run: Run) -> KeyFigures:
     return KeyFigures(figures)
 
 
+def _of_what(score: Mapping[str, Any]) -> str:
+    models = "as served" if score["models"] == "served" else f"{score['models']} model"
+    return f"{models}, {share(score['left_out'])} of data time left out"
+
+
 def _of_triggers(count: int) -> str:
     return "of 1 trigger" if count == 1 else f"of {count:,} triggers"
 
@@ -109,8 +131,28 @@ def _time_text(seconds: float | None) -> str:
 
 def _models(run: Run) -> Iterator[Block]:
     yield picture(
-        "accuracy", run.plot.accuracy(), "Accuracy of the model in use over data time; lines mark triggers."
+        "accuracy",
+        run.plot.accuracy(),
+        "Accuracy of the active model over data time. Dotted lines: triggers, at the last of their samples.",
     )
+    for place, metric in enumerate(_metrics(run)):
+        yield picture(
+            f"heat_map_{place}",
+            run.plot.heat_map(metric),
+            f"{metric} of every model on every interval that it was scored on. Framed: the active model.",
+        )
+    yield picture(
+        "freshness",
+        run.plot.freshness(),
+        "How long data took to get into a model, and how old the newest data was that the models knew.",
+    )
+
+
+def _metrics(run: Run) -> list[str]:
+    """The metrics that were measured, the configuration's first; a few of them."""
+    measured = run.evaluations["metric"].unique().sort().to_list()
+    asked = [metric for metric in run.config.evaluation.metrics if metric in measured]
+    return list(dict.fromkeys([*asked, *measured]))[:_MOST_METRICS]
 
 
 def _time(run: Run) -> Iterator[Block]:
@@ -125,6 +167,8 @@ def _time(run: Run) -> Iterator[Block]:
         run.plot.time_by_stage(),
         "Each stage working, and waiting for what; and its share of the critical path.",
     )
+    graph = picture("stage_graph", run.plot.stage_graph(), "Darker: more time was spent in the stage.")
+    yield Fold("The stage graph, coloured by the time spent in each stage", graph)
 
 
 def _critical(run: Run) -> Iterator[Block]:
@@ -157,11 +201,21 @@ def _critical(run: Run) -> Iterator[Block]:
     ]
     more = spent.height - len(rows)
     note = f"{more} smaller parts are left out; critical_path(run) has all." if more else ""
-    yield Table("The critical path: what the run did, or waited for, so that it could not end sooner", columns, rows, note)
+    yield Table(
+        "The critical path: what the run did, or waited for, so that it could not end sooner", columns, rows, note
+    )
 
 
 def _resources(run: Run) -> Iterator[Block]:
-    yield Sentences(["nothing"])
+    yield picture("queue", run.plot.queue(), "Who waited for a device or a training slot, when, and how long.")
+    yield picture("cost", run.plot.cost(), "Devices in use by kind of work, and what they have added up to.")
+    pools = run.usage
+    if not pools.is_empty():
+        named = pools.with_columns(pl.col("pool").fill_null("all devices"))
+        names = {
+            name: _USED[name] for name in pools.columns if name in _USED and pools[name].null_count() < pools.height
+        }
+        yield frame_table("What each pool of the cluster was used for", named, names, "run.usage")
 
 
 def _faults(run: Run) -> Iterator[Block]:

@@ -1,0 +1,98 @@
+"""The report of several runs: their figures side by side, and pictures with all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from experiments import plots
+from experiments.report.blocks import Block, Cell, Column, KeyFigure, KeyFigures, Page, Section, Sentences, Table
+from experiments.report.numbers import NOTHING, date
+from experiments.report.pictures import picture
+from experiments.report.run_page import configuration, state_notes
+from experiments.report.tables import figures_tables
+from twinclock._chart import duration
+from twinclock.result import Run
+from twinclock.show import footnotes, run_names
+
+
+def runs_page(runs: Sequence[Run]) -> Page:
+    """The whole report of two runs or more."""
+    names = _own_names(runs)
+    named = dict(zip(names, runs, strict=True))
+    figures, *stages = figures_tables(runs, names)
+    return Page(
+        "Comparison",
+        " and ".join(names) if len(runs) == 2 else f"{len(runs)} runs",
+        "",
+        [("runs", str(len(runs)))],
+        [_key_figures(named), *(note for run in runs for note in state_notes(run)), *_footnotes(runs)],
+        [
+            Section("figures", "Side by side", [figures]),
+            Section("models", "How good the models were", list(_models(named))),
+            Section("resources", "What they used", list(_resources(named, stages))),
+            Section("runs", "The runs", [_runs(named), *(configuration(run) for run in runs)]),
+        ],
+    )
+
+
+def _own_names(runs: Sequence[Run]) -> list[str]:
+    """A name of its own for each run, in one line."""
+    names = [name.replace("\n", " ") for name in run_names(runs)]
+    return [name if names.count(name) == 1 else f"{name} #{number}" for number, name in enumerate(names, start=1)]
+
+
+def _footnotes(runs: Sequence[Run]) -> Iterator[Block]:
+    if notes := list(footnotes(runs)):
+        yield Sentences(notes, "warning")
+
+
+def _key_figures(named: Mapping[str, Run]) -> KeyFigures:
+    """Which run is the best in what people ask for first."""
+    asked = (
+        ("highest accuracy", "accuracy", True, lambda value: f"{value:.3f}"),
+        ("least device time", "device_s", False, duration),
+        ("shortest makespan", "makespan_s", False, duration),
+        ("least queueing", "queued_s", False, duration),
+    )
+    figures = []
+    for label, key, is_larger_better, text in asked:
+        values = {name: value for name, run in named.items() if (value := run.summary[key]) is not None}
+        if not values:
+            figures.append(KeyFigure(label, NOTHING, "no run has it"))
+            continue
+        best = (max if is_larger_better else min)(values.values())
+        figures.append(KeyFigure(label, text(best), ", ".join(name for name in values if values[name] == best)))
+    return KeyFigures(figures)
+
+
+def _models(named: Mapping[str, Run]) -> Iterator[Block]:
+    yield picture(
+        "accuracy", plots.accuracy_by_policy(named), "Accuracy of the active model over data time, above the triggers."
+    )
+
+
+def _resources(named: Mapping[str, Run], stages: Sequence[Table]) -> Iterator[Block]:
+    yield picture("costs", plots.costs_by_policy(named), "What each run used.")
+    yield from stages
+
+
+def _runs(named: Mapping[str, Run]) -> Table:
+    rows = [
+        [
+            Cell(name, name),
+            *(
+                Cell(text, text)
+                for text in (
+                    str(run.header["executor"]),
+                    run.outcome or run.state,
+                    run.config.trigger.kind,
+                    str(run.config.seed),
+                    date(run.header["created"]) if "created" in run.header else NOTHING,
+                    NOTHING if run.folder is None else str(run.folder),
+                )
+            ),
+        ]
+        for name, run in named.items()
+    ]
+    columns = [Column(name) for name in ("run", "executor", "state", "trigger", "seed", "started", "folder")]
+    return Table("What was run", columns, rows)

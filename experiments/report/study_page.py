@@ -1,0 +1,175 @@
+"""The report of a study: its question and verdict first, then what every variant came to, then how it was run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+
+from experiments import plots
+from experiments.fingerprint import code_version
+from experiments.metric_names import metric_name
+from experiments.report.blocks import (
+    Block,
+    Cell,
+    Code,
+    Column,
+    Fold,
+    KeyFigure,
+    KeyFigures,
+    Page,
+    Section,
+    Sentences,
+    Table,
+)
+from experiments.report.judged import judged
+from experiments.report.numbers import NOTHING, day, decimals_for, number
+from experiments.report.pictures import picture
+from experiments.report.study_tables import pairs_table, regrets_table, unfinished_table, variants_table
+from experiments.results import StudyResult
+from experiments.statistics import describe, pareto, verdict
+from experiments.study import dump_study
+from twinclock.result import Run
+
+MOST_RUNS = 8
+"""Variants whose accuracy is drawn over data time in one picture."""
+_MOST_PAIRS_OPEN = 10
+_CODE_DIGITS = 12
+_LEVELS = 12
+"""Of an axis, those that are named."""
+
+
+def study_page(made: StudyResult) -> Page:
+    """The whole report of a study, as far as it was run."""
+    study = made.study
+    described = describe(judged(made), metrics=[metric.name for metric in study.compared])
+    front = pareto(judged(made))
+    sections = [Section("verdict", "What was shown", [Sentences(verdict(judged(made)), "good"), *_front(made)])]
+    if not made.wide.is_empty():
+        sections += [
+            Section("variants", "The variants", [variants_table(made, described, front), *_response(made)]),
+            Section("time", "Over data time", list(_over_time(made, _runs(made, front)))),
+            Section("pairs", "Pair by pair", list(_pairs(made))),
+            Section("regret", "Regret", [regrets_table(made)]),
+        ]
+    if made.unfinished.height:
+        sections.append(Section("unfinished", "Runs that are not done", [unfinished_table(made)]))
+    sections.append(Section("method", "How it was run", list(_method(made))))
+    return Page(
+        "Study",
+        study.name,
+        study.question,
+        _facts(made),
+        [KeyFigures(list(_key_figures(made, described, front))), *_not_done(made)],
+        sections,
+    )
+
+
+def _facts(made: StudyResult) -> list[tuple[str, str]]:
+    study = made.study
+    done = made.runs.filter(pl.col("state") == "done").height
+    known = [
+        ("executor", study.on),
+        ("variants", f"{len(made.variants):,}"),
+        ("seeds", f"{len(study.all_seeds):,}"),
+        ("runs done", f"{done:,} of {made.runs.height:,}"),
+        ("last run", _last_run(made)),
+        ("folder", "" if made.folder is None else str(made.folder)),
+    ]
+    return [(label, text) for label, text in known if text]
+
+
+def _last_run(made: StudyResult) -> str:
+    """When its tables were written, which every sweep does at its end."""
+    file = None if made.folder is None else made.folder / "runs.parquet"
+    return "" if file is None or not file.exists() else day(file.stat().st_mtime)
+
+
+def _key_figures(made: StudyResult, described: pl.DataFrame, front: pl.DataFrame) -> Iterator[KeyFigure]:
+    for metric in made.study.compared:
+        known = described.filter(pl.col("metric") == metric.name, pl.col("mean").is_not_null())
+        name = metric_name(metric.name)
+        best = known.sort("mean", descending=metric.larger_is_better, maintain_order=True).head(1)
+        label = f"{'highest' if metric.larger_is_better else 'lowest'} mean {name.with_unit}"
+        if best.is_empty():
+            yield KeyFigure(label, NOTHING, "no run has it")
+        else:
+            mean = float(best["mean"][0])
+            yield KeyFigure(label, number(mean, decimals_for([mean])), best["variant"][0])
+    inside = int(front["on_front"].sum())
+    yield KeyFigure("on the Pareto front", f"{inside:,}", f"of {len(made.variants):,} variants")
+
+
+def _not_done(made: StudyResult) -> Iterator[Block]:
+    if count := made.unfinished.height:
+        yield Sentences(
+            [f"{count:,} of {made.runs.height:,} runs are not done; what follows is about the others"], "bad"
+        )
+
+
+def _front(made: StudyResult) -> Iterator[Block]:
+    if len(made.study.compared) > 1 and hasattr(plots, "pareto"):
+        yield picture("pareto", plots.pareto(made), "Each variant's means of the first two metrics, with intervals.")
+
+
+def _response(made: StudyResult) -> Iterator[Block]:
+    """How the first metrics answer to an axis of numbers, if there is one."""
+    yield from ()
+
+
+def _runs(made: StudyResult, front: pl.DataFrame) -> dict[str, Run]:
+    """A run for each of so many variants as can be told apart, those on the Pareto front first to be chosen."""
+    done = made.runs.filter(pl.col("state") == "done")["variant"].unique(maintain_order=True).to_list()
+    best = front.filter(pl.col("on_front"))["variant"].to_list()
+    chosen = list(dict.fromkeys([*(each for each in best if each in done), *done]))[:MOST_RUNS]
+    return {variant: made.run_of(variant) for variant in done if variant in chosen}
+
+
+def _over_time(made: StudyResult, runs: Mapping[str, Run]) -> Iterator[Block]:
+    if not runs:
+        return
+    seeds = sorted({run.config.seed for run in runs.values()})
+    more = len(made.variants) - len(runs)
+    left_out = f" {more:,} variants are left out, those on the Pareto front last." if more else ""
+    yield picture(
+        "accuracy",
+        plots.accuracy_by_policy(runs),
+        f"One run of each variant, with seed {', '.join(map(str, seeds))}.{left_out}",
+    )
+    if hasattr(plots, "costs_by_policy"):
+        yield picture("costs", plots.costs_by_policy(runs), "What the same runs used.")
+
+
+def _pairs(made: StudyResult) -> Iterator[Block]:
+    """A table for each metric, folded away if it is long, with what came out in short."""
+    if len(made.variants) < 2:
+        yield Sentences(["There is one variant, so there are no pairs."])
+        return
+    for metric in made.study.compared:
+        table, relations = pairs_table(made, metric)
+        if len(table.rows) > _MOST_PAIRS_OPEN:
+            counts = ", ".join(f"{count} {relation}" for relation, count in sorted(Counter(relations).items()))
+            yield Fold(f"{table.caption}: {len(relations)} pairs, {counts}", table)
+        else:
+            yield table
+
+
+def _method(made: StudyResult) -> Iterator[Block]:
+    study = made.study
+    rows = [
+        ("executor", study.on),
+        ("seeds of each variant", ", ".join(map(str, study.all_seeds))),
+        ("code", f"{code_version()[:_CODE_DIGITS]}, a fingerprint of twinclock and the libraries that it uses"),
+        ("time limit of a run", "none" if study.timeout is None else f"{study.timeout:g} s"),
+        *((f"axis {name}", _levels(made.runs[name])) for name in made.axes),
+    ]
+    cells = [(Cell(label), Cell(text)) for label, text in rows]
+    yield Table("Method", [Column("what"), Column("value")], cells, is_sortable=False)
+    yield Code("The study in YAML, its base spelt out", dump_study(study))
+
+
+def _levels(values: pl.Series) -> str:
+    levels = values.drop_nulls().unique(maintain_order=True).to_list()
+    named = ", ".join(f"{level:.6g}" if isinstance(level, float) else str(level) for level in levels[:_LEVELS])
+    return named + (f" and {len(levels) - _LEVELS} more" if len(levels) > _LEVELS else "")
