@@ -75,8 +75,8 @@ def _why_none(run: Run, scores: pl.DataFrame) -> str | None:
     return "No accuracy: no interval that was evaluated has samples and a score of the model active on it."
 
 
-def _steps(axes: Axes, keys: dict[str, Artist], known: pl.DataFrame, first: float, last: float, unit_s: float) -> None:
-    """One level for each interval, joined where the next begins at once, with a dot at each new model."""
+def step_points(known: pl.DataFrame) -> tuple[Floats, Floats]:
+    """The levels of scored intervals as one line of data time and score, broken where the next does not touch."""
     starts, ends = known["start_ts"].to_numpy(), known["end_ts"].to_numpy()
     values = known["value"].to_numpy()
     # neighbours may share a timestamp, which stands for a second; what overlaps by more is a level of its own
@@ -85,6 +85,13 @@ def _steps(axes: Axes, keys: dict[str, Artist], known: pl.DataFrame, first: floa
     # three points an interval: its level from start to end, and the way to the next one, if they touch
     x = np.column_stack([starts, ends, np.append(breaks, np.nan)]).ravel()
     y = np.column_stack([values, values, np.append(values[1:], np.nan)]).ravel()
+    return x, y
+
+
+def _steps(axes: Axes, keys: dict[str, Artist], known: pl.DataFrame, first: float, last: float, unit_s: float) -> None:
+    """One level for each interval, joined where the next begins at once, with a dot at each new model."""
+    starts, values = known["start_ts"].to_numpy(), known["value"].to_numpy()
+    x, y = step_points(known)
     color = PAINTS["training"].fill
     (keys["accuracy, level on each interval"],) = axes.plot(x / unit_s, y, color=color, linewidth=2.2, zorder=4)
     models = known["model"].to_numpy()

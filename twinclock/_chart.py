@@ -88,48 +88,60 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_chart(title: str, subtitle: str, *, height: float = HEIGHT) -> tuple[Figure, Axes]:
+def new_chart(title: str, subtitle: str, *, height: float = HEIGHT, bottom: float = BOTTOM) -> tuple[Figure, Axes]:
     """A figure with one pair of axes and a heading of two lines. Notebooks show it by itself."""
-    figure, (axes,) = new_panels(title, subtitle, (1.0,), height=height)
+    figure, (axes,) = new_panels(title, subtitle, (1.0,), height=height, bottom=bottom)
     return figure, axes
 
 
 def new_panels(
-    title: str, subtitle: str, shares: Sequence[float], *, height: float = HEIGHT, gap: float = 0.35
+    title: str,
+    subtitle: str,
+    shares: Sequence[float],
+    *,
+    height: float = HEIGHT,
+    gap: float = 0.35,
+    bottom: float = BOTTOM,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with panels from top to bottom, as high as their shares say, `gap` inches apart, one x axis for all.
+    """A figure with panels from top to bottom, as high as their shares say, and one x axis for all.
 
-    The heading has two lines, and notebooks show the figure by itself.
+    `gap` inches apart, over a margin of `bottom` inches. The heading has two lines, and notebooks show it by itself.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    inches = (height - BOTTOM - TOP - gap * (len(shares) - 1)) / sum(shares)
+    figure = new_figure(title, subtitle, height)
+    inches = (height - bottom - TOP - gap * (len(shares) - 1)) / sum(shares)
     panels: list[Axes] = []
-    top = height - TOP
+    reached = height - TOP
     for share in shares:
-        bottom = top - inches * share
-        box = (LEFT / WIDTH, bottom / height, (WIDTH - LEFT - RIGHT) / WIDTH, (top - bottom) / height)
-        axes = figure.add_axes(box, sharex=panels[0] if panels else None)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        panels.append(axes)
-        top = bottom - gap
+        reached -= inches * share
+        box = (LEFT, reached, WIDTH - LEFT - RIGHT, inches * share)
+        panels.append(panel(figure, box, below=panels[0] if panels else None))
+        reached -= gap
     for axes in panels[:-1]:
         axes.tick_params(axis="x", labelbottom=False)
-    heading(figure, title, subtitle)
     return figure, panels
 
 
-def heading(figure: Figure, title: str, subtitle: str) -> None:
-    """The two lines on top of a picture, which shows itself in a notebook."""
-    height = figure.get_figheight()
+def panel(figure: Figure, box: tuple[float, float, float, float], *, below: Axes | None = None) -> Axes:
+    """Axes in a figure: left, bottom, width and height in inches; with the x axis of those that they are `below`."""
+    width, height = figure.get_size_inches()
+    left, bottom, wide, high = box
+    axes = figure.add_axes((left / width, bottom / height, wide / width, high / height), sharex=below)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def new_figure(title: str, subtitle: str, height: float) -> Figure:
+    """A figure without axes, with a heading of two lines; `height` in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI)
     for text, y, size, weight, color in ((title, 0.3, 15, "bold", INK), (subtitle, 0.6, 11.5, "normal", FAINT)):
         figure.text(
             LEFT / WIDTH, 1 - y / height, shortened(text, 150), size=size, weight=weight, color=color, va="center",
             parse_math=False,
         )  # fmt: skip
-    shows_itself(figure)
+    return shows_itself(figure)
 
 
 def shows_itself(figure: Figure) -> Figure:

@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 
 _DIGITS = 12
 """Significant digits of a value that count; what is below is the rounding of sums, not a difference."""
+_LARGEST = 290
+"""Exponent of a factor that can't make a number of that many digits overflow."""
 
 
 class Metric(Protocol):
@@ -98,13 +100,14 @@ def observed(result: Result, metric: str) -> Observed:
 
 
 def without_rounding(values: Floats, scale: Floats) -> Floats:
-    """Values with the digits taken off that are only the rounding of numbers as large as `scale`.
+    """Values without the digits that are only the rounding of numbers as large as `scale`.
 
     Sums that were taken in another order differ in their last digits; without this they would be differences, and
     equal ranks would not be ties.
     """
-    scale = np.where(scale > 0.0, scale, 1.0)
-    return np.round(values / scale, _DIGITS) * scale + 0.0
+    exponent = np.floor(np.log10(np.where(scale > 0.0, scale, 1.0)))
+    unit = 10.0 ** np.clip(_DIGITS - exponent, -_LARGEST, _LARGEST)
+    return np.asarray(np.round(values * unit) / unit + 0.0)
 
 
 def generator(*key: str) -> np.random.Generator:

@@ -66,21 +66,23 @@ def is_seen(comparison: Comparison) -> bool:
 
 
 def sentence(first: str, second: str, comparisons: Sequence[Comparison]) -> str:
-    """How two variants differ: in what was shown, where they are equal, then what was seen only, and what was not."""
+    """How two variants differ: in what was shown, where they are equal, then what was seen only, and what was not.
+
+    A variant that is worse in all metrics is named first, as dominated; one that is better in some and worse in none
+    is named first as well.
+    """
     shown = [each for each in comparisons if each[1]["relation"] in _SHOWN]
     same = [each for each in comparisons if each[1]["relation"] in _SAME]
     seen = [each for each in comparisons if is_seen(each)]
     neither = [each for each in comparisons if each not in (*shown, *same, *seen)]
     equal = f", at equal {_and([_same_text(each) for each in same])}" if same else ""
     unclear = f"; no difference in {_labels(neither)} was shown ({_evidence(neither, min)})" if neither else ""
+    if len(shown) == len(comparisons) > 1 and all(is_worse(each) for each in shown):
+        return f"{first} is dominated by {second}: {_differences(shown)} ({_evidence(shown, max)})"
+    if shown and all(is_worse(each) for each in shown):
+        return sentence(second, first, [(metric, mirrored(row)) for metric, row in comparisons])
     if shown:
         phrases = _differences(shown)
-        if (
-            len(comparisons) > 1
-            and all(is_worse(each) for each in shown)
-            and len(shown) + len(same) == len(comparisons)
-        ):
-            return f"{first} is dominated by {second}: {phrases} ({_evidence(shown, max)}){equal}"
         also = f"; {_differences(seen)} was seen, but not shown ({_evidence(seen, min)})" if seen else ""
         return f"{first} has {phrases} than {second} ({_evidence(shown, max)}){equal}{also}{unclear}"
     if seen:
@@ -123,7 +125,9 @@ def _difference_text(comparison: Comparison) -> str:
         article = "a " if words.startswith("a ") else ""
         return f"{article}{range_text(*relative)} % {words.removeprefix('a ')}"
     ends = sorted((abs(row["low"]), abs(row["high"])))
-    return f"{words} (by {range_text(*ends)}{f' {name.unit}' if name.unit else ''})"
+    unit = f" {name.unit}" if name.unit else ""
+    everywhere = " in every seed" if ends[0] == ends[1] else ""
+    return f"{words} (by {range_text(*ends)}{unit}{everywhere})"
 
 
 def _relative(row: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -150,10 +154,12 @@ def _same_text(comparison: Comparison) -> str:
 def range_text(low: float, high: float) -> str:
     """`31–38`: as many decimals as tell the ends apart, and the lower one from 0; one number if four digits don't."""
     most = max(0, _DIGITS - 1 - math.floor(math.log10(high)))
-    smallest = min(each for each in (low, high - low, high) if each > 0.0)
+    low_text, high_text = (f"{end:,.{most}f}" for end in (low, high))
+    if low_text == high_text:
+        return low_text.rstrip("0").rstrip(".") if most > 0 else low_text
+    smallest = min(each for each in (low, high - low) if each > 0.0)
     decimals = min(most, max(0, math.ceil(-math.log10(smallest))))
-    ends = [f"{end:,.{decimals}f}" for end in (low, high)]
-    return ends[0] if ends[0] == ends[1] else "–".join(ends)
+    return f"{low:,.{decimals}f}–{high:,.{decimals}f}"
 
 
 def bound_text(value: float) -> str:

@@ -14,7 +14,7 @@ from experiments.statistics import compare_pairs, describe, dominations, pareto,
 from experiments.statistics.observations import generator
 from experiments.statistics.significance import holm
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=30, deadline=None)
 values = st.one_of(st.none(), st.integers(-40, 40).map(lambda each: each / 8.0))
 p_values = st.lists(st.floats(0.0, 1.0), min_size=0, max_size=12)
 

@@ -81,8 +81,7 @@ def test_an_interval_covers_the_true_mean_about_as_often_as_it_says():
     assert 0.92 <= covered <= 0.98
 
 
-def test_the_percentiles_are_those_of_hesterberg():
-    # The American Statistician 69, table 4: for 95 % and n = 10, 0.0086 (there rounded to four digits)
+def test_the_percentiles_lie_further_out_the_fewer_values_there_are():
     t = stats.t.ppf(0.975, 9)
     assert (1.0 - expanded(0.95, 10)) / 2.0 == pytest.approx(stats.norm.cdf(-math.sqrt(10 / 9) * t))
     assert (1.0 - expanded(0.95, 10_000)) / 2.0 == pytest.approx(0.025, abs=1e-4)
