@@ -29,6 +29,7 @@ def runs_page(runs: Sequence[Run]) -> Page:
         [
             Section("figures", "Side by side", [figures]),
             Section("models", "How good the models were", list(_models(named))),
+            *_agreement(runs),
             Section("resources", "What they used", list(_resources(named, stages))),
             Section("runs", "The runs", [_runs(named), *(configuration(run) for run in runs)]),
         ],
@@ -69,6 +70,16 @@ def _models(named: Mapping[str, Run]) -> Iterator[Block]:
     yield picture(
         "accuracy", plots.accuracy_by_policy(named), "Accuracy of the active model over data time, above the triggers."
     )
+
+
+def _agreement(runs: Sequence[Run]) -> Iterator[Section]:
+    """How a simulated run compares with a real one, if there is one of each."""
+    by_executor = {name: [run for run in runs if run.header["executor"] == name] for name in ("sim", "real")}
+    if all(len(found) == 1 for found in by_executor.values()):
+        (simulated,), (real,) = by_executor.values()
+        figure = plots.sim_against_real(simulated, real)
+        caption = "Left: seconds of each stage in both; on the diagonal they agree. Below: the triggers of both."
+        yield Section("agreement", "Simulated against real", [picture("agreement", figure, caption)])
 
 
 def _resources(named: Mapping[str, Run], stages: Sequence[Table]) -> Iterator[Block]:

@@ -137,8 +137,7 @@ def _over_time(made: StudyResult, runs: Mapping[str, Run]) -> Iterator[Block]:
         plots.accuracy_by_policy(runs),
         f"One run of each variant, with seed {', '.join(map(str, seeds))}.{left_out}",
     )
-    if hasattr(plots, "costs_by_policy"):
-        yield picture("costs", plots.costs_by_policy(runs), "What the same runs used.")
+    yield picture("costs", plots.costs_by_policy(runs), "What the same runs used.")
 
 
 def _pairs(made: StudyResult) -> Iterator[Block]:
