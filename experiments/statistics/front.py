@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from experiments.statistics.observations import Floats, Result, generator, observed, without_rounding
+from experiments.results import StudyResult
+from experiments.statistics.observations import Floats, generator, observed, without_rounding
 
 NUM_RESAMPLES = 2_000
 _MOST = 0.5
@@ -17,7 +18,7 @@ _AT_ONCE = 2_000_000
 """Comparisons of two values that are held in memory."""
 
 
-def pareto(result: Result) -> pl.DataFrame:
+def pareto(result: StudyResult) -> pl.DataFrame:
     """One row a variant, in the study's order: its mean of each of the study's metrics, and whether it is on the front.
 
     All variants are compared on the seeds that all have in all metrics; `num_seeds` says how many. `on_front`: no other
@@ -54,7 +55,7 @@ def pareto(result: Result) -> pl.DataFrame:
     )
 
 
-def dominations(result: Result) -> pl.DataFrame:
+def dominations(result: StudyResult) -> pl.DataFrame:
     """One row a pair of which `variant` dominates `other` in the means, as `pareto` has them.
 
     `share_seeds`, `share_resamples`: in how many seeds, and resamples of the seeds, it does so too.
@@ -102,8 +103,8 @@ class _Dominance:
     """In which each is on the front."""
 
 
-def _joint(result: Result) -> _Joint:
-    asked = result.study.metrics
+def _joint(result: StudyResult) -> _Joint:
+    asked = result.study.compared
     names, signs = tuple(each.name for each in asked), [1.0 if each.larger_is_better else -1.0 for each in asked]
     tables = [observed(result, name) for name in names]
     seeds = sorted({seed for table in tables for seed in table.seeds})

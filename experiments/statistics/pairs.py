@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from experiments.results import StudyResult
 from experiments.statistics.intervals import NUM_RESAMPLES, mean_intervals, ratio_intervals
-from experiments.statistics.observations import Floats, Observed, Result, observed, without_rounding
+from experiments.statistics.observations import Floats, Observed, observed, without_rounding
 from experiments.statistics.significance import holm, rank_biserial, seeds_needed, sign_flip_p_values, smallest_p
 from twinclock.policies.metrics import find_metric
 
@@ -58,7 +59,7 @@ _DECIMALS = 12
 
 
 def compare_pairs(
-    result: Result,
+    result: StudyResult,
     metric: str,
     *,
     margin: float | None = None,

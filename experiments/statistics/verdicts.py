@@ -9,11 +9,13 @@ from itertools import pairwise
 import polars as pl
 
 from experiments.metric_names import metric_name
+from experiments.results import StudyResult
 from experiments.statistics.front import dominations, pareto
-from experiments.statistics.observations import Metric, Result, observed
+from experiments.statistics.observations import observed
 from experiments.statistics.pairs import compare_pairs
 from experiments.statistics.significance import seeds_needed
 from experiments.statistics.wording import Comparison, is_seen, mirrored, p_text, sentence
+from experiments.study import Metric
 
 MOST_LINES = 10
 """Of a verdict; what there is to say about further pairs is counted."""
@@ -26,7 +28,7 @@ _SAYS_NOTHING = ("too few seeds", "one seed", "no seed")
 Pair = tuple[str, str]
 
 
-def verdict(result: Result, *, margins: Mapping[str, float] | None = None, confidence: float = 0.95) -> list[str]:
+def verdict(result: StudyResult, *, margins: Mapping[str, float] | None = None, confidence: float = 0.95) -> list[str]:
     """At most `MOST_LINES` sentences: what is left out, the Pareto front, the trades along it, who is dominated, ties.
 
     Ranges are confidence intervals. `p` is corrected for all pairs of the metric (`compare_pairs`), and nothing
@@ -45,14 +47,14 @@ def verdict(result: Result, *, margins: Mapping[str, float] | None = None, confi
         ]
     tables = [
         (metric, compare_pairs(result, metric.name, margin=(margins or {}).get(metric.name), confidence=confidence))
-        for metric in result.study.metrics
+        for metric in result.study.compared
     ]
     compared = _by_pair(tables)
     if all(row["num_seeds"] < 2 for comparisons in compared.values() for _, row in comparisons):
         return [*lines, "no two variants have more than one seed in common: differences can't be told from chance"]
     front = pareto(result)
-    lines += [*_too_few_seeds(tables, round(1.0 - confidence, 12)), *_front(front, result.study.metrics)]
-    order = _what_matters(front, dominations(result), result.study.metrics, compared)
+    lines += [*_too_few_seeds(tables, round(1.0 - confidence, 12)), *_front(front, result.study.compared)]
+    order = _what_matters(front, dominations(result), result.study.compared, compared)
     told = [pair for pair in order if any(_says_something(each) for each in _of(compared, pair))]
     room = max(1, MOST_LINES - len(lines))
     chosen = told if len(told) <= room and len(told) == len(compared) else told[: room - 1]
@@ -63,13 +65,13 @@ def verdict(result: Result, *, margins: Mapping[str, float] | None = None, confi
     return lines
 
 
-def _num_seeds(result: Result) -> dict[str, int]:
+def _num_seeds(result: StudyResult) -> dict[str, int]:
     """Variant → seeds in which it has every metric of the study."""
-    tables = [observed(result, metric.name) for metric in result.study.metrics]
+    tables = [observed(result, metric.name) for metric in result.study.compared]
     return {variant: min((len(table.of(variant)) for table in tables), default=0) for variant in result.variants}
 
 
-def _left_out(result: Result) -> Iterator[str]:
+def _left_out(result: StudyResult) -> Iterator[str]:
     """Runs that are not done, and values that runs lack though they are."""
     runs = result.runs
     broken = runs.filter(pl.col("state") != "done")
@@ -84,7 +86,7 @@ def _left_out(result: Result) -> Iterator[str]:
             each = ", ".join(f"{count} {what}" for what, count in states.items())
             yield f"{broken.height} of {all_runs} are left out: {each} ({by_variant})"
     done = runs.filter(pl.col("state") == "done")
-    for metric in result.study.metrics:
+    for metric in result.study.compared:
         values = result.metrics.filter(pl.col("metric") == metric.name, pl.col("value").is_finite())
         lacking = done.join(values, on="run", how="anti", maintain_order="left")
         if lacking.height > 0:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.metric_names import metric_name
-from experiments.statistics.observations import Metric
 from experiments.statistics.pairs import is_score
+from experiments.study import Metric
 
 Comparison = tuple[Metric, Mapping[str, Any]]
 """A metric, and the row of `compare_pairs` for it."""

@@ -1,31 +1,13 @@
-"""Handmade results of studies, with the values that a test wants."""
+"""Results of studies made by hand, with the values that a test wants."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
-
-@dataclass(frozen=True)
-class Metric:
-    name: str
-    larger_is_better: bool
-
-
-@dataclass(frozen=True)
-class Study:
-    metrics: tuple[Metric, ...]
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    study: Study
-    variants: tuple[str, ...]
-    runs: pl.DataFrame
-    metrics: pl.DataFrame
-
+from experiments.results import StudyResult
+from experiments.study import load_study
 
 Values = Mapping[str, Mapping[str, Sequence[float | None]]]
 
@@ -44,21 +26,15 @@ def study(
     for variant, by_metric in values.items():
         for seed in range(max(map(len, by_metric.values()), default=0)):
             run, state = f"{variant}-{seed}", states.get((variant, seed), "done")
-            error = None if state == "done" else "broken"
-            runs.append({"run": run, "variant": variant, "seed": seed, "state": state, "error": error})
+            runs.append((run, variant, seed, state, None if state == "done" else "broken"))
             if state == "done":
-                rows += [
-                    {"run": run, "metric": metric, "value": column[seed]}
-                    for metric, column in by_metric.items()
-                    if seed < len(column)
-                ]
-    asked = tuple(Metric(name.removeprefix("-"), not name.startswith("-")) for name in metrics)
+                rows += [(run, metric, column[seed]) for metric, column in by_metric.items() if seed < len(column)]
     return StudyResult(
-        Study(asked),
-        tuple(values),
+        load_study({"name": "hand", "base": {}, "metrics": list(metrics)}),
         pl.DataFrame(
             runs,
             schema={"run": pl.String, "variant": pl.String, "seed": pl.Int64, "state": pl.String, "error": pl.String},
+            orient="row",
         ),
-        pl.DataFrame(rows, schema={"run": pl.String, "metric": pl.String, "value": pl.Float64}),
+        pl.DataFrame(rows, schema={"run": pl.String, "metric": pl.String, "value": pl.Float64}, orient="row"),
     )
