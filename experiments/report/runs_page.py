@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from experiments import plots
+from experiments.plots.accuracy import accuracy_by_policy
+from experiments.plots.agreement import sim_against_real
+from experiments.plots.costs import costs_by_policy
 from experiments.report.blocks import Block, Cell, Column, KeyFigure, KeyFigures, Page, Section, Sentences, Table
 from experiments.report.numbers import NOTHING, date
 from experiments.report.pictures import picture
@@ -68,7 +70,7 @@ def _key_figures(named: Mapping[str, Run]) -> KeyFigures:
 
 def _models(named: Mapping[str, Run]) -> Iterator[Block]:
     yield picture(
-        "accuracy", plots.accuracy_by_policy(named), "Accuracy of the active model over data time, above the triggers."
+        "accuracy", accuracy_by_policy(named), "Accuracy of the active model over data time, above the triggers."
     )
 
 
@@ -77,13 +79,13 @@ def _agreement(runs: Sequence[Run]) -> Iterator[Section]:
     by_executor = {name: [run for run in runs if run.header["executor"] == name] for name in ("sim", "real")}
     if all(len(found) == 1 for found in by_executor.values()):
         (simulated,), (real,) = by_executor.values()
-        figure = plots.sim_against_real(simulated, real)
+        figure = sim_against_real(simulated, real)
         caption = "Left: seconds of each stage in both; on the diagonal they agree. Below: the triggers of both."
         yield Section("agreement", "Simulated against real", [picture("agreement", figure, caption)])
 
 
 def _resources(named: Mapping[str, Run], stages: Sequence[Table]) -> Iterator[Block]:
-    yield picture("costs", plots.costs_by_policy(named), "What each run used.")
+    yield picture("costs", costs_by_policy(named), "What each run used.")
     yield from stages
 
 

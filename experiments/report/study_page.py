@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from experiments import plots
 from experiments.fingerprint import code_version
 from experiments.metric_names import metric_name
+from experiments.plots.accuracy import accuracy_by_policy
+from experiments.plots.costs import costs_by_policy
 from experiments.report.blocks import (
     Block,
     Cell,
@@ -23,7 +24,6 @@ from experiments.report.blocks import (
     Sentences,
     Table,
 )
-from experiments.report.judged import judged
 from experiments.report.numbers import NOTHING, day, decimals_for, number
 from experiments.report.pictures import picture
 from experiments.report.study_tables import pairs_table, regrets_table, unfinished_table, variants_table
@@ -43,9 +43,9 @@ _LEVELS = 12
 def study_page(made: StudyResult) -> Page:
     """The whole report of a study, as far as it was run."""
     study = made.study
-    described = describe(judged(made), metrics=[metric.name for metric in study.compared])
-    front = pareto(judged(made))
-    sections = [Section("verdict", "What was shown", [Sentences(verdict(judged(made)), "good"), *_front(made)])]
+    described = describe(made, metrics=[metric.name for metric in study.compared])
+    front = pareto(made)
+    sections = [Section("verdict", "What was shown", [Sentences(verdict(made), "good"), *_front(made)])]
     if not made.wide.is_empty():
         sections += [
             Section("variants", "The variants", [variants_table(made, described, front), *_response(made)]),
@@ -109,7 +109,7 @@ def _not_done(made: StudyResult) -> Iterator[Block]:
 
 
 def _front(made: StudyResult) -> Iterator[Block]:
-    if len(made.study.compared) > 1 and hasattr(plots, "pareto"):
+    if len(made.study.compared) > 1 and False:
         yield picture("pareto", plots.pareto(made), "Each variant's means of the first two metrics, with intervals.")
 
 
@@ -134,10 +134,10 @@ def _over_time(made: StudyResult, runs: Mapping[str, Run]) -> Iterator[Block]:
     left_out = f" {more:,} variants are left out, those on the Pareto front last." if more else ""
     yield picture(
         "accuracy",
-        plots.accuracy_by_policy(runs),
+        accuracy_by_policy(runs),
         f"One run of each variant, with seed {', '.join(map(str, seeds))}.{left_out}",
     )
-    yield picture("costs", plots.costs_by_policy(runs), "What the same runs used.")
+    yield picture("costs", costs_by_policy(runs), "What the same runs used.")
 
 
 def _pairs(made: StudyResult) -> Iterator[Block]:

@@ -9,7 +9,6 @@ import polars as pl
 
 from experiments.metric_names import metric_name
 from experiments.report.blocks import Cell, Column, Table, Tone
-from experiments.report.judged import judged
 from experiments.report.numbers import NOTHING, decimals_for, interval, number, share
 from experiments.results import StudyResult
 from experiments.statistics import compare_pairs, regret
@@ -55,7 +54,7 @@ def variants_table(made: StudyResult, described: pl.DataFrame, front: pl.DataFra
 
 def pairs_table(made: StudyResult, metric: Metric) -> tuple[Table, list[str]]:
     """A row for each pair of variants: how far apart they are, and whether that was shown. And all the relations."""
-    pairs = compare_pairs(judged(made), metric.name)
+    pairs = compare_pairs(made, metric.name)
     name = metric_name(metric.name)
     decimals = decimals_for([*pairs["low"], *pairs["high"], *pairs["difference"]])
     rows = [_pair(row, decimals, metric) for row in pairs.head(MOST_PAIRS).iter_rows(named=True)]
@@ -77,7 +76,7 @@ def pairs_table(made: StudyResult, metric: Metric) -> tuple[Table, list[str]]:
 def regrets_table(made: StudyResult) -> Table:
     """A row for each variant: what it gives away in each metric against the best variant of each seed."""
     metrics = made.study.compared
-    tables = [regret(judged(made), metric.name) for metric in metrics]
+    tables = [regret(made, metric.name) for metric in metrics]
     cells: dict[str, list[Cell]] = {variant: [Cell(variant, variant)] for variant in made.variants}
     for table in tables:
         decimals = decimals_for([*table["regret"], *table["high"]])
