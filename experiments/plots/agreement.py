@@ -9,6 +9,7 @@ import numpy as np
 
 import twinclock as tc
 from experiments.plots.look import looks
+from experiments.plots.placement import place, text_size
 from twinclock._chart import (
     BOTTOM,
     FAINT,
@@ -100,17 +101,26 @@ def _square(axes: Axes, keys: dict[str, Artist], stages: Sequence[tuple[str, flo
     keys["within a factor of 2"] = axes.fill_between(
         ends, ends / 2, ends * 2, facecolor="#ececec", edgecolor="#c4c4c4", linewidth=0.6, zorder=0.5
     )
-    for number, ours, theirs in points[:_MAX_ROWS]:
-        axes.plot(
-            theirs, ours, marker="o", markersize=15, markerfacecolor="white", markeredgecolor="#1f5a96",
-            markeredgewidth=1.4, linestyle="none", zorder=100 - number,
-        )  # fmt: skip
-        axes.text(theirs, ours, str(number), ha="center", va="center", size=9, color=INK, zorder=100 - number + 0.5)
-    for _, ours, theirs in points[_MAX_ROWS:]:
-        axes.plot(theirs, ours, marker=".", color="#1f5a96", markersize=5, linestyle="none", zorder=3)
-    keys["a stage, by its number"] = Line2D(
-        [], [], marker="o", markersize=12, markerfacecolor="white", markeredgecolor="#1f5a96", linestyle="none"
-    )
+    look: dict[str, Any] = {"marker": "o", "markersize": 7, "color": "#1f5a96", "linestyle": "none"}
+    for number, ours, theirs in points:
+        if number <= _MAX_ROWS:
+            axes.plot(theirs, ours, **look)
+        else:
+            axes.plot(theirs, ours, **{**look, "markersize": 3})
+    _numbers(axes, [point for point in points if point[0] <= _MAX_ROWS])
+    keys["a stage, by its number"] = Line2D([], [], **look)
+
+
+def _numbers(axes: Axes, points: Sequence[tuple[int, float, float]]) -> None:
+    """The number of each stage beside its point, as far as there is room."""
+    box = axes.get_window_extent()
+    places = [axes.transData.transform((theirs, ours)) - (box.x0, box.y0) for _, ours, theirs in points]
+    at = [(float(x), float(y)) for x, y in places]
+    sizes = [text_size(str(number), 9.5) for number, _, _ in points]
+    for (number, _, _), centre in zip(points, place(at, sizes, (box.width, box.height), 6.0), strict=True):
+        if centre is not None:
+            share = centre[0] / box.width, centre[1] / box.height
+            axes.text(*share, str(number), transform=axes.transAxes, ha="center", va="center", size=9.5, color=INK)
 
 
 def _list(axes: Axes, stages: Sequence[tuple[str, float, float]], simulated: tc.Run, real: tc.Run) -> None:
