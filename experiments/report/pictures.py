@@ -38,7 +38,7 @@ def inline_svg(svg: bytes, key: str) -> str:
     """An SVG file as an element of HTML: no prologue, names without namespaces, ids that begin with `key`."""
     root = ElementTree.fromstring(svg)
     _plain(root, key)
-    root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true", "focusable": "false"}
+    root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true"}
     return ElementTree.tostring(root, encoding="unicode")
 
 

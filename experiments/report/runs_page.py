@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from experiments.plots.accuracy import accuracy_by_policy
-from experiments.plots.agreement import sim_against_real
-from experiments.plots.costs import costs_by_policy
+from experiments.plots import accuracy_by_policy, costs_by_policy, sim_against_real
 from experiments.report.blocks import Block, Cell, Column, KeyFigure, KeyFigures, Page, Section, Sentences, Table
 from experiments.report.numbers import NOTHING, date
 from experiments.report.pictures import picture
@@ -14,7 +13,7 @@ from experiments.report.run_page import configuration, state_notes
 from experiments.report.tables import figures_tables
 from twinclock._chart import duration
 from twinclock.result import Run
-from twinclock.show import footnotes, run_names
+from twinclock.show import difference, footnotes, run_names
 
 
 def runs_page(runs: Sequence[Run]) -> Page:
@@ -49,23 +48,42 @@ def _footnotes(runs: Sequence[Run]) -> Iterator[Block]:
         yield Sentences(notes, "warning")
 
 
+class _Asked(NamedTuple):
+    """A figure that is asked for first."""
+
+    key: str
+    label: str
+    superlative: str
+    choose: Callable[[Iterable[float]], float]
+    text: Callable[[float], str]
+
+
+_ASKED = (
+    _Asked("accuracy", "accuracy", "highest accuracy", max, lambda value: f"{value:.3f}"),
+    _Asked("device_s", "device time", "least device time", min, duration),
+    _Asked("makespan_s", "makespan", "shortest makespan", min, duration),
+    _Asked("queued_s", "queueing", "least queueing", min, duration),
+)
+
+
 def _key_figures(named: Mapping[str, Run]) -> KeyFigures:
-    """Which run is the best in what people ask for first."""
-    asked = (
-        ("highest accuracy", "accuracy", True, lambda value: f"{value:.3f}"),
-        ("least device time", "device_s", False, duration),
-        ("shortest makespan", "makespan_s", False, duration),
-        ("least queueing", "queued_s", False, duration),
-    )
-    figures = []
-    for label, key, is_larger_better, text in asked:
-        values = {name: value for name, run in named.items() if (value := run.summary[key]) is not None}
-        if not values:
-            figures.append(KeyFigure(label, NOTHING, "no run has it"))
-            continue
-        best = (max if is_larger_better else min)(values.values())
-        figures.append(KeyFigure(label, text(best), ", ".join(name for name in values if values[name] == best)))
-    return KeyFigures(figures)
+    """Of two runs from one to the other, of more the best one."""
+    of = _change if len(named) == 2 else _best
+    return KeyFigures([of(asked, {name: run.summary[asked.key] for name, run in named.items()}) for asked in _ASKED])
+
+
+def _change(asked: _Asked, values: Mapping[str, float | None]) -> KeyFigure:
+    first, second = values.values()
+    told = [NOTHING if value is None else asked.text(value) for value in (first, second)]
+    return KeyFigure(asked.label, " → ".join(told), difference(first, second))
+
+
+def _best(asked: _Asked, values: Mapping[str, float | None]) -> KeyFigure:
+    known = {name: value for name, value in values.items() if value is not None}
+    if not known:
+        return KeyFigure(asked.superlative, NOTHING, "no run has it")
+    best = asked.choose(known.values())
+    return KeyFigure(asked.superlative, asked.text(best), ", ".join(name for name in known if known[name] == best))
 
 
 def _models(named: Mapping[str, Run]) -> Iterator[Block]:

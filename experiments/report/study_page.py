@@ -9,8 +9,8 @@ import polars as pl
 
 from experiments.fingerprint import code_version
 from experiments.metric_names import metric_name
-from experiments.plots.accuracy import accuracy_by_policy
-from experiments.plots.costs import costs_by_policy
+from experiments.plots import accuracy_by_policy, costs_by_policy, response
+from experiments.plots import pareto as pareto_picture
 from experiments.report.blocks import (
     Block,
     Cell,
@@ -24,6 +24,7 @@ from experiments.report.blocks import (
     Sentences,
     Table,
 )
+from experiments.report.drawn import drawn
 from experiments.report.numbers import NOTHING, day, decimals_for, number
 from experiments.report.pictures import picture
 from experiments.report.study_tables import pairs_table, regrets_table, unfinished_table, variants_table
@@ -36,6 +37,8 @@ MOST_RUNS = 8
 """Variants whose accuracy is drawn over data time in one picture."""
 _MOST_PAIRS_OPEN = 10
 _CODE_DIGITS = 12
+_MOST_LEVELS = 24
+"""Of an axis that a picture is drawn over; points drawn at random are more."""
 _LEVELS = 12
 """Of an axis, those that are named."""
 
@@ -109,13 +112,36 @@ def _not_done(made: StudyResult) -> Iterator[Block]:
 
 
 def _front(made: StudyResult) -> Iterator[Block]:
-    if len(made.study.compared) > 1 and False:
-        yield picture("pareto", plots.pareto(made), "Each variant's means of the first two metrics, with intervals.")
+    """The first two metrics against each other, if there are two."""
+    if len(made.study.compared) > 1:
+        caption = "Each variant's means with their 95 % intervals, and the front of those that none beats in both."
+        yield picture("pareto", pareto_picture(drawn(made)), caption)
 
 
 def _response(made: StudyResult) -> Iterator[Block]:
-    """How the first metrics answer to an axis of numbers, if there is one."""
-    yield from ()
+    """How the first two metrics answer to the axes, if one of them has numbers and all their levels meet."""
+    x, y = _crossed(made)
+    if x is None:
+        return
+    of = "level" if y is None else "pair of levels"
+    for place, metric in enumerate(made.study.compared[:2]):
+        figure = response(drawn(made), x, y, metric.name)
+        yield picture(f"response_{place}", figure, f"{metric_name(metric.name).with_unit}: the mean of each {of}.")
+
+
+def _crossed(made: StudyResult) -> tuple[str | None, str | None]:
+    """An axis of numbers, and another one whose levels mostly meet its own; None where there is none."""
+    levels = {axis: made.runs[axis].drop_nulls().n_unique() for axis in made.axes}
+    numeric = [axis for axis in made.axes if made.runs[axis].dtype.is_numeric() and 1 < levels[axis] <= _MOST_LEVELS]
+    if not numeric:
+        return None, None
+    x = numeric[0]
+    for y in made.axes:
+        if y != x and 1 < levels[y] <= _MOST_LEVELS:
+            meet = made.runs.select(x, y).drop_nulls().n_unique()
+            if 2 * meet > levels[x] * levels[y]:
+                return x, y
+    return x, None
 
 
 def _runs(made: StudyResult, front: pl.DataFrame) -> dict[str, Run]:
