@@ -17,6 +17,7 @@ _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _MARGIN = 0.12
 """Inches around what is drawn."""
+_POINTS_PER_INCH = 72.0
 _DROPPED = ("metadata", "style")
 """Elements that speak of the picture's origin, or to the whole page."""
 
@@ -29,17 +30,25 @@ def picture(key: str, figure: Figure, caption: str, alt: str = "") -> Picture:
     """
     buffer = BytesIO()
     with style():
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=_MARGIN)
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        view_box = _view_box(figure)
     told = alt or ". ".join(text for each in figure.texts if (text := each.get_text().strip()))
-    return Picture(key, told or caption, caption, inline_svg(buffer.getvalue(), key))
+    return Picture(key, told or caption, caption, inline_svg(buffer.getvalue(), key, view_box))
 
 
-def inline_svg(svg: bytes, key: str) -> str:
+def inline_svg(svg: bytes, key: str, view_box: str) -> str:
     """An SVG file as an element of HTML: no prologue, names without namespaces, ids that begin with `key`."""
     root = ElementTree.fromstring(svg)
     _plain(root, key)
-    root.attrib = {"viewBox": root.attrib["viewBox"], "aria-hidden": "true"}
+    root.attrib = {"viewBox": view_box, "aria-hidden": "true"}
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _view_box(figure: Figure) -> str:
+    """The part of a figure where something is drawn, in points; savefig's own way to find it draws everything twice."""
+    drawn = figure.get_tightbbox().padded(_MARGIN)
+    left, top = drawn.x0, figure.get_figheight() - drawn.y1
+    return " ".join(f"{_POINTS_PER_INCH * each:.2f}" for each in (left, top, drawn.width, drawn.height))
 
 
 def _plain(element: ElementTree.Element, key: str) -> None:

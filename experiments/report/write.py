@@ -28,6 +28,8 @@ def report(*what: What, out: str | Path | None = None) -> Path:
         raise ConfigError("report: got nothing, expected the folders of runs, or that of a study")
     loaded = [_loaded(each) for each in what]
     file = _default(loaded) if out is None else Path(out)
+    if not file.parent.is_dir():
+        raise ConfigError(f"-o {file}: got a file in a folder that is not there, expected a writable path")
     text = render(_page(loaded))
     try:
         file.write_text(text, encoding="utf-8")

@@ -12,31 +12,14 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
 
-from browser import Browser, Tab, browser
+from browser import Browser, Tab, browser  # noqa: E402
+from reported import BASE, STUDY  # noqa: E402
 
-import twinclock as tc
-from experiments.report.write import report
-from experiments.results import StudyResult
-from experiments.sweep import sweep
-from twinclock.result import Run
-
-HOSTILE = "<script>alert('x')</script>&amp;"
-BASE = {
-    "name": "small",
-    "data": {"kind": "uniform", "num_samples": 400, "every": 86400},
-    "trigger": {"kind": "amount", "n": 100},
-    "evaluation": {"plans": [{"kind": "slicing", "every": "30d", "models": "all"}]},
-}
-STUDY = {
-    "name": "how_often",
-    "question": f"Is often better than seldom? {HOSTILE}",
-    "base": BASE,
-    "axes": [
-        {"kind": "grid", "key": "trigger.n", "values": [50, 100, 200]},
-        {"kind": "list", "name": "data", "variants": {HOSTILE: {}, "broken": {"data.every": HOSTILE}}},
-    ],
-    "seeds": 3,
-}
+import twinclock as tc  # noqa: E402
+from experiments.report.write import report  # noqa: E402
+from experiments.results import StudyResult  # noqa: E402
+from experiments.sweep import sweep  # noqa: E402
+from twinclock.result import Run  # noqa: E402
 
 
 @pytest.fixture(scope="session")

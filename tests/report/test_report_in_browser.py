@@ -1,8 +1,8 @@
-"""The pages as a browser has them: whole, quiet, from one file, sortable, in light and dark, on a desk and on a phone."""
+"""The pages as a browser has them: whole, quiet, from one file, sortable, light and dark, on a desk and on a phone."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
@@ -122,7 +122,8 @@ CAPTIONED = """
 window.table = (caption) => Array.from(document.querySelectorAll("table"))
   .find((each) => each.caption.textContent === caption);
 window.column = (caption, index) => Array.from(table(caption).tBodies[0].rows, (row) => row.cells[index].textContent);
-window.head = (caption, name) => Array.from(table(caption).tHead.rows[0].cells).findIndex((e) => e.textContent === name);
+window.head = (caption, name) => Array.from(table(caption).tHead.rows[0].cells)
+  .findIndex((each) => each.textContent === name);
 """
 
 
@@ -175,7 +176,7 @@ def test_a_reader_who_listens_finds_the_way(tab: Tab, pages: dict[str, Path], so
     levels = tab.value("Array.from(document.querySelectorAll('h1, h2, h3, h4'), (each) => Number(each.tagName[1]))")
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(second - first <= 1 for first, second in zip(levels, levels[1:], strict=False))
+    assert all(second - first <= 1 for first, second in pairwise(levels))
     captions = tab.value(CAPTIONS)
     assert len(captions) == tab.value("document.querySelectorAll('table').length")
     assert all(captions)
