@@ -77,13 +77,13 @@ def _facts(made: StudyResult) -> list[tuple[str, str]]:
         ("variants", f"{len(made.variants):,}"),
         ("seeds", f"{len(study.all_seeds):,}"),
         ("runs done", f"{done:,} of {made.runs.height:,}"),
-        ("last run", _last_run(made)),
+        ("last sweep", _last_sweep(made)),
         ("folder", "" if made.folder is None else str(made.folder)),
     ]
     return [(label, text) for label, text in known if text]
 
 
-def _last_run(made: StudyResult) -> str:
+def _last_sweep(made: StudyResult) -> str:
     """When its tables were written, which every sweep does at its end."""
     file = None if made.folder is None else made.folder / "runs.parquet"
     return "" if file is None or not file.exists() else day(file.stat().st_mtime)
