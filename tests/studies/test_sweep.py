@@ -91,6 +91,14 @@ def test_ray_gives_the_same_bytes(undisturbed, tmp_path):
     assert files(tmp_path / "ray") == files(undisturbed)
 
 
+def test_of_changed_code_the_figures_stay_and_the_runs_do_not(undisturbed, monkeypatch):
+    monkeypatch.setattr("experiments.fingerprint.code_version", lambda: "another")
+    made = StudyResult.load(undisturbed)
+    assert made.unfinished.is_empty()
+    with pytest.raises(RunError, match="time, seed 0: the code or the data is another now; sweep it again"):
+        made.run_of("time")
+
+
 def test_what_is_done_is_not_done_again(undisturbed, tmp_path):
     before = rows(undisturbed)
     assert tc.sweep(study(), out=undisturbed).unfinished.is_empty()
