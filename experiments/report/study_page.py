@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import polars as pl
 
@@ -28,9 +28,10 @@ from experiments.report.drawn import drawn
 from experiments.report.numbers import NOTHING, day, decimals_for, number
 from experiments.report.pictures import picture
 from experiments.report.study_tables import pairs_table, regrets_table, unfinished_table, variants_table
-from experiments.results import StudyResult
+from experiments.results import RUNS_FILE, StudyResult, plan
 from experiments.statistics import describe, pareto, verdict
 from experiments.study import dump_study
+from twinclock.errors import RunError
 from twinclock.result import Run
 
 MOST_RUNS = 8
@@ -52,7 +53,7 @@ def study_page(made: StudyResult) -> Page:
     if not made.wide.is_empty():
         sections += [
             Section("variants", "The variants", [variants_table(made, described, front), *_response(made)]),
-            Section("time", "Over data time", list(_over_time(made, _runs(made, front)))),
+            Section("time", "Over data time", list(_over_time(made, front))),
             Section("pairs", "Pair by pair", list(_pairs(made))),
             Section("regret", "Regret", [regrets_table(made)]),
         ]
@@ -85,7 +86,7 @@ def _facts(made: StudyResult) -> list[tuple[str, str]]:
 
 def _last_sweep(made: StudyResult) -> str:
     """When its tables were written, which every sweep does at its end."""
-    file = None if made.folder is None else made.folder / "runs.parquet"
+    file = None if made.folder is None else made.folder / RUNS_FILE
     return "" if file is None or not file.exists() else day(file.stat().st_mtime)
 
 
@@ -145,15 +146,21 @@ def _crossed(made: StudyResult) -> tuple[str | None, str | None]:
 
 
 def _runs(made: StudyResult, front: pl.DataFrame) -> dict[str, Run]:
-    """A run for each of so many variants as can be told apart, those on the Pareto front first to be chosen."""
+    """A run for each of so many variants as can be told apart, those on the Pareto front first to be chosen.
+
+    RunError if they can't be had again.
+    """
     done = made.runs.filter(pl.col("state") == "done")["variant"].unique(maintain_order=True).to_list()
     best = front.filter(pl.col("on_front"))["variant"].to_list()
     chosen = list(dict.fromkeys([*(each for each in best if each in done), *done]))[:MOST_RUNS]
     return {variant: made.run_of(variant) for variant in done if variant in chosen}
 
 
-def _over_time(made: StudyResult, runs: Mapping[str, Run]) -> Iterator[Block]:
-    if not runs:
+def _over_time(made: StudyResult, front: pl.DataFrame) -> Iterator[Block]:
+    try:
+        runs = _runs(made, front)
+    except RunError as error:
+        yield Sentences([f"There are no pictures over data time: {error}"], "warning")
         return
     seeds = sorted({run.config.seed for run in runs.values()})
     more = len(made.variants) - len(runs)
@@ -185,13 +192,20 @@ def _method(made: StudyResult) -> Iterator[Block]:
     rows = [
         ("executor", study.on),
         ("seeds of each variant", ", ".join(map(str, study.all_seeds))),
-        ("code", f"{code_version()[:_CODE_DIGITS]}, a fingerprint of twinclock and the libraries that it uses"),
+        ("code", _code(made)),
         ("time limit of a run", "none" if study.timeout is None else f"{study.timeout:g} s"),
         *((f"axis {name}", _levels(made.runs[name])) for name in made.axes),
     ]
     cells = [(Cell(label), Cell(text)) for label, text in rows]
     yield Table("Method", [Column("what"), Column("value")], cells, is_sortable=False)
     yield Code("The study in YAML, its base spelt out", dump_study(study))
+
+
+def _code(made: StudyResult) -> str:
+    """The version that the runs are of, which is known if it is the one that is installed."""
+    if [each.run for each in plan(made.study)] != made.runs["run"].to_list():
+        return "not the version, or not the data, that is here now"
+    return f"{code_version()[:_CODE_DIGITS]}, a fingerprint of twinclock and the libraries that it uses"
 
 
 def _levels(values: pl.Series) -> str:

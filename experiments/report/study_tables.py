@@ -10,7 +10,7 @@ import polars as pl
 from experiments.metric_names import metric_name
 from experiments.report.blocks import Cell, Column, Table, Tone
 from experiments.report.numbers import NOTHING, decimals_for, interval, number, share
-from experiments.results import StudyResult
+from experiments.results import RUNS_FILE, StudyResult
 from experiments.statistics import compare_pairs, regret
 from experiments.study import Metric
 from twinclock._chart import shortened
@@ -18,7 +18,7 @@ from twinclock._chart import shortened
 MOST_PAIRS = 60
 MOST_UNFINISHED = 50
 _LONGEST_ERROR = 500
-_MISSING = "not run yet, or by another version of the code"
+_MISSING = "not run yet"
 _CONFIDENCE = "in brackets the 95 % confidence interval of the mean over the seeds, unless all are the same"
 _RATIO_DECIMALS = 1
 
@@ -103,7 +103,7 @@ def unfinished_table(made: StudyResult) -> Table:
         rows.append(
             [Cell(row["variant"], row["variant"]), *(Cell(text, text) for text in (row["state"], seeds, error))]
         )
-    place = "StudyResult.unfinished" if made.folder is None else f"{made.folder}/runs.parquet"
+    place = "StudyResult.unfinished" if made.folder is None else f"{made.folder}/{RUNS_FILE}"
     note = f"The first {len(rows)} of {alike.height:,} rows; all are in {place}." if len(rows) < alike.height else ""
     return Table(
         "Runs that are not done, by variant and error",

@@ -26,7 +26,7 @@ from experiments.report.run_page import run_page
 from experiments.report.study_page import study_page
 from experiments.report.tables import frame_table
 from experiments.report.write import report
-from experiments.results import StudyResult, collect, plan
+from experiments.results import StudyResult, collect, plan, planned_runs
 from experiments.store import Result
 from experiments.study import load_study
 from twinclock.errors import ConfigError, RunError
@@ -149,7 +149,7 @@ def made(states: dict[str, Result]) -> StudyResult:
     study = load_study(STUDY)
     planned = plan(study)
     results = {each.run: result for each in planned for part, result in states.items() if part in each.variant.label}
-    return collect(study, planned, results, None)
+    return collect(study, planned_runs(study, planned), results, None)
 
 
 def test_a_study_that_was_not_run_says_that_nothing_can_be_said():
@@ -171,8 +171,18 @@ def test_a_study_with_one_seed_and_one_variant_has_no_pairs():
     planned = plan(study)
     (only,) = planned
     done = Result("done", {"accuracy": 0.5, "device_s": None}, None, 1.0)
-    text = text_of(study_page(collect(study, planned, {only.run: done}, None)))
+    text = text_of(study_page(collect(study, planned_runs(study, planned), {only.run: done}, None)))
     assert "There is one variant, so there are no pairs." in text
+
+
+def test_a_study_of_another_version_keeps_its_figures_but_has_no_pictures_over_data_time(study: StudyResult):
+    renamed = pl.format("x{}", "run").alias("run")
+    runs, metrics = study.runs.with_columns(renamed), study.metrics.with_columns(renamed)
+    text = text_of(study_page(StudyResult(study.study, runs, metrics, study.folder)))
+    assert "There are no pictures over data time" in text
+    assert "sweep it again" in text
+    assert "not the version, or not the data, that is here now" in text
+    assert "Regret" in text
 
 
 def test_a_failed_run_says_why_and_lists_its_faults():
