@@ -22,7 +22,7 @@ from experiments.report.blocks import (
 )
 from experiments.report.numbers import NOTHING, date, decimals_for, number, share
 from experiments.report.pictures import picture
-from experiments.report.tables import figures_tables, frame_table
+from experiments.report.tables import figures_tables, folded, frame_table
 from twinclock._chart import duration
 from twinclock.explain.critical import critical_path
 from twinclock.explain.text import critical_line, doing_text
@@ -105,7 +105,7 @@ def _key_figures(run: Run) -> KeyFigures:
         KeyFigure("makespan", _time_text(found["makespan_s"]), "from start to end"),
         KeyFigure("device time", duration(found["device_s"]), "held by trainings and evaluations"),
         KeyFigure("queueing", duration(found["queued_s"]), "waited for a device, all jobs"),
-        KeyFigure("faults", f"{found['faults']:,}", f"{found['failed_trainings']:,} trainings failed"),
+        KeyFigure("faults", f"{found['faults']:,}", f"{found['failed_trainings']:,} attempts at trainings failed"),
     ]
     if found["staleness_s"] is not None:
         figures.insert(2, KeyFigure("staleness", duration(found["staleness_s"]), "mean age of what the model knows"))
@@ -139,7 +139,7 @@ def _models(run: Run) -> Iterator[Block]:
         yield picture(
             f"heat_map_{place}",
             run.plot.heat_map(metric),
-            f"{metric} of every model on every interval that it was scored on. Framed: the active model.",
+            f"Every model on every interval that it was scored on: {metric}. Framed: the active model.",
         )
     yield picture(
         "freshness",
@@ -222,13 +222,16 @@ def _faults(run: Run) -> Iterator[Block]:
     if run.faults.is_empty() and run.outages.is_empty():
         yield Sentences(["Nothing failed."])
     if not run.faults.is_empty():
-        names = {"stage": "stage", "outcome": "outcome", "type": "type", "message": "message", "attempt": "attempt"}
-        yield frame_table(
-            "Faults, also what a retry mended", run.faults, {**names, "at_s": "at (s)"}, _place(run, "faults")
-        )
+        alike = run.faults.group_by("stage", "outcome", "type", "message", maintain_order=True)
+        counts = alike.agg(pl.len().alias("times")).sort("times", descending=True, maintain_order=True)
+        names = {"stage": "stage", "outcome": "outcome", "type": "type", "message": "message"}
+        place = _place(run, "faults")
+        yield frame_table("What failed, also what a retry mended", counts, {**names, "times": "times"}, place)
+        listed = frame_table("Each fault", run.faults, {**names, "attempt": "attempt", "at_s": "at (s)"}, place)
+        yield Fold(f"Each of the {run.faults.height:,} faults", listed)
     if not run.outages.is_empty():
         names = {"device": "device", "cause": "cause", "from_s": "from (s)", "until_s": "until (s)"}
-        yield frame_table("Devices that were not there", run.outages, names, _place(run, "outages"))
+        yield folded(frame_table("Devices that were not there", run.outages, names, _place(run, "outages")))
 
 
 def _tables(run: Run) -> Iterator[Block]:
@@ -237,13 +240,13 @@ def _tables(run: Run) -> Iterator[Block]:
         "trigger": "trigger", "outcome": "outcome", "num_samples": "samples", "device": "device",
         "queued_s": "queued (s)", "started_s": "started (s)", "ended_s": "ended (s)", "loss": "loss",
     }  # fmt: skip
-    yield frame_table("Trainings, each attempt", run.trainings, trainings, _place(run, "trainings"))
+    yield folded(frame_table("Trainings, each attempt", run.trainings, trainings, _place(run, "trainings")))
     triggers = {
         "trigger": "trigger", "position": "position", "num_samples": "new samples",
         "training_samples": "training samples", "first_ts": "first data", "last_ts": "last data",
         "fired_s": "fired (s)",
     }  # fmt: skip
-    yield frame_table("Triggers", run.triggers, triggers, _place(run, "triggers"))
+    yield folded(frame_table("Triggers", run.triggers, triggers, _place(run, "triggers")))
 
 
 def _place(run: Run, table: str) -> str:

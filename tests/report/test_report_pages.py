@@ -101,8 +101,12 @@ def test_a_run_says_first_what_it_came_to_and_where_its_tables_are(pages: dict[s
 
 
 def test_a_long_table_is_cut_and_says_where_the_rest_is():
-    frame = pl.DataFrame({"trigger": range(80), "first_ts": [86400.0 * 5000] * 80, "note": [None] * 80})
-    made = frame_table("Triggers", frame, {"trigger": "trigger", "first_ts": "first", "note": "note"}, "/x/triggers")
+    frame = pl.DataFrame(
+        {"trigger": range(80), "first_ts": [86400.0 * 5000] * 80, "note": ["x", *[None] * 79], "no": [None] * 80}
+    )
+    made = frame_table(
+        "Triggers", frame, {"trigger": "trigger", "first_ts": "first", "note": "note", "no": "no"}, "/x/triggers"
+    )
     assert made.note == "The first 50 of 80 rows; all are in /x/triggers"
     assert [cell.text for cell in made.rows[49]] == ["49", "1983-09-10 00:00", "-"]
     assert len(made.rows) == 50
