@@ -23,8 +23,8 @@ def decimals_for(values: Iterable[float | None]) -> int:
 
 
 def number(value: float | None, decimals: int) -> str:
-    """`1,234.5`; a dash for nothing."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
+    """`1,234.5`; a dash for nothing, and `nan` or `inf` for what is no number."""
+    return NOTHING if value is None else f"{value:,.{decimals}f}"
 
 
 def interval(low: float | None, high: float | None, decimals: int) -> str:

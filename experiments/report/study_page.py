@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import polars as pl
@@ -16,7 +15,6 @@ from experiments.report.blocks import (
     Cell,
     Code,
     Column,
-    Fold,
     KeyFigure,
     KeyFigures,
     Page,
@@ -36,7 +34,6 @@ from twinclock.result import Run
 
 MOST_RUNS = 8
 """Variants whose accuracy is drawn over data time in one picture."""
-_MOST_PAIRS_OPEN = 10
 _CODE_DIGITS = 12
 _MOST_LEVELS = 24
 """Of an axis that a picture is drawn over; points drawn at random are more."""
@@ -54,7 +51,7 @@ def study_page(made: StudyResult) -> Page:
         sections += [
             Section("variants", "The variants", [variants_table(made, described, front), *_response(made)]),
             Section("time", "Over data time", list(_over_time(made, front))),
-            Section("pairs", "Pair by pair", list(_pairs(made))),
+            Section("pairs", "Pair by pair", _pairs(made)),
             Section("regret", "Regret", [regrets_table(made)]),
         ]
     if made.unfinished.height:
@@ -164,27 +161,19 @@ def _over_time(made: StudyResult, front: pl.DataFrame) -> Iterator[Block]:
         return
     seeds = sorted({run.config.seed for run in runs.values()})
     more = len(made.variants) - len(runs)
-    left_out = f" {more:,} variants are left out, those on the Pareto front last." if more else ""
+    left_out = f" {more:,} others are not shown; those on the Pareto front were chosen first." if more else ""
     yield picture(
         "accuracy",
         accuracy_by_policy(runs),
-        f"One run of each variant, with seed {', '.join(map(str, seeds))}.{left_out}",
+        f"One run of each of these variants, with seed {', '.join(map(str, seeds))}.{left_out}",
     )
     yield picture("costs", costs_by_policy(runs), "What the same runs used.")
 
 
-def _pairs(made: StudyResult) -> Iterator[Block]:
-    """A table for each metric, folded away if it is long, with what came out in short."""
+def _pairs(made: StudyResult) -> list[Block]:
     if len(made.variants) < 2:
-        yield Sentences(["There is one variant, so there are no pairs."])
-        return
-    for metric in made.study.compared:
-        table, relations = pairs_table(made, metric)
-        if len(table.rows) > _MOST_PAIRS_OPEN:
-            counts = ", ".join(f"{count} {relation}" for relation, count in sorted(Counter(relations).items()))
-            yield Fold(f"{table.caption}: {len(relations)} pairs, {counts}", table)
-        else:
-            yield table
+        return [Sentences(["There is one variant, so there are no pairs."])]
+    return [pairs_table(made, metric) for metric in made.study.compared]
 
 
 def _method(made: StudyResult) -> Iterator[Block]:

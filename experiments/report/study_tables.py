@@ -8,14 +8,16 @@ from typing import Any
 import polars as pl
 
 from experiments.metric_names import metric_name
-from experiments.report.blocks import Cell, Column, Table, Tone
+from experiments.report.blocks import Cell, Column, Fold, Table, Tone
 from experiments.report.numbers import NOTHING, decimals_for, interval, number, share
 from experiments.results import RUNS_FILE, StudyResult
 from experiments.statistics import compare_pairs, regret
+from experiments.statistics.pairs import RELATIONS
 from experiments.study import Metric
 from twinclock._chart import shortened
 
 MOST_PAIRS = 60
+_MOST_PAIRS_OPEN = 10
 MOST_UNFINISHED = 50
 _LONGEST_ERROR = 500
 _MISSING = "not run yet"
@@ -52,10 +54,11 @@ def variants_table(made: StudyResult, described: pl.DataFrame, front: pl.DataFra
     return Table("What each variant came to", columns, rows, note)
 
 
-def pairs_table(made: StudyResult, metric: Metric) -> tuple[Table, list[str]]:
-    """A row for each pair of variants: how far apart they are, and whether that was shown. And all the relations."""
-    pairs = compare_pairs(made, metric.name)
-    name = metric_name(metric.name)
+def pairs_table(made: StudyResult, metric: Metric) -> Table | Fold:
+    """A row for each pair of variants: how far apart they are, and whether that was shown; folded away if long."""
+    compared = compare_pairs(made, metric.name)
+    pairs = compared.filter(pl.col("num_seeds") > 0)
+    caption = f"{metric_name(metric.name).with_unit}, {_better(metric)}"
     decimals = decimals_for([*pairs["low"], *pairs["high"], *pairs["difference"]])
     rows = [_pair(row, decimals, metric) for row in pairs.head(MOST_PAIRS).iter_rows(named=True)]
     columns = [
@@ -63,14 +66,21 @@ def pairs_table(made: StudyResult, metric: Metric) -> tuple[Table, list[str]]:
         *(Column(text, is_numeric=True) for text in ("seeds", "difference", "change", "p")),
         Column("relation"),
     ]
-    cut = (
-        f" The first {MOST_PAIRS} of {pairs.height:,} pairs; compare_pairs has all." if len(rows) < pairs.height else ""
-    )
-    note = (
-        f"Difference: variant − other, on the seeds that both have, {_CONFIDENCE}. "
-        f"p: of a permutation test, corrected for the number of pairs (Holm).{cut}"
-    )
-    return Table(f"{name.with_unit}, {_better(metric)}", columns, rows, note), pairs["relation"].to_list()
+    counts = {relation: pairs.filter(pl.col("relation") == relation).height for relation in RELATIONS}
+    occurring = [relation for relation, count in counts.items() if count]
+    notes = [
+        f"Difference: variant − other, on the seeds that both have, {_CONFIDENCE}.",
+        "p: of a permutation test, corrected for the number of pairs (Holm).",
+        *(f"{relation.capitalize()}: {RELATIONS[relation]}." for relation in occurring),
+    ]
+    if pairs.height < compared.height:
+        notes.append(f"{compared.height - pairs.height:,} pairs without a seed in common are left out.")
+    if len(rows) < pairs.height:
+        notes.append(f"These are the first {MOST_PAIRS} of {pairs.height:,} pairs; compare_pairs has all.")
+    table = Table(caption, columns, rows, " ".join(notes))
+    if len(rows) <= _MOST_PAIRS_OPEN:
+        return table
+    return Fold(f"{caption}: {', '.join(f'{counts[relation]} {relation}' for relation in occurring)}", table)
 
 
 def regrets_table(made: StudyResult) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,8 +66,13 @@ def _column(values: pl.Series) -> list[Cell]:
         return [Cell(NOTHING) if value is None else Cell(data_time(value), value) for value in listed]
     if values.dtype.is_float():
         decimals = decimals_for(listed)
-        return [Cell(number(value, decimals), value) for value in listed]
+        return [Cell(number(value, decimals), _key(value)) for value in listed]
     return [_cell(value) for value in listed]
+
+
+def _key(value: float | None) -> float | None:
+    """A place in the order, which a diverged loss does not have."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _cell(value: Any) -> Cell:

@@ -113,6 +113,12 @@ def test_a_long_table_is_cut_and_says_where_the_rest_is():
     assert frame_table("Triggers", frame.head(50), {"trigger": "trigger"}, "/x/triggers").note == ""
 
 
+def test_a_loss_that_diverged_is_seen_and_has_no_place_in_the_order():
+    frame = pl.DataFrame({"trigger": [0, 1, 2], "loss": [0.25, float("nan"), float("inf")]})
+    made = frame_table("Trainings", frame, {"trigger": "trigger", "loss": "loss"}, "x")
+    assert [(row[1].text, row[1].key) for row in made.rows] == [("0.2500", 0.25), ("nan", None), ("inf", None)]
+
+
 def test_two_runs_have_a_difference_and_more_have_a_best_one(
     runs: list[Run], pages: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
