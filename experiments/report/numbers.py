@@ -36,7 +36,7 @@ def interval(low: float | None, high: float | None, decimals: int) -> str:
 
 def share(value: float | None) -> str:
     """In percent."""
-    return NOTHING if value is None else f"{100.0 * value:.3g} %"
+    return NOTHING if value is None else f"{100.0 * value:.3g}\N{NO-BREAK SPACE}%"
 
 
 def data_time(value: float) -> str:

@@ -167,7 +167,7 @@ def _pair(row: Mapping[str, Any], decimals: int, metric: Metric) -> list[Cell]:
         Cell(row["other"], row["other"]),
         Cell(f"{row['num_seeds']}", row["num_seeds"]),
         Cell(_signed(row["difference"], decimals), row["difference"], interval(row["low"], row["high"], decimals)),
-        Cell(NOTHING if change is None else f"{change:+,.{_RATIO_DECIMALS}f} %", change),
+        Cell(NOTHING if change is None else f"{change:+,.{_RATIO_DECIMALS}f}\N{NO-BREAK SPACE}%", change),
         Cell(_p(row["p_holm"]), row["p_holm"]),
         Cell(row["relation"], row["relation"], "", tones.get(row["relation"], "plain")),
     ]
