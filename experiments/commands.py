@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PARTIAL = 3
 """Exit code of a sweep of which some runs are not done."""
 
+Dirs = Annotated[list[Path], typer.Argument(metavar="DIR…", help="The folders of runs, or that of a study.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study in YAML.")]
 
 
@@ -47,6 +48,20 @@ def sweep(
     except KeyboardInterrupt as interrupt:
         raise typer.Exit(say(str(interrupt) or "interrupted", INTERRUPTED)) from None
     _tell(made, quiet)
+
+
+def report(
+    what: Dirs,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--out", help="The file to write; if not said, report.html, in DIR if there is one DIR."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write a run, several runs side by side, or a study as one HTML page."""
+    from experiments.report.write import report as write_report
+
+    typer.echo(f"report: {write_report(*what, out=out)}")
 
 
 def _tell(made: StudyResult, quiet: bool) -> None:

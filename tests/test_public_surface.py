@@ -14,8 +14,8 @@ from twinclock.result import Run
 from twinclock.schemas import SCHEMAS
 
 PUBLIC = [
-    *("Config", "Run", "check_executor", "check_trigger", "critical_path", "fires", "load_config", "resume", "run"),
-    *("sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
+    *("Config", "Run", "check_executor", "check_trigger", "critical_path", "fires", "load_config", "report"),
+    *("resume", "run", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
 ]
 
 COMMANDS = {
@@ -28,6 +28,7 @@ COMMANDS = {
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
+    "report": ["DIR…", "-o", "--out", "--debug"],
     "sweep": ["STUDY", "--out", "-j", "--engine", "--ray-address", "--quiet", "--debug"],
 }
 """Command → its arguments and options, in the order in which its help shows them."""

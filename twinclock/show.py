@@ -48,11 +48,9 @@ def show_run(run: Run, console: Console) -> None:
     table = _table(run.name)
     table.add_column("figure", no_wrap=True)
     table.add_column("value", justify="right", overflow="fold")
-    composites, stages = _composites([run.summary]), _stages([run.summary])
-    for section in (_figures(run.summary, composites), _stage_rows(run.summary, stages)):
-        for row in section:
-            if _matters([row]):
-                table.add_row(Text(row.label), Text(row.text))
+    for section in side_by_side([run]):
+        for (row,) in section:
+            table.add_row(Text(row.label), Text(row.text))
         table.add_section()
     console.print(table)
     _print_notes([run], console)
@@ -68,7 +66,7 @@ def compare_runs(runs: Sequence[Run], console: Console, names: Sequence[str] | N
 
     Trigger positions are compared with those of the first run, one by one. `names`: what to call the runs.
     """
-    names = _column_names(runs) if names is None else names
+    names = run_names(runs) if names is None else names
     with_difference = len(runs) == 2
     table = _table(f"{len(runs)} runs")
     table.add_column("figure", no_wrap=True)
@@ -76,6 +74,21 @@ def compare_runs(runs: Sequence[Run], console: Console, names: Sequence[str] | N
         table.add_column(Text(name), justify="right", overflow="fold")
     if with_difference:
         table.add_column("difference", justify="right", no_wrap=True)
+    for section in side_by_side(runs):
+        for rows in section:
+            cells = [row.text for row in rows]
+            if with_difference:
+                cells.append(difference(rows[0].value, rows[1].value))
+            table.add_row(*map(Text, [rows[0].label, *cells]))
+        table.add_section()
+    console.print(table)
+    if with_difference:
+        console.print(Text("difference: of the second from the first, in % of the first"))
+    _print_notes(runs, console)
+
+
+def side_by_side(runs: Sequence[Run]) -> list[list[tuple[Row, ...]]]:
+    """The figures of runs, and then the seconds of their stages: for each figure that any has, a row for each run."""
     summaries = [run.summary for run in runs]
     composites, stages = _composites(summaries), _stages(summaries)
     first = summaries[0]["positions"]
@@ -83,19 +96,7 @@ def compare_runs(runs: Sequence[Run], console: Console, names: Sequence[str] | N
         (_figures(summary, composites, None if number == 0 else first), _stage_rows(summary, stages))
         for number, summary in enumerate(summaries)
     ]
-    for sections in zip(*columns, strict=True):
-        for rows in filter(_matters, zip(*sections, strict=True)):
-            cells = [row.text for row in rows]
-            if with_difference:
-                cells.append(_difference(rows[0].value, rows[1].value))
-            table.add_row(*map(Text, [rows[0].label, *cells]))
-        table.add_section()
-    console.print(table)
-    if with_difference:
-        console.print(Text("difference: of the second from the first, in % of the first"))
-    for line in _uneven(summaries, composites):
-        console.print(Text(line))
-    _print_notes(runs, console)
+    return [[rows for rows in zip(*section, strict=True) if _matters(rows)] for section in zip(*columns, strict=True)]
 
 
 def run_html(run: Run) -> str:
@@ -103,7 +104,7 @@ def run_html(run: Run) -> str:
     summary = run.summary
     figures = _rows_html(_figures(summary, _composites([summary])))
     stages = _rows_html(_stage_rows(summary, _stages([summary])))
-    notes = "".join(f'<p style="margin:0.3em 0">{escape(note)}</p>' for note in _notes([run]))
+    notes = "".join(f'<p style="margin:0.3em 0">{escape(note)}</p>' for note in footnotes([run]))
     return (
         '<div style="color:inherit;background:transparent;font-size:0.95em">'
         f"<strong>{escape(run.name)}</strong>"
@@ -232,7 +233,8 @@ def _positions(positions: Sequence[int], first: Sequence[int] | None) -> str:
     return f"{text}\nidentical"
 
 
-def _difference(first: float | None, second: float | None) -> str:
+def difference(first: float | None, second: float | None) -> str:
+    """Of the second from the first, in % of the first; empty if one of them is no number."""
     if first is None or second is None:
         return ""
     if first == second:
@@ -278,7 +280,7 @@ def _fixed(value: float | None) -> str:
     return _NOTHING if value is None else f"{value:.3f}"
 
 
-def _column_names(runs: Sequence[Run]) -> list[str]:
+def run_names(runs: Sequence[Run]) -> list[str]:
     """The runs' names; those that occur twice with what tells them apart."""
     names = [run.name for run in runs]
     return [
@@ -287,9 +289,11 @@ def _column_names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _notes(runs: Sequence[Run]) -> Iterator[str]:
-    """Footnotes: missing scores, and of modelled figures those that nobody calibrated, and where others are from."""
-    names = [name.replace("\n", " ") for name in _column_names(runs)]
+def footnotes(runs: Sequence[Run]) -> Iterator[str]:
+    """What can't be compared, missing scores, modelled figures that nobody calibrated, where others are from."""
+    summaries = [run.summary for run in runs]
+    yield from _uneven(summaries, _composites(summaries))
+    names = [name.replace("\n", " ") for name in run_names(runs)]
     for name, run in zip(names, runs, strict=True):
         if (line := lost_line(run.tables)) is not None:
             yield f"{name}: {line}"
@@ -305,7 +309,7 @@ def _notes(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _print_notes(runs: Sequence[Run], console: Console) -> None:
-    for note in _notes(runs):
+    for note in footnotes(runs):
         console.print(Text(note))
 
 

@@ -1,0 +1,1 @@
+"""Reports: runs, or a study, as one HTML page that needs nothing but itself."""
