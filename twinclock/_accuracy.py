@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from twinclock._chart import FAINT, INK, PAINTS, Floats, chart_width_px, legend, new_chart, note, spread, time_unit
+from twinclock._chart import FAINT, INK, PAINTS, Floats, chart_width_px, legend, new_chart, note, spread
+from twinclock._data_time import data_time_axis
 from twinclock.result import Run
 from twinclock.summary import composite_scores, data_span
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CALENDAR = (1e8, 2.5e11)
-"""Data time that begins between these is taken for seconds since 1970, up to the year 9892."""
-_DAY_S = 86_400.0
 _MAX_LINES = 100
 _MAX_MODELS = 200
 """Changes of the active model that are marked one by one."""
@@ -45,14 +43,8 @@ def draw_accuracy(run: Run) -> Figure:
     known = scores.filter(pl.col("value").is_not_null())
     first, last = min([span[0], *known["start_ts"]]), max([span[1], *known["end_ts"]])
     last = last if last > first else first + 1.0
-    if _CALENDAR[0] < first and last < _CALENDAR[1]:
-        unit_s, unit = _DAY_S, "UTC"
-        _calendar_axis(axes)
-    else:
-        unit_s, unit = time_unit(last - first)
-    axes.set_xlim(first / unit_s, last / unit_s)
+    unit_s = data_time_axis(axes, first, last)
     axes.set_ylim(0.0, 1.0)
-    axes.set_xlabel(f"data time ({unit})")
     axes.set_ylabel("accuracy")
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     keys: dict[str, Artist] = {}
@@ -63,16 +55,6 @@ def draw_accuracy(run: Run) -> Figure:
         keys["mean, weighted by data time"] = axes.axhline(value, color=INK, linewidth=1.2, linestyle=(0, (6, 3)))
     legend(figure, keys, num_columns=3)
     return figure
-
-
-def _calendar_axis(axes: Axes) -> None:
-    """Days since 1970 shown as dates."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    # matplotlib has types, but not for these two
-    locator = AutoDateLocator(minticks=6, maxticks=16)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 def _why_none(run: Run, scores: pl.DataFrame) -> str | None:
@@ -93,8 +75,8 @@ def _why_none(run: Run, scores: pl.DataFrame) -> str | None:
     return "No accuracy: no interval that was evaluated has samples and a score of the model active on it."
 
 
-def _steps(axes: Axes, keys: dict[str, Artist], known: pl.DataFrame, first: float, last: float, unit_s: float) -> None:
-    """One level for each interval, joined where the next begins at once, with a dot at each new model."""
+def step_points(known: pl.DataFrame) -> tuple[Floats, Floats]:
+    """The levels of scored intervals as one line of data time and score, broken where the next does not touch."""
     starts, ends = known["start_ts"].to_numpy(), known["end_ts"].to_numpy()
     values = known["value"].to_numpy()
     # neighbours may share a timestamp, which stands for a second; what overlaps by more is a level of its own
@@ -103,6 +85,13 @@ def _steps(axes: Axes, keys: dict[str, Artist], known: pl.DataFrame, first: floa
     # three points an interval: its level from start to end, and the way to the next one, if they touch
     x = np.column_stack([starts, ends, np.append(breaks, np.nan)]).ravel()
     y = np.column_stack([values, values, np.append(values[1:], np.nan)]).ravel()
+    return x, y
+
+
+def _steps(axes: Axes, keys: dict[str, Artist], known: pl.DataFrame, first: float, last: float, unit_s: float) -> None:
+    """One level for each interval, joined where the next begins at once, with a dot at each new model."""
+    starts, values = known["start_ts"].to_numpy(), known["value"].to_numpy()
+    x, y = step_points(known)
     color = PAINTS["training"].fill
     (keys["accuracy, level on each interval"],) = axes.plot(x / unit_s, y, color=color, linewidth=2.2, zorder=4)
     models = known["model"].to_numpy()

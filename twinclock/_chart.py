@@ -7,11 +7,11 @@ are made without pyplot, so no backend is chosen and no state is left behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    from twinclock.result import Run
 
 DPI = 100
 WIDTH, HEIGHT = 16.0, 9.0
@@ -44,6 +47,11 @@ class Paint(NamedTuple):
     ink: str = INK
 
     @property
+    def look(self) -> dict[str, Any]:
+        """What matplotlib has to know of an area."""
+        return {"facecolor": self.fill, "edgecolor": self.edge, "hatch": self.hatch, "linewidth": 0.6}
+
+    @property
     def solid(self) -> str:
         """Its one colour where there is no room for more than one."""
         return self.edge if self.fill in _PALE else self.fill
@@ -60,6 +68,8 @@ PAINTS = {
     "decide": Paint("taking in data, deciding", "#fff4c8", "#8a6d00"),
     "wait": Paint("waiting for data", "#d4d4d4", "#c4c4c4"),
     "cluster": Paint("connecting, closing", "#b9d6ef", "#1f4e79"),
+    "idle": Paint("idle", "#f4f4f4", "#a8a8a8"),
+    "down": Paint("down", "#8c8c8c", "#333333", "...."),
 }
 
 
@@ -78,22 +88,66 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_chart(title: str, subtitle: str, *, height: float = HEIGHT) -> tuple[Figure, Axes]:
+def new_chart(title: str, subtitle: str, *, height: float = HEIGHT, bottom: float = BOTTOM) -> tuple[Figure, Axes]:
     """A figure with one pair of axes and a heading of two lines. Notebooks show it by itself."""
+    figure, (axes,) = new_panels(title, subtitle, (1.0,), height=height, bottom=bottom)
+    return figure, axes
+
+
+def new_panels(
+    title: str,
+    subtitle: str,
+    shares: Sequence[float],
+    *,
+    height: float = HEIGHT,
+    gap: float = 0.35,
+    bottom: float = BOTTOM,
+) -> tuple[Figure, list[Axes]]:
+    """A figure with panels from top to bottom, as high as their shares say, and one x axis for all.
+
+    `gap` inches apart, over a margin of `bottom` inches. The heading has two lines, and notebooks show it by itself.
+    """
+    figure = new_figure(title, subtitle, height)
+    inches = (height - bottom - TOP - gap * (len(shares) - 1)) / sum(shares)
+    panels: list[Axes] = []
+    reached = height - TOP
+    for share in shares:
+        reached -= inches * share
+        box = (LEFT, reached, WIDTH - LEFT - RIGHT, inches * share)
+        panels.append(panel(figure, box, below=panels[0] if panels else None))
+        reached -= gap
+    for axes in panels[:-1]:
+        axes.tick_params(axis="x", labelbottom=False)
+    return figure, panels
+
+
+def panel(figure: Figure, box: tuple[float, float, float, float], *, below: Axes | None = None) -> Axes:
+    """Axes in a figure: left, bottom, width and height in inches; with the x axis of those that they are `below`."""
+    width, height = figure.get_size_inches()
+    left, bottom, wide, high = box
+    axes = figure.add_axes((left / width, bottom / height, wide / width, high / height), sharex=below)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def new_figure(title: str, subtitle: str, height: float) -> Figure:
+    """A figure without axes, with a heading of two lines; `height` in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), dpi=DPI)
-    box = (LEFT / WIDTH, BOTTOM / height, (WIDTH - LEFT - RIGHT) / WIDTH, (height - BOTTOM - TOP) / height)
-    axes = figure.add_axes(box)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     for text, y, size, weight, color in ((title, 0.3, 15, "bold", INK), (subtitle, 0.6, 11.5, "normal", FAINT)):
         figure.text(
             LEFT / WIDTH, 1 - y / height, shortened(text, 150), size=size, weight=weight, color=color, va="center",
             parse_math=False,
         )  # fmt: skip
-    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]  # where IPython looks
-    return figure, axes
+    return shows_itself(figure)
+
+
+def shows_itself(figure: Figure) -> Figure:
+    """The figure, with a PNG of it where IPython looks."""
+    figure._repr_png_ = partial(_png, figure)  # type: ignore[attr-defined]
+    return figure
 
 
 def chart_width_px() -> float:
@@ -115,6 +169,31 @@ def legend(figure: Figure, keys: Mapping[str, Artist], *, num_columns: int) -> N
         list(keys.values()), list(keys), loc="lower center", ncols=max(1, min(num_columns, len(keys))), frameon=False,
         fontsize=10.5, handlelength=2.6, handleheight=1.2, bbox_to_anchor=(0.5, 0.08 / figure.get_figheight()),
     )  # fmt: skip
+
+
+def patch(paint: Paint) -> Patch:
+    """What stands for a kind of work in a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(**paint.look)
+
+
+def nothing(title: str, subtitle: str, why: str) -> Figure:
+    """A picture that says why there is nothing to see."""
+    figure, axes = new_chart(title, subtitle)
+    axes.set_axis_off()
+    note(axes, why)
+    return figure
+
+
+def state_of(run: Run) -> str:
+    """Variant and mode of a run, and whether it came to its end."""
+    told = f"{run.config.variant}, {run.config.mode} · "
+    if run.state != "finished":
+        return f"{told}not finished, state: {run.state}"
+    if run.outcome != "done":
+        return f"{told}failed: {shortened(str(run.summary['error']), 90)}"
+    return f"{told}makespan {duration(run.summary['makespan_s'])}"
 
 
 def time_unit(span_s: float) -> tuple[float, str]:

@@ -43,7 +43,7 @@ _NAMES = {
 _QUEUES = {"training": "training queue", "evaluation": "evaluation queue", "other": "other queue"}
 
 
-_WORK = ("training", "lost", "evaluation", "other")
+WORK = ("training", "lost", "evaluation", "other")
 """What devices are held for; `lost` came to nothing."""
 
 
@@ -104,15 +104,20 @@ def stage_lanes(tables: Tables) -> list[StageLane]:
     return lanes
 
 
-def device_lanes(tables: Tables) -> list[DeviceLane]:
-    """One lane for each device that was ever held, in the order of their numbers."""
+def held_for(tables: Tables) -> pl.DataFrame:
+    """The rows of `holdings` that are about devices, where `work` is `lost` if the work came to nothing."""
     held = holdings(tables).filter(pl.col("resource") == "device")
     ended_well = pl.col("outcome").is_in(["trained", "done"]) | (pl.col("work") == "other")
-    held = held.with_columns(pl.when(ended_well).then("work").otherwise(pl.lit("lost")).alias("work"))
+    return held.with_columns(pl.when(ended_well).then("work").otherwise(pl.lit("lost")).alias("work"))
+
+
+def device_lanes(tables: Tables) -> list[DeviceLane]:
+    """One lane for each device that was ever held, in the order of their numbers."""
+    held = held_for(tables)
     lanes = []
     for unit in sorted(held["unit"].unique().to_list(), key=by_number):
         work, labels = {}, {}
-        for kind in _WORK:
+        for kind in WORK:
             part = held.filter(pl.col("unit") == unit, pl.col("work") == kind)
             if not part.is_empty():
                 work[kind] = _spans(part["granted_s"], part["released_s"])
@@ -123,7 +128,7 @@ def device_lanes(tables: Tables) -> list[DeviceLane]:
 
 def in_one(lanes: Sequence[DeviceLane]) -> dict[str, Spans]:
     """What all the devices were held for, by kind of work."""
-    of_kind = {kind: [lane.work[kind] for lane in lanes if kind in lane.work] for kind in _WORK}
+    of_kind = {kind: [lane.work[kind] for lane in lanes if kind in lane.work] for kind in WORK}
     return {
         kind: Spans(np.concatenate([each.starts for each in spans]), np.concatenate([each.ends for each in spans]))
         for kind, spans in of_kind.items()
@@ -142,17 +147,21 @@ def merged(spans: Spans) -> Spans:
     return Spans(starts[begins], reach[stops])
 
 
-def at_once(spans: Spans) -> tuple[Floats, Floats]:
-    """How many there are at each time: the edges where that changes, and the number between each two of them."""
+def at_once(spans: Spans, weights: Floats | None = None) -> tuple[Floats, Floats]:
+    """How many there are at each time: the edges where that changes, and the number between each two of them.
+
+    With `weights`, one for each interval, their sum instead of the number.
+    """
     edges, where = np.unique(np.concatenate([spans.starts, spans.ends]), return_inverse=True)
-    change = np.concatenate([np.ones(len(spans.starts)), -np.ones(len(spans.ends))])
+    each = np.ones(len(spans.starts)) if weights is None else weights
+    change = np.concatenate([each, -each])
     changes = np.bincount(where, change, len(edges))
     return edges[changes != 0], np.cumsum(changes[changes != 0])[:-1]
 
 
-def mean_at_once(spans: Spans, edges: Floats) -> Floats:
-    """How many there are on average between each two of some edges."""
-    times, counts = at_once(spans)
+def mean_at_once(spans: Spans, edges: Floats, weights: Floats | None = None) -> Floats:
+    """How many there are on average between each two of some edges; with `weights`, as in `at_once`."""
+    times, counts = at_once(spans, weights)
     if len(times) < 2:
         return np.zeros(len(edges) - 1)
     area = np.concatenate([[0.0], np.cumsum(counts * np.diff(times))])

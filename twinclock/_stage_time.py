@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from twinclock._chart import BOTTOM, FAINT, HEIGHT, INK, TOP, Paint, duration, legend, new_chart, note, time_unit
+from twinclock._chart import BOTTOM, FAINT, HEIGHT, INK, TOP, Paint, duration, legend, new_chart, nothing, time_unit
 from twinclock.explain.spent import time_by_stage
 from twinclock.result import Run
 
@@ -33,15 +33,16 @@ _SMALL = 0.001
 
 def draw_time_by_stage(run: Run) -> Figure:
     """The picture; a run that is not finished, or in which nothing took time, gives one that says so."""
+    title = f"{run.name}: where the time went"
     if run.state != "finished":
-        return _nothing(run, f"not finished, state: {run.state}", "Nothing to show: the run has no end yet.")
+        return nothing(title, f"not finished, state: {run.state}", "Nothing to show: the run has no end yet.")
     makespan_s = float(run.header["makespan_s"])
     told = f"{run.config.variant}, {run.config.mode} · makespan {duration(makespan_s)}"
     total = pl.sum_horizontal(*_PARTS).alias("total_s")
     spent = time_by_stage(run).with_columns(total).sort(["total_s", "stage"], descending=[True, False])
     longest_s = spent["total_s"].max()
     if not isinstance(longest_s, float) or not longest_s > 0.0:
-        return _nothing(run, told, "Nothing to show: no stage took any time.")
+        return nothing(title, told, "Nothing to show: no stage took any time.")
     large = spent.filter(pl.col("total_s") >= _SMALL * longest_s)
     small = spent.filter(pl.col("total_s") < _SMALL * longest_s)
     if small.height:
@@ -50,7 +51,7 @@ def draw_time_by_stage(run: Run) -> Figure:
         )
         large = pl.concat([large.select(sums.columns), sums])
     height = max(HEIGHT, BOTTOM + TOP + 0.45 * large.height)
-    figure, axes = new_chart(f"{run.name}: where the time went", told, height=height)
+    figure, axes = new_chart(title, told, height=height)
     unit_s, unit = time_unit(longest_s)
     rows = np.arange(large.height)
     base = np.zeros(large.height)
@@ -75,11 +76,4 @@ def draw_time_by_stage(run: Run) -> Figure:
     axes.set_xlim(left=0.0)
     axes.set_xlabel(f"time of all runs of the stage together ({unit})")
     legend(figure, keys, num_columns=6)
-    return figure
-
-
-def _nothing(run: Run, told: str, why: str) -> Figure:
-    figure, axes = new_chart(f"{run.name}: where the time went", told)
-    axes.set_axis_off()
-    note(axes, why)
     return figure

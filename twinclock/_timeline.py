@@ -27,8 +27,9 @@ from twinclock._chart import (
     legend,
     new_chart,
     note,
-    shortened,
+    patch,
     spread,
+    state_of,
     time_unit,
 )
 from twinclock._lanes import (
@@ -97,7 +98,7 @@ def draw_timeline(run: Run) -> Figure:
     figure, axes = new_chart(run.name, _subtitle(run), height=max(HEIGHT, BOTTOM + TOP + 0.32 * num_lanes))
     if run.stage_runs.is_empty():
         axes.set_axis_off()
-        note(axes, f"Nothing to show: no stage run has ended ({_state(run)}).")
+        note(axes, f"Nothing to show: no stage run has ended ({state_of(run)}).")
         return figure
     span_s = max(run.summary["makespan_s"] or 0.0, float(run.stage_runs["ended_s"].to_numpy().max())) or 1.0
     unit_s, unit = time_unit(span_s)
@@ -128,15 +129,7 @@ def _subtitle(run: Run) -> str:
     counts = [f"{summary[what]} {what}" for what in ("triggers", "trainings", "models", "evaluations")]
     lost = [f"{summary[f'{how}_trainings']} trainings {how}" for how in ("stopped", "failed")]
     told = ", ".join([*counts, *(text for text in lost if not text.startswith("0 "))])
-    return f"{run.config.variant}, {run.config.mode} · {_state(run)} · {told}"
-
-
-def _state(run: Run) -> str:
-    if run.state != "finished":
-        return f"not finished, state: {run.state}"
-    if run.outcome != "done":
-        return f"failed: {shortened(str(run.summary['error']), 90)}"
-    return f"makespan {duration(run.summary['makespan_s'])}"
+    return f"{state_of(run)} · {told}"
 
 
 def _triggers(chart: _Chart, run: Run) -> None:
@@ -302,11 +295,8 @@ def _marks(chart: _Chart, y: float, at_s: Floats, label: str, marker: str, size:
 
 def _key(chart: _Chart, kind: str) -> None:
     """An entry in the legend, for what the lane's name does not say."""
-    from matplotlib.patches import Patch
-
-    paint = PAINTS[kind]
-    if kind in ("training", "evaluation", "lost", "queue", "other") and paint.label not in chart.keys:
-        chart.keys[paint.label] = Patch(facecolor=paint.fill, edgecolor=paint.edge, hatch=paint.hatch, linewidth=0.6)
+    if kind in ("training", "evaluation", "lost", "queue", "other"):
+        chart.keys.setdefault(PAINTS[kind].label, patch(PAINTS[kind]))
 
 
 def _short_unit(unit: str) -> str:

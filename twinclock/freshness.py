@@ -32,8 +32,7 @@ def freshness(tables: Mapping[str, pl.DataFrame], makespan_s: float | None) -> d
     and not yet incorporated, mean over the clock and largest. `missed_triggers`: fires that got no training of their
     own, because they were dropped or became part of a newer trigger.
     """
-    batches = tables["batches"].filter(pl.col("stop") > pl.col("first")).sort("first")
-    firsts, stops, cut_s = (batches[name].to_numpy() for name in ("first", "stop", "cut_s"))
+    firsts, stops, cut_s = _cuts(tables)
     stored_s, reached = _stores(tables)
     taken = int(stops[-1]) if len(stops) else 0
     verdicts = tables["decisions"]["verdict"]
@@ -44,6 +43,35 @@ def freshness(tables: Mapping[str, pl.DataFrame], makespan_s: float | None) -> d
         **_backlog(firsts, stops, cut_s, stored_s, reached, makespan_s),
         "missed_triggers": int(verdicts.is_in(_MISSED).sum()),
     }
+
+
+def incorporation_latencies(tables: Mapping[str, pl.DataFrame]) -> tuple[Floats, Ints]:
+    """Seconds from taken in to incorporated, ascending, and how many samples took each; those that were at all."""
+    return _latencies(*_cuts(tables), *_stores(tables))
+
+
+def staleness_shares(tables: Mapping[str, pl.DataFrame], makespan_s: float | None) -> tuple[Floats, Floats]:
+    """Seconds, ascending, and the share of the clock in which models were at most so stale, linear in between.
+
+    The clock is that from the first model to the end. Empty while there is no end, or no time after the first model.
+    """
+    firsts, _, cut_s = _cuts(tables)
+    pieces = _stale(firsts, cut_s, *_stores(tables), makespan_s)
+    if pieces is None:
+        return np.array([]), np.array([])
+    # from one model to the next staleness grows as the clock does: so long it is between these two
+    newest_s, stored_s, until_s = pieces
+    least_s, most_s = stored_s - newest_s, until_s - newest_s
+    seconds, where = np.unique(np.concatenate([least_s, most_s]), return_inverse=True)
+    changes = np.bincount(where, np.repeat([1.0, -1.0], len(least_s)), len(seconds))
+    spent_s = np.concatenate([[0.0], np.cumsum(np.cumsum(changes)[:-1] * np.diff(seconds))])
+    return seconds, spent_s / spent_s[-1]
+
+
+def _cuts(tables: Mapping[str, pl.DataFrame]) -> tuple[Ints, Ints, Floats]:
+    """First position, position after the last, and time of the cut of each ingest batch that has samples."""
+    batches = tables["batches"].filter(pl.col("stop") > pl.col("first")).sort("first")
+    return batches["first"].to_numpy(), batches["stop"].to_numpy(), batches["cut_s"].to_numpy()
 
 
 def _stores(tables: Mapping[str, pl.DataFrame]) -> tuple[Floats, Ints]:
@@ -59,8 +87,17 @@ def _incorporation(
     firsts: Ints, stops: Ints, cut_s: Floats, stored_s: Floats, reached: Ints
 ) -> dict[str, float | None]:
     keys = [f"incorporation_p{percent}_s" for percent in PERCENTILES]
-    if len(firsts) == 0 or len(reached) == 0:
+    latency_s, counts = _latencies(firsts, stops, cut_s, stored_s, reached)
+    if len(latency_s) == 0:
         return dict.fromkeys(keys)
+    running = np.cumsum(counts)
+    ranks = [int(np.searchsorted(running, percent / 100 * running[-1])) for percent in PERCENTILES]
+    return {key: float(latency_s[rank]) for key, rank in zip(keys, ranks, strict=True)}
+
+
+def _latencies(firsts: Ints, stops: Ints, cut_s: Floats, stored_s: Floats, reached: Ints) -> tuple[Floats, Ints]:
+    if len(firsts) == 0 or len(reached) == 0:
+        return np.array([]), np.array([], np.int64)
     # pieces of batches whose samples were all incorporated by the same model
     edges = np.unique(np.concatenate([firsts, stops, reached]))
     begins, ends = edges[:-1], edges[1:]
@@ -70,23 +107,31 @@ def _incorporation(
     latency_s = stored_s[store[counted]] - cut_s[batch[counted]]
     counts = (ends - begins)[counted]
     order = np.argsort(latency_s, kind="stable")
-    running = np.cumsum(counts[order])
-    ranks = [int(np.searchsorted(running, percent / 100 * running[-1])) for percent in PERCENTILES]
-    return {key: float(latency_s[order][rank]) for key, rank in zip(keys, ranks, strict=True)}
+    return latency_s[order], counts[order]
 
 
 def _staleness(
     firsts: Ints, cut_s: Floats, stored_s: Floats, reached: Ints, makespan_s: float | None
 ) -> dict[str, float | None]:
-    if makespan_s is None or len(reached) == 0 or len(firsts) == 0 or makespan_s <= stored_s[0]:
+    pieces = _stale(firsts, cut_s, stored_s, reached, makespan_s)
+    if makespan_s is None or pieces is None:
         return {"staleness_s": None, "staleness_max_s": None}
-    newest_s = cut_s[np.searchsorted(firsts, reached - 1, side="right") - 1]
-    until_s = np.append(stored_s[1:], makespan_s)
+    newest_s, stored_s, until_s = pieces
     area = ((until_s - newest_s) ** 2 - (stored_s - newest_s) ** 2).sum() / 2
     return {
         "staleness_s": float(area / (makespan_s - stored_s[0])),
         "staleness_max_s": float((until_s - newest_s).max()),
     }
+
+
+def _stale(
+    firsts: Ints, cut_s: Floats, stored_s: Floats, reached: Ints, makespan_s: float | None
+) -> tuple[Floats, Floats, Floats] | None:
+    """For each model: when its newest sample was taken in, when it was stored, and when the next was, or the end."""
+    if makespan_s is None or len(reached) == 0 or len(firsts) == 0 or makespan_s <= stored_s[0]:
+        return None
+    newest_s = cut_s[np.searchsorted(firsts, reached - 1, side="right") - 1]
+    return newest_s, stored_s, np.append(stored_s[1:], makespan_s)
 
 
 def _backlog(

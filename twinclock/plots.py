@@ -48,6 +48,44 @@ class RunPlots:
         with style():
             return draw_time_by_stage(self.run)
 
+    def heat_map(self, metric: str = "accuracy") -> Figure:
+        """The score of each model on each interval of data time, with frames where it was the active one.
+
+        Of several evaluation plans, the one that scored the most pairs of a model and an interval.
+        """
+        from twinclock._heat_map import draw_heat_map
+
+        with style():
+            return draw_heat_map(self.run, metric)
+
+    def cost(self) -> Figure:
+        """What the devices did over the clock, and device-seconds and money so far, by kind of work."""
+        from twinclock._cost import draw_cost
+
+        with style():
+            return draw_cost(self.run)
+
+    def freshness(self) -> Figure:
+        """Distributions of data incorporation latency over samples, and of staleness over the clock."""
+        from twinclock._freshness import draw_freshness
+
+        with style():
+            return draw_freshness(self.run)
+
+    def queue(self) -> Figure:
+        """How many waited for devices and training slots over the clock, and how busy the devices were."""
+        from twinclock._queue import draw_queue
+
+        with style():
+            return draw_queue(self.run)
+
+    def stage_graph(self) -> Figure:
+        """The stage graph, each stage coloured by the time spent in it. RunError if the run's folder has no graph."""
+        from twinclock._stage_graph import draw_stage_graph
+
+        with style():
+            return draw_stage_graph(self.run)
+
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write a picture as .png, .svg or .pdf. UserError if it is neither, or the file can't be written."""

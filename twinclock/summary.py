@@ -180,14 +180,15 @@ def _planned_scores(config: Config, tables: Tables, which: Composed, metric: str
     planned: list[tuple[int | None, pl.DataFrame]] = []
     for number, plan in enumerate(config.evaluation.plans):
         if plan.models in _PLANS[which]:
-            scores = _scores_of_plan(evaluations.filter(pl.col("plan") == number), tables, plan, which)
+            scores = scores_of_plan(evaluations.filter(pl.col("plan") == number), tables, plan, which)
             if scores["value"].is_not_null().any():
                 return number, scores
             planned.append((number, scores))
     return planned[0] if planned else (None, scores_in_use(evaluations.clear(), NO_BOUNDS, [], which))
 
 
-def _scores_of_plan(evaluations: pl.DataFrame, tables: Tables, plan: EvaluationPlan, which: Composed) -> pl.DataFrame:
+def scores_of_plan(evaluations: pl.DataFrame, tables: Tables, plan: EvaluationPlan, which: Composed) -> pl.DataFrame:
+    """The scores of the models in use, as `scores_in_use` gives them, from rows of one plan and one metric."""
     rows = tables["models"].filter(pl.col("last_ts").is_not_null())
     models = rows.select(pl.col("model").alias("trigger"), "first_ts", "last_ts").to_dicts()
     span = data_span(tables)
