@@ -99,6 +99,16 @@ def test_of_changed_code_the_figures_stay_and_the_runs_do_not(undisturbed, monke
         made.run_of("time")
 
 
+def test_a_script_needs_no_guard(undisturbed, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"import twinclock as tc\ntc.sweep({study()!r}, out={str(tmp_path / 'out')!r}, num_workers=2)\n")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert files(tmp_path / "out") == files(undisturbed)
+
+
 def test_what_is_done_is_not_done_again(undisturbed, tmp_path):
     before = rows(undisturbed)
     assert tc.sweep(study(), out=undisturbed).unfinished.is_empty()
