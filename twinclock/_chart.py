@@ -213,6 +213,13 @@ def duration(seconds: float) -> str:
     return f"{value:,.0f} {name}" if abs(value) >= 100 else f"{value:.3g} {name}"
 
 
+def colour_range(values: Floats) -> tuple[float, float]:
+    """What a colour scale reaches from and to: all of some values, and a little more if they are equal."""
+    least, most = float(np.nanmin(values)), float(np.nanmax(values))
+    room = 0.0 if most > least else 0.05 * abs(most) or 0.05
+    return least - room, most + room
+
+
 def spread(places: Floats, gap: float) -> list[int]:
     """Indices of sorted places, as many as fit with at least `gap` between two, the first among them."""
     chosen: list[int] = []

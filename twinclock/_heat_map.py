@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from twinclock._chart import FAINT, INK, RIGHT, WIDTH, Floats, legend, new_chart, nothing, state_of
+from twinclock._chart import FAINT, INK, RIGHT, WIDTH, Floats, colour_range, legend, new_chart, nothing, state_of
 from twinclock._data_time import data_time_axis
 from twinclock.policies.metrics import find_metric
 from twinclock.result import Run
@@ -68,7 +68,8 @@ def draw_heat_map(run: Run, metric: str) -> Figure:
     _outlines(axes, keys, active.filter(pl.col("model").is_in(models)), rows, unit_s)
     axes.set_ylim(max(len(models), 4), 0.0)
     every = max(1, -(-len(models) // 30))
-    axes.set_yticks([row + 0.5 for row in range(0, len(models), every)], [str(model) for model in models[::every]])
+    named = range(len(models) - 1, -1, -every)
+    axes.set_yticks([row + 0.5 for row in named], [str(models[row]) for row in named])
     axes.tick_params(axis="y", length=0)
     axes.set_ylabel("model (its trigger)")
     axes.text(1.0, 1.01, "; ".join(table.remarks), size=9.5, color=FAINT, transform=axes.transAxes, ha="right")
@@ -81,7 +82,9 @@ def _plan_with_most(run: Run, metric: str) -> tuple[int | None, pl.DataFrame]:
     rows = run.evaluations.filter(pl.col("metric") == metric)
     rows = rows.unique(["plan", "model", "start_ts", "end_ts"], keep="first", maintain_order=True)
     counts = rows.group_by("plan").len().sort(["len", "plan"], descending=[True, False])
-    number = int(counts["plan"][0]) if counts.height else None
+    if counts.is_empty():
+        return None, rows
+    number = int(counts["plan"][0])
     return number, rows.filter(pl.col("plan") == number)
 
 
@@ -153,8 +156,7 @@ def _cells(
     drawn = PolyCollection(
         _corners(known, rows, unit_s), array=values, cmap=_COLOURS, edgecolors="face", linewidths=0.3
     )
-    least, most = float(values.min()), float(values.max())
-    drawn.set_clim(least, most if most > least else least + 1e-9)
+    drawn.set_clim(*colour_range(values))
     axes.add_collection(drawn)
     _scale(figure, drawn, metric)
 

@@ -69,6 +69,7 @@ def _drawn(runs: Mapping[str, tc.Run]) -> Figure:
         if scored[label].height:
             _line(above, scored[label], look, unit_s, len(above.get_lines()))
     if not above.get_lines():
+        above.set_ylim(0.0, 1.0)
         note(above, "No accuracy: no run has a score of its active model (see the picture of one run for why).")
     above.set_ylabel("accuracy")
     above.margins(y=0.06)

@@ -63,8 +63,9 @@ def _drawn(simulated: tc.Run, real: tc.Run) -> Figure:
     keys: dict[str, Artist] = {}
     _square(square, keys, stages)
     _list(listed, stages, simulated, real)
-    _triggers(strip, keys, simulated, real)
-    legend(figure, keys, num_columns=5)
+    _triggers(strip, simulated, real)
+    if keys:
+        legend(figure, keys, num_columns=5)
     return figure
 
 
@@ -156,7 +157,7 @@ def _difference(ours: float | None, theirs: float | None) -> str:
     return f"{ratio - 1:+.0%}" if 0.1 <= ratio < 10 else f"× {ratio:.3g}"
 
 
-def _triggers(axes: Axes, keys: dict[str, Artist], simulated: tc.Run, real: tc.Run) -> None:
+def _triggers(axes: Axes, simulated: tc.Run, real: tc.Run) -> None:
     """Where in the data both runs triggered, one row for each."""
     samples = max(simulated.summary["samples"], real.summary["samples"], 1)
     sides = {"simulated": simulated, "real": real}
@@ -165,15 +166,14 @@ def _triggers(axes: Axes, keys: dict[str, Artist], simulated: tc.Run, real: tc.R
         own = np.array(sorted(positions[name]), float)
         width_px = (WIDTH - LEFT - RIGHT) * 100
         seen = own[spread(own / samples * width_px, 0.5)]
-        line = axes.vlines(seen, row + 0.12, row + 0.88, color=look.color, linestyle=look.dash, linewidth=1.8)
-        keys[f"trigger, {name}"] = line
+        axes.vlines(seen, row + 0.12, row + 0.88, color=look.color, linewidth=1.8)
         axes.text(
             1.008, row + 0.5, f"{len(own):,} triggers", transform=axes.get_yaxis_transform(), va="center", size=9.5,
             color=FAINT,
         )  # fmt: skip
     common = len(set(positions["simulated"]) & set(positions["real"]))
-    axes.set_yticks([0.5, 1.5], list(sides))
+    axes.set_yticks([0.5, 1.5], [f"triggers, {name}" for name in sides])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(2.0, 0.0)
     axes.set_xlim(0.0, float(samples))
-    axes.set_xlabel(f"position in the data (samples); {common:,} trigger positions are the same in both")
+    axes.set_xlabel(f"position in the data (samples); positions of triggers that both have: {common:,}")

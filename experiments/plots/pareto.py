@@ -121,6 +121,8 @@ def _drawn(
         figure, axes = _canvas(title, subtitle, names, larger_is_better, BOTTOM + 0.235 * -(-len(listed) // columns))
         _frame(axes, points)
         centres = _centres(axes, points, texts, _corners(steps, larger_is_better[1]))
+        if None in centres:  # then rather on a line than not at all
+            centres = _centres(axes, [(label, _without_ends(x), _without_ends(y)) for label, x, y in points], texts, [])
         figure.legend(
             list(listed.values()), list(listed), loc="lower center", ncols=columns, frameon=False, fontsize=_SIZE,
             bbox_to_anchor=(0.5, 0.38 / figure.get_figheight()),
@@ -221,8 +223,14 @@ def _centres(
     return place(at, [text_size(text, _SIZE) for text in texts], (box.width, box.height), 9.0, taken)
 
 
+def _without_ends(mean: Mean) -> Mean:
+    return mean._replace(low=np.nan, high=np.nan)
+
+
 def _label(axes: Axes, x: float, y: float, text: str, centre: Pair) -> None:
     """A label at its place, with a line to its point if that is far."""
+    from matplotlib.patheffects import withStroke
+
     box = axes.get_window_extent()
     at = axes.transData.transform((x, y)) - (box.x0, box.y0)
     right, up = centre[0] - at[0], centre[1] - at[1]
@@ -231,5 +239,6 @@ def _label(axes: Axes, x: float, y: float, text: str, centre: Pair) -> None:
     axes.annotate(
         text, (x, y), (right * _POINTS_PER_PIXEL, up * _POINTS_PER_PIXEL), textcoords="offset points", ha="center",
         va="center", size=_SIZE, color=INK, zorder=6, parse_math=False,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
         arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkB": 6} if is_far else None,
     )  # fmt: skip

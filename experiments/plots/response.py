@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from experiments.plots.values import Floats, Mean, ResultLike, is_larger_better, lacking, mean_of, values_of
-from twinclock._chart import DPI, INK, RIGHT, WIDTH, legend, new_chart, nothing, shortened, style
+from twinclock._chart import DPI, INK, RIGHT, WIDTH, colour_range, legend, new_chart, nothing, shortened, style
 from twinclock.policies.metrics import find_metric
 
 if TYPE_CHECKING:
@@ -168,11 +168,11 @@ def _map(
 
     figure, axes = new_chart(title, told)
     values = np.array([[means[(x, y)].value for x in xs] for y in ys])
-    least, most = float(np.nanmin(values)), float(np.nanmax(values))
+    least, most = colour_range(values)
     axes.patch.set(facecolor="#f0f0f0", edgecolor="#b5b5b5", hatch="xx", linewidth=0.0)
     mesh = axes.pcolormesh(
         np.arange(len(xs) + 1) - 0.5, np.arange(len(ys) + 1) - 0.5, np.ma.masked_invalid(values), cmap=_COLOURS,
-        vmin=least, vmax=most if most > least else least + 1e-9, edgecolors="white", linewidth=1.0,
+        vmin=least, vmax=most, edgecolors="white", linewidth=1.0,
     )  # fmt: skip
     _texts(axes, mesh, xs, ys, means)
     if not all(isinstance(y, int | float) for y in ys):
