@@ -87,4 +87,7 @@ def _runs(alike: dict[str, Any]) -> str:
 
 def _mean(runs: pl.DataFrame, metric: str) -> str:
     values = runs[metric].drop_nulls().to_numpy() if metric in runs.columns else np.array([])
-    return f"{values.mean():,.4g}" if values.size else "-"
+    if not values.size:
+        return "-"
+    mean = values.mean()
+    return f"{mean:,.0f}" if abs(mean) >= 1000 else f"{mean:.4g}"

@@ -21,7 +21,7 @@ import polars as pl
 import twinclock as tc
 from experiments.plots import sim_against_real
 
-scratch = tempfile.TemporaryDirectory()  # for the folder of the real run; gone when the kernel stops
+scratch = tempfile.mkdtemp(prefix="twinclock-")  # for the folder of the real run
 
 # %% [markdown]
 # ## A configuration
@@ -78,7 +78,7 @@ pl.DataFrame(
 # The same configuration, with torch in a worker process. Most of what the cell takes is that process getting ready. A real run has a folder, with a journal from which it goes on after a crash.
 
 # %%
-real = tc.run(config, on="real", out=f"{scratch.name}/real")
+real = tc.run(config, on="real", out=f"{scratch}/real")
 real
 
 # %%
@@ -116,8 +116,8 @@ real.plot.accuracy()
 
 # %%
 measured = {
-    "costs": {"training": {"kind": "fitted", "run": f"{scratch.name}/real"}},
-    "quality": {"kind": "measured", "run": f"{scratch.name}/real"},
+    "costs": {"training": {"kind": "fitted", "run": f"{scratch}/real"}},
+    "quality": {"kind": "measured", "run": f"{scratch}/real"},
 }
 informed = tc.run({**config, "sim": measured}, on="sim")
 

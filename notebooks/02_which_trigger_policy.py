@@ -20,7 +20,7 @@ import twinclock as tc
 from experiments.plots import accuracy_by_policy, costs_by_policy, pareto
 from experiments.statistics import compare_pairs, describe
 
-scratch = tempfile.TemporaryDirectory()  # for what the study writes; gone when the kernel stops
+scratch = tempfile.mkdtemp(prefix="twinclock-")  # for what the study writes
 
 # %% [markdown]
 # ## The base: what all runs have in common
@@ -80,7 +80,7 @@ study = {
     "seeds": 9,
     "metrics": ["accuracy", "-device_s"],
 }
-made = tc.sweep(study, out=f"{scratch.name}/which-policy")
+made = tc.sweep(study, out=f"{scratch}/which-policy")
 made
 
 # %% [markdown]

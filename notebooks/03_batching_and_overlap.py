@@ -21,7 +21,7 @@ import polars as pl
 import twinclock as tc
 from sim.plugin import open_stream
 
-scratch = tempfile.TemporaryDirectory()  # for what the study writes; gone when the kernel stops
+scratch = tempfile.mkdtemp(prefix="twinclock-")  # for what the study writes
 
 # %% [markdown]
 # ## A bursty stream
@@ -137,7 +137,7 @@ made = tc.sweep(
         "seeds": 9,
         "metrics": ["served_accuracy", "-device_s"],
     },
-    out=f"{scratch.name}/overlap",
+    out=f"{scratch}/overlap",
 )
 made
 

@@ -15,8 +15,8 @@
 import os
 import tempfile
 
-scratch = tempfile.TemporaryDirectory()
-os.chdir(scratch.name)  # for the module below, and for what the study writes; gone when the kernel stops
+scratch = tempfile.mkdtemp(prefix="twinclock-")
+os.chdir(scratch)  # for the module below, and for what the study writes
 
 # %% [markdown]
 # ## A trigger policy

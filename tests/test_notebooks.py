@@ -42,12 +42,16 @@ def test_a_pair_says_the_same(source: Path):
 def test_a_notebook_runs_from_clean(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    nowhere, temporary = tmp_path / "nowhere", tmp_path / "temporary"
+    nowhere.mkdir()
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", os.fspath(temporary))
     notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": os.fspath(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": os.fspath(nowhere)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert not [output["text"] for output in outputs if output.get("name") == "stderr"]
     assert not [text for output in outputs for text in texts(output) if "Warning" in text]
     kinds = {kind for output in outputs for kind in output.get("data", ())}
     assert "text/html" in kinds  # tables
     assert "image/png" in kinds  # pictures
-    assert not list(tmp_path.iterdir()), "what a notebook writes goes into a temporary folder"
+    assert not list(nowhere.iterdir()), "what a notebook writes goes into a temporary folder"
