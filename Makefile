@@ -3,6 +3,7 @@
 # make lint    style and types
 # make fuzz    pipelines drawn at random, RUNS of them from SEED on
 # make bench   the benchmarks, printed
+# make notebooks  notebooks/*.ipynb anew from the .py beside them
 #
 # PYTHON is the interpreter to build the environment with (3.11 or newer), TORCH what pip installs as
 # PyTorch. For another build, say so: make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
@@ -16,7 +17,7 @@ NEEDED_MB := 3000
 RUNS ?= 2000
 SEED ?= 0
 
-.PHONY: demo test test-full fuzz lint types bench clean
+.PHONY: demo test test-full fuzz lint types bench notebooks clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.demo
@@ -47,6 +48,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/real_overhead.py
 	$(BIN)/python benchmarks/drift.py
+
+notebooks: $(VENV)/.installed
+	$(BIN)/jupytext --quiet --update --to ipynb notebooks/*.py
 
 # torch first and by itself: pip then finds its requirement met and does not choose another build
 $(VENV)/.installed: pyproject.toml

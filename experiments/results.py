@@ -104,6 +104,11 @@ class StudyResult:
             raise RunError(f"{self.study.name}: {job.label}: the code or the data is another now; sweep it again")
         return launched(job)
 
+    def _repr_html_(self) -> str:
+        from experiments.show import study_html
+
+        return study_html(self)
+
     def write(self, folder: Path) -> None:
         """Leave `runs.parquet` and `metrics.parquet` in a folder, each whole or as it was before."""
         write_table(self.runs, folder / RUNS_FILE)

@@ -1,7 +1,9 @@
-"""What came of a study, as text: each variant's figures, and which runs are not done."""
+"""What came of a study, for a terminal or a notebook: each variant's figures, which runs are not done, the verdict."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,8 @@ def show_study(made: StudyResult, console: Console) -> None:
     names = [metric.name for metric in study.compared]
     for name in names:
         table.add_column(name, justify="right")
-    for variant in made.variants:
-        runs = made.wide.filter(pl.col("variant") == variant)
-        cells = [_mean(runs, name) for name in names]
-        table.add_row(Text(variant), str(runs.height), *cells)
+    for variant, *cells in _rows(made):
+        table.add_row(Text(variant), *cells)
     if study.question:
         console.print(Text(study.question))
     console.print(table)
@@ -39,6 +39,37 @@ def show_study(made: StudyResult, console: Console) -> None:
     for sentence in verdict(made):
         console.print(Text(f"- {sentence}"))
     console.print(Text(f"folder: {made.folder}"))
+
+
+def study_html(made: StudyResult) -> str:
+    """The same as a small table for a notebook; it takes its colours from the page."""
+    study = made.study
+    heading = _row_html("th", ["variant", "runs", *(metric.name for metric in study.compared)])
+    body = "".join(_row_html("td", row) for row in _rows(made))
+    lines = "".join(f'<p style="margin:0.3em 0">{escape(line)}</p>' for line in _unfinished(made))
+    sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict(made))
+    return (
+        '<div style="color:inherit;background:transparent;font-size:0.95em">'
+        f"<strong>{escape(study.name)}</strong> {escape(study.question)}"
+        f'<table style="border-collapse:collapse;margin:0.4em 0">{heading}{body}</table>'
+        f'{lines}<ul style="margin:0.3em 0">{sentences}</ul></div>'
+    )
+
+
+def _rows(made: StudyResult) -> Iterator[list[str]]:
+    """Each variant, how many of its runs are done, and the mean of each metric over these."""
+    for variant in made.variants:
+        runs = made.wide.filter(pl.col("variant") == variant)
+        yield [variant, str(runs.height), *(_mean(runs, metric.name) for metric in made.study.compared)]
+
+
+def _row_html(tag: str, texts: Sequence[str]) -> str:
+    """One row of a table, its first cell to the left and the others to the right."""
+    cells = (
+        f'<{tag} style="text-align:{"right" if number else "left"};padding:0.1em 1em 0.1em 0">{escape(text)}</{tag}>'
+        for number, text in enumerate(texts)
+    )
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def _unfinished(made: StudyResult) -> list[str]:
@@ -56,4 +87,7 @@ def _runs(alike: dict[str, Any]) -> str:
 
 def _mean(runs: pl.DataFrame, metric: str) -> str:
     values = runs[metric].drop_nulls().to_numpy() if metric in runs.columns else np.array([])
-    return f"{values.mean():,.4g}" if values.size else "-"
+    if not values.size:
+        return "-"
+    mean = values.mean()
+    return f"{mean:,.0f}" if abs(mean) >= 1000 else f"{mean:.4g}"

@@ -244,3 +244,15 @@ def test_letters_are_legible_at_1600_pixels() -> None:
 def test_matplotlib_is_loaded_only_to_draw() -> None:
     code = "import sys, twinclock.picture, twinclock.render; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_graph_shows_itself_in_a_notebook():
+    graph = build_graph()
+    assert isinstance(graph, Flow)
+    drawn = ElementTree.fromstring(graph._repr_svg_())
+    assert drawn.tag.endswith("svg")
+
+
+def test_a_graph_that_can_not_be_drawn_shows_its_text():
+    stage = Stage(kind="decide", operation="A", outcomes={"done": ()})
+    assert Flow(start="A", steps={"A": stage}, edges={"A": {"done": "B"}})._repr_svg_() is None

@@ -31,7 +31,7 @@ class Metric:
 @dataclass(frozen=True)
 class Study:
     name: str
-    metrics: tuple[Metric, ...]
+    compared: tuple[Metric, ...]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def result():
                 summary = tc.run("experiments/studies/demo.yaml", on="sim", overrides=overrides).summary
                 name = f"{variants[-1]} {seed}"
                 runs.append({"run": name, "variant": variants[-1], "seed": seed, "n": n, "model": hidden})
-                metrics += [{"run": name, "metric": m.name, "value": summary[m.name]} for m in STUDY.metrics]
+                metrics += [{"run": name, "metric": m.name, "value": summary[m.name]} for m in STUDY.compared]
     table = pl.DataFrame(runs).with_columns(state=pl.lit("done"), error=pl.lit(None, pl.String))
     failed = pl.when(run=runs[-1]["run"]).then(pl.lit("failed")).otherwise("state")
     return Result(STUDY, tuple(variants), ("n", "model"), table.with_columns(state=failed), pl.DataFrame(metrics))

@@ -118,6 +118,15 @@ class Flow:
     timeout_s: float | None = None
     retry: Retry = ONCE
 
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows; None, so that it shows the text, of a flow with an edge to a step that isn't there."""
+        from twinclock.picture import graph_svg
+
+        try:
+            return graph_svg(self)
+        except KeyError:
+            return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForEach:

@@ -8,6 +8,7 @@ something is drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from os import PathLike
 from typing import IO, TYPE_CHECKING
 
@@ -56,6 +57,13 @@ def draw(
     shapes += graph.shapes_at((width - graph.width) / 2, top)
     paint(axes, shapes, hottest)
     return figure
+
+
+def graph_svg(root: Node) -> str:
+    """`draw(root)` as the text of an SVG; KeyError if the graph is not sound."""
+    buffer = BytesIO()
+    save_graph(root, buffer, "svg")
+    return buffer.getvalue().decode()
 
 
 def save_graph(

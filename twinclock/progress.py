@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from twinclock.messages import Command, Ended, Event, Start
@@ -32,9 +33,9 @@ def watching_in_python() -> AbstractContextManager[FleetWatcher]:
 
 
 def is_notebook() -> bool:
-    """Does this process belong to a notebook, which can show bars?"""
+    """Does this process belong to a notebook that can show bars? Without ipywidgets it shows a warning instead."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    return type(shell).__name__ == "ZMQInteractiveShell" and find_spec("ipywidgets") is not None
 
 
 @contextmanager

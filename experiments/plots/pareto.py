@@ -35,7 +35,7 @@ def pareto(result: ResultLike, quality: str | None = None, cost: str | None = No
 
     `quality` and `cost` are metrics; None: the study's first and second. Only runs that are done count.
     """
-    metrics = [metric.name for metric in result.study.metrics]
+    metrics = [metric.name for metric in result.study.compared]
     quality = quality or (metrics[0] if metrics else "accuracy")
     cost = cost or (metrics[1] if len(metrics) > 1 else "device_s")
     return draw_pareto(

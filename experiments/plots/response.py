@@ -37,7 +37,7 @@ def response(result: ResultLike, x: str | None = None, y: str | None = None, met
     axes = list(result.axes)
     y = axes[1] if x is None and y is None and len(axes) > 1 else y
     x = x if x is not None else next((axis for axis in axes if axis != y), None)
-    metrics = [each.name for each in result.study.metrics]
+    metrics = [each.name for each in result.study.compared]
     metric = metric or (metrics[0] if metrics else "accuracy")
     title = f"{result.study.name}: {metric} over {' and '.join(name for name in (x, y) if name) or 'nothing'}"
     if x is None:

@@ -35,7 +35,7 @@ class StudyLike(Protocol):
         """For headings."""
 
     @property
-    def metrics(self) -> Sequence[MetricLike]:
+    def compared(self) -> Sequence[MetricLike]:
         """The first is the quality, the second the cost."""
 
 
@@ -103,7 +103,7 @@ def values_by_variant(result: ResultLike, metric: str) -> list[Floats]:
 
 def is_larger_better(result: ResultLike, metric: str, otherwise: bool) -> bool:
     """Which way the study wants a metric; `otherwise` if it is none of the study's."""
-    return next((each.larger_is_better for each in result.study.metrics if each.name == metric), otherwise)
+    return next((each.larger_is_better for each in result.study.compared if each.name == metric), otherwise)
 
 
 def lacking(result: ResultLike) -> str:
