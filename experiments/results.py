@@ -120,8 +120,13 @@ class PlannedRun:
 
 def plan(study: Study) -> tuple[PlannedRun, ...]:
     """All runs of a study, by variant and seed, with their ids. ConfigError if the study itself is wrong."""
+    return plan_runs(study, variants(study), study.all_seeds)
+
+
+def plan_runs(study: Study, of: Sequence[Variant], seeds: Sequence[int]) -> tuple[PlannedRun, ...]:
+    """The runs of some variants with some seeds, by variant and seed. ConfigError if there is no such executor."""
     plugins.find(study.on)
-    pairs = [(variant, seed) for variant in variants(study) for seed in study.all_seeds]
+    pairs = [(variant, seed) for variant in of for seed in seeds]
     configs: list[dict[str, Any] | str] = []
     for variant, seed in pairs:
         try:
@@ -166,7 +171,7 @@ def collect(
             "run": [row[0] for row in rows],
             "variant": [row[1] for row in rows],
             "seed": [row[2] for row in rows],
-            **{name: _column(name, levels) for name, levels in levels_of.items()},
+            **{name: level_column(name, levels) for name, levels in levels_of.items()},
             "state": [row[-2] for row in rows],
             "error": pl.Series([row[-1] for row in rows], dtype=pl.String),
         }
@@ -176,7 +181,7 @@ def collect(
     return StudyResult(study, runs, metrics, folder)
 
 
-def _column(name: str, levels: Sequence[Any]) -> pl.Series:
+def level_column(name: str, levels: Sequence[Any]) -> pl.Series:
     """Numbers as numbers if all of them are, else everything as text."""
     given = [level for level in levels if level is not None]
     if all(isinstance(level, bool) for level in given):

@@ -32,6 +32,7 @@ __all__ = [
     "load_config",
     "resume",
     "run",
+    "search",
     "sweep",
     "time_by_stage",
     "time_by_unit",
