@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 TrialState: TypeAlias = Literal["done", "pruned", "infeasible", "failed"]
 FILE = "search.sqlite"
-_ATTEMPTS = 10
+_ATTEMPTS = 5
 """How often a variant that was tried already may be proposed before one of the untried ones is taken instead."""
+_TOLD = "twinclock"
+"""The attribute of a stored trial that says what Optuna has no place for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +189,18 @@ def _frozen(goals: Goals, ended: Ended) -> optuna.trial.FrozenTrial:
         params=dict(ended.proposed.params),
         distributions=dict(ended.proposed.distributions),
         user_attrs={
-            "state": ended.state,
-            "variant": {"label": variant.label, "levels": variant.levels, "changes": variant.changes},
-            "figures": dict(ended.figures),
-            "short": None if ended.short is None else dict(ended.short),
-            "error": ended.error,
+            _TOLD: {  # one attribute, for each takes the storage several queries
+                "state": ended.state,
+                "variant": {"label": variant.label, "levels": variant.levels, "changes": variant.changes},
+                "figures": dict(ended.figures),
+                "short": None if ended.short is None else dict(ended.short),
+                "error": ended.error,
+            }
         },
     )
 
 
 def _ended(stored: optuna.trial.FrozenTrial) -> Ended:
-    told = stored.user_attrs
+    told = stored.user_attrs[_TOLD]
     proposed = Proposed(Variant(**told["variant"]), stored.params, stored.distributions)
     return Ended(proposed, told["state"], told["figures"], told["short"], told["error"])
