@@ -90,8 +90,7 @@ def is_on_front(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows no other row beats: none is at least as good in every column, and better in one."""
     no_worse = (losses[:, None, :] <= losses[None, :, :]).all(axis=2)
     better = (losses[:, None, :] < losses[None, :, :]).any(axis=2)
-    beats: NDArray[np.bool_] = no_worse & better
-    return np.logical_not(beats.any(axis=0))
+    return ~np.asarray((no_worse & better).any(axis=0), np.bool_)
 
 
 def _bound(name: str, value: float | str) -> float:
