@@ -13,7 +13,7 @@ from experiments.engines.local import local
 from experiments.engines.ray import on_ray
 from experiments.job import Job
 from experiments.progress import SweepWatcher, watching_sweep_in_python
-from experiments.results import STUDY_FILE, StudyResult, collect, jobs, plan
+from experiments.results import RUNS_FILE, STUDY_FILE, StudyResult, collect, jobs, plan, planned_runs, write_table
 from experiments.store import Result, ResultStore
 from experiments.study import Study, dump_study, load_study
 from twinclock import plugins
@@ -54,6 +54,8 @@ def sweep(
     folder = Path("runs") / loaded.name if out is None else Path(out)
     perform_all = _engine(loaded, engine, num_workers, ray_address)
     with study_folder(folder, loaded) as store:
+        runs = planned_runs(loaded, planned)
+        write_table(runs, folder / RUNS_FILE)
         results = store.all()
         todo = [job for job in jobs(loaded, planned, folder) if not is_done(results.get(job.run))]
         watcher.begin(len({each.run for each in planned}), len(todo))
@@ -67,7 +69,7 @@ def sweep(
             left = sum(not is_done(results.get(job.run)) for job in todo)
             raise Interrupted(f"interrupted with {left} runs to do; the same command goes on, in {folder}") from None
         finally:
-            made = collect(loaded, planned, results, folder)
+            made = collect(loaded, runs, results, folder)
             made.write(folder)
         return made
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from experiments.job import Job, perform
 from experiments.store import Result
+from twinclock.spawning import SPAWN
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -40,8 +41,7 @@ def local_workers(
     from pebble import ProcessPool
 
     # spawned, for polars does not survive a fork
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPool(max_workers=num_workers, context=context, initializer=leave_with_parent)
+    pool = ProcessPool(max_workers=num_workers, context=SPAWN, initializer=leave_with_parent)
     try:
         yield partial(_performed, pool, num_workers, timeout_s)
     finally:

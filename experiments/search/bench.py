@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.fingerprint import run_ids
 from experiments.job import Job
-from experiments.results import PlannedRun, jobs, plan_runs
+from experiments.results import PlannedRun, jobs, plan_variants
 from experiments.search.goals import Goals, ensure_known, mean_figures
 from experiments.search.pruning import is_beaten, shortened
 from experiments.search.trials import Ended, Proposed
@@ -79,7 +79,7 @@ def _ended(
 ) -> Iterator[Ended]:
     is_left_out = [is_beaten(bench.goals, short, before) for short in shorts]
     left = [each.variant for each, is_out in zip(batch, is_left_out, strict=True) if not is_out]
-    runs = iter(_by_variant(plan_runs(bench.study, left, bench.study.all_seeds), len(bench.study.all_seeds)))
+    runs = iter(_by_variant(plan_variants(bench.study, left, bench.study.all_seeds), len(bench.study.all_seeds)))
     planned = deque(
         (each, short, () if is_out else next(runs))
         for each, short, is_out in zip(batch, shorts, is_left_out, strict=True)

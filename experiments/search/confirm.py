@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from experiments.results import PlannedRun, jobs, plan_runs
+from experiments.results import PlannedRun, jobs, plan_variants
 from experiments.search.bench import Bench
 from experiments.search.progress import SearchWatcher
 from experiments.search.results import CONFIRMED_SCHEMA, SearchResult
@@ -31,7 +31,7 @@ def confirmed(
     rows = _spread(found.front, num).to_dicts()
     study = found.study.model_copy(update={"on": REAL})
     variants = [trials[row["number"]].variant for row in rows]
-    planned = plan_runs(study, variants, study.all_seeds[:1])
+    planned = plan_variants(study, variants, study.all_seeds[:1])
     wanted = jobs(study, planned, found.folder)
     watcher.begin("real runs", len(planned), sum(is_done(bench.results.get(job.run)) for job in wanted))
     for job in bench.perform(wanted):
