@@ -120,11 +120,14 @@ def test_pruning_leaves_out_trials_and_not_one_of_the_front(undisturbed, oracle)
     assert pruned["accuracy"].null_count() == pruned.height
 
 
-def test_figures_are_means_over_the_seeds(tmp_path):
-    axes = [{"kind": "grid", "key": "trigger.n", "values": [500, 1000]}]
-    made = search(grid(axes=axes, seeds=[3, 5]), out=tmp_path / "out", num_workers=1)
-    of_runs = StudyResult.load(tmp_path / "out").wide.group_by("variant").agg(pl.col("accuracy", "usd").mean())
+def test_figures_are_means_over_the_seeds_and_its_runs_are_those_of_a_sweep(tmp_path):
+    values = grid(axes=[{"kind": "grid", "key": "trigger.n", "values": [500, 1000]}], seeds=[3, 5])
+    made = search(values, out=tmp_path / "out", num_workers=1, prune=False)
+    before = rows(tmp_path / "out")
+    of_runs = sweep(values, out=tmp_path / "out").wide.group_by("variant").agg(pl.col("accuracy").mean())
+    assert rows(tmp_path / "out") == before
     joined = made.trials.select("variant", "accuracy").join(of_runs, on="variant", suffix="_mean")
+    assert joined.height == 2
     assert joined["accuracy"].to_list() == pytest.approx(joined["accuracy_mean"].to_list())
 
 
