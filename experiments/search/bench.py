@@ -86,7 +86,7 @@ def _ended(
     )
     wanted = jobs(bench.study, [run for _, _, of_trial in planned for run in of_trial], bench.folder)
     seen = [bench.results[job.run] for job in wanted if is_done(bench.results.get(job.run))]
-    has_been_seen = any(each.state == "done" for each in before)
+    has_been_seen = any(each.figures for each in before)
     if seen and not has_been_seen:
         ensure_known(bench.goals, seen[0].figures)
         has_been_seen = True
