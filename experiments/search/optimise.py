@@ -23,6 +23,7 @@ from experiments.search.trials import Ended, Proposed, Trials, optuna_here, prop
 from experiments.study import Study, load_study
 from experiments.sweep import runs_at_once, study_folder
 from experiments.variants import Variant
+from twinclock import plugins
 from twinclock.errors import ConfigError, Interrupted
 
 BATCH_SIZE = 8
@@ -127,6 +128,8 @@ def _ensure_options(study: Study, num_trials: int, batch_size: int, seed: int, c
         raise ConfigError(
             f"--confirm: got {confirm} for a study on {REAL}, expected one on sim: this one is real already"
         )
+    if confirm:
+        plugins.find(REAL)  # before the trials, not after them
 
 
 def _fingerprint(study: Study, goals: Goals, batch_size: int, seed: int, prunes: bool) -> str:
