@@ -73,3 +73,60 @@ def _tell(made: StudyResult, quiet: bool) -> None:
         show_study(made, Console())
     if not made.unfinished.is_empty():
         raise typer.Exit(say(f"{made.unfinished.height} of {made.runs.height} runs are not done", PARTIAL))
+
+
+def search(
+    study: StudyFile,
+    objective: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="A,-B", help="Figures of a run, with a minus where less is better; the study's metrics."),
+    ] = None,
+    trials: Annotated[int, typer.Option(metavar="N", help="Variants to try, those of earlier calls included.")] = 100,
+    at_most: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="METRIC=BOUND", help="A bound to keep, such as device_s=40h; may be said again."),
+    ] = None,
+    confirm: Annotated[int, typer.Option(metavar="K", help="Run so many variants of the front for real.")] = 0,
+    prune: Annotated[
+        bool, typer.Option("--prune/--no-prune", help="Leave out what a short simulation shows to be beaten.")
+    ] = True,
+    batch: Annotated[int, typer.Option(metavar="N", help="Trials that are proposed together.")] = 8,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the search; the study says those of its runs.")] = 0,
+    out: Annotated[Optional[Path], typer.Option(help="The study's folder; runs/NAME if not said.")] = None,  # noqa: UP045
+    num_workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("-j", metavar="N", help="Runs at once; all cores if not said, and one where they take real time."),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Search among the variants of a study for those that nothing beats, without running all of them."""
+    from experiments.search.goals import read_bounds
+    from experiments.search.optimise import search as search_study
+    from experiments.search.progress import watching_search
+
+    try:
+        with watching_search(quiet) as watcher:
+            made = search_study(
+                study,
+                objectives=None if objective is None else [each.strip() for each in objective.split(",")],
+                at_most=read_bounds(at_most or ()),
+                num_trials=trials,
+                batch_size=batch,
+                seed=seed,
+                prune=prune,
+                confirm=confirm,
+                out=out,
+                num_workers=num_workers,
+                watcher=watcher,
+            )
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(say(str(interrupt) or "interrupted", INTERRUPTED)) from None
+    if not quiet:
+        from rich.console import Console
+
+        from experiments.search.show import show_search
+
+        show_search(made, Console())
+    if made.front.is_empty():
+        raise typer.Exit(say(f"none of {made.trials.height} trials is done and keeps the bounds", PARTIAL))

@@ -44,16 +44,22 @@ def watching_sweep(quiet: bool) -> AbstractContextManager[SweepWatcher]:
     """A watcher for a command: a bar if stderr is a terminal, lines if not, nothing if `quiet`."""
     if quiet:
         return nullcontext(UNWATCHED)
-    return _bar() if sys.stderr.isatty() else nullcontext(_Lines())
+    return _watching_bar() if sys.stderr.isatty() else nullcontext(_Lines())
 
 
 def watching_sweep_in_python() -> AbstractContextManager[SweepWatcher]:
     """A watcher for a call from Python: a bar in a notebook, nothing in a script."""
-    return _bar() if is_notebook() else nullcontext(UNWATCHED)
+    return _watching_bar() if is_notebook() else nullcontext(UNWATCHED)
 
 
 @contextmanager
-def _bar() -> Iterator[SweepWatcher]:
+def _watching_bar() -> Iterator[SweepWatcher]:
+    with progress_bar() as progress:
+        yield _Bar(progress)
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr with how many are done of how many, and the time that is left."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -66,8 +72,7 @@ def _bar() -> Iterator[SweepWatcher]:
 
     text = TextColumn("{task.description}")
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Bar(progress)
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 class _Bar:
@@ -94,22 +99,35 @@ class _Bar:
 
 class _Lines:
     def __init__(self) -> None:
-        self._num_todo = 0
-        self._num_ended = 0
-        self._last_s = time.monotonic()
-        self._first_ended_s = 0.0
+        self._pace = Pace("runs", 0)
         self._told: set[str | None] = set()
         """Errors that were said, once for all runs that have them."""
 
     def begin(self, num_runs: int, num_todo: int) -> None:
-        self._num_todo = num_todo
-        _say(f"{num_runs} runs, {num_runs - num_todo} of them done already")
+        self._pace = Pace("runs", num_todo)
+        say_line(f"{num_runs} runs, {num_runs - num_todo} of them done already")
 
     def ended(self, job: Job, result: Result) -> None:
-        self._num_ended += 1
         if result.state != "done" and result.error not in self._told:
             self._told.add(result.error)
-            _say(_failure(job, result))
+            say_line(_failure(job, result))
+        self._pace.one_more()
+
+
+class Pace:
+    """Says now and then how many are done, and how long the rest will take."""
+
+    def __init__(self, what: str, num_todo: int) -> None:
+        """`what`: what is counted, such as `runs`."""
+        self._what = what
+        self._num_todo = num_todo
+        self._num_ended = 0
+        self._last_s = time.monotonic()
+        self._first_ended_s = 0.0
+
+    def one_more(self) -> None:
+        """Another one is done; a line if the last is some seconds ago."""
+        self._num_ended += 1
         now_s = time.monotonic()
         if self._num_ended == 1:  # the workers had to start first, which says nothing of the rest
             self._first_ended_s = now_s
@@ -117,12 +135,13 @@ class _Lines:
             self._last_s = now_s
             each_s = (now_s - self._first_ended_s) / (self._num_ended - 1)
             left_s = each_s * (self._num_todo - self._num_ended)
-            _say(f"{self._num_ended} of {self._num_todo} runs, about {duration(left_s)} left")
+            say_line(f"{self._num_ended} of {self._num_todo} {self._what}, about {duration(left_s)} left")
 
 
 def _failure(job: Job, result: Result) -> str:
     return f"{job.label}: {result.state}: {result.error}"
 
 
-def _say(line: str) -> None:
+def say_line(line: str) -> None:
+    """Print a line on stderr, at once."""
     print(line, file=sys.stderr, flush=True)

@@ -130,8 +130,13 @@ class PlannedRun:
 
 def plan(study: Study) -> tuple[PlannedRun, ...]:
     """All runs of a study, by variant and seed, with their ids. ConfigError if the study itself is wrong."""
+    return plan_variants(study, variants(study), study.all_seeds)
+
+
+def plan_variants(study: Study, of: Sequence[Variant], seeds: Sequence[int]) -> tuple[PlannedRun, ...]:
+    """The runs of some variants with some seeds, by variant and seed. ConfigError if there is no such executor."""
     plugins.find(study.on)
-    pairs = [(variant, seed) for variant in variants(study) for seed in study.all_seeds]
+    pairs = [(variant, seed) for variant in of for seed in seeds]
     configs: list[dict[str, Any] | str] = []
     for variant, seed in pairs:
         try:
@@ -161,7 +166,7 @@ def planned_runs(study: Study, planned: Sequence[PlannedRun]) -> pl.DataFrame:
             "run": [each.run for each in planned],
             "variant": [each.variant.label for each in planned],
             "seed": [each.seed for each in planned],
-            **{name: _column(name, levels) for name, levels in levels_of.items()},
+            **{name: level_column(name, levels) for name, levels in levels_of.items()},
             "state": ["missing" if each.error is None else "failed" for each in planned],
             "error": pl.Series([each.error for each in planned], dtype=pl.String),
         }
@@ -190,7 +195,7 @@ def write_table(table: pl.DataFrame, file: Path) -> None:
         table.write_parquet(unfinished, compression="zstd")
 
 
-def _column(name: str, levels: Sequence[Any]) -> pl.Series:
+def level_column(name: str, levels: Sequence[Any]) -> pl.Series:
     """Numbers as numbers if all of them are, else everything as text."""
     given = [level for level in levels if level is not None]
     if all(isinstance(level, bool) for level in given):

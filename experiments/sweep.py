@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,14 +53,11 @@ def sweep(
     planned = plan(loaded)
     folder = Path("runs") / loaded.name if out is None else Path(out)
     perform_all = _engine(loaded, engine, num_workers, ray_address)
-    _ensure_same_study(folder, loaded)
-    with ResultStore.hold(folder) as store:
-        with told_as_run_error(folder), replace_durably(folder / STUDY_FILE) as unfinished:
-            unfinished.write_text(dump_study(loaded), encoding="utf-8")
+    with study_folder(folder, loaded) as store:
         runs = planned_runs(loaded, planned)
         write_table(runs, folder / RUNS_FILE)
         results = store.all()
-        todo = [job for job in jobs(loaded, planned, folder) if not _is_done(results.get(job.run))]
+        todo = [job for job in jobs(loaded, planned, folder) if not is_done(results.get(job.run))]
         watcher.begin(len({each.run for each in planned}), len(todo))
         try:
             with closing(perform_all(todo)) as ended:
@@ -69,7 +66,7 @@ def sweep(
                     results[job.run] = result
                     watcher.ended(job, result)
         except KeyboardInterrupt:
-            left = sum(not _is_done(results.get(job.run)) for job in todo)
+            left = sum(not is_done(results.get(job.run)) for job in todo)
             raise Interrupted(f"interrupted with {left} runs to do; the same command goes on, in {folder}") from None
         finally:
             made = collect(loaded, runs, results, folder)
@@ -77,22 +74,42 @@ def sweep(
         return made
 
 
-def _is_done(result: Result | None) -> bool:
+@contextmanager
+def study_folder(folder: Path, study: Study) -> Iterator[ResultStore]:
+    """The results in a study's folder, new or of the same study, held by this process. RunError if it can't be used."""
+    _ensure_same_study(folder, study)
+    with ResultStore.hold(folder) as store:
+        with told_as_run_error(folder), replace_durably(folder / STUDY_FILE) as unfinished:
+            unfinished.write_text(dump_study(study), encoding="utf-8")
+        yield store
+
+
+def is_done(result: Result | None) -> bool:
+    """Is there nothing left to do for a run with this result?"""
     return result is not None and result.state == "done"
 
 
 def _engine(study: Study, engine: str, num_workers: int | None, ray_address: str | None) -> Engine:
-    if num_workers is not None and num_workers < 1:
-        raise ConfigError(f"-j: got {num_workers}, expected a whole number > 0")
+    _ensure_workers(num_workers)
     if engine == "ray":
         return partial(on_ray, num_workers=num_workers, timeout_s=study.timeout, address=ray_address)
     if engine != "local":
         raise ConfigError(f"--engine: got {engine!r}, expected one of {', '.join(ENGINES)}")
     if ray_address is not None:
         raise ConfigError(f"--ray-address: got {ray_address!r} with the engine local, expected --engine ray")
+    return partial(local, num_workers=runs_at_once(study, num_workers), timeout_s=study.timeout)
+
+
+def runs_at_once(study: Study, num_workers: int | None) -> int:
+    """How many runs on this machine: as many as asked for, else as cores, or one where they take real time."""
+    _ensure_workers(num_workers)
     takes_real_time = plugins.find(study.on).is_resumable
-    at_once = num_workers or (1 if takes_real_time else len(os.sched_getaffinity(0)))
-    return partial(local, num_workers=at_once, timeout_s=study.timeout)
+    return num_workers or (1 if takes_real_time else len(os.sched_getaffinity(0)))
+
+
+def _ensure_workers(num_workers: int | None) -> None:
+    if num_workers is not None and num_workers < 1:
+        raise ConfigError(f"-j: got {num_workers}, expected a whole number > 0")
 
 
 def _ensure_same_study(folder: Path, study: Study) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,13 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class _Level:
+class Level:
+    """One level of an axis."""
+
     text: str
+    """Its part of a variant's label."""
     levels: Mapping[str, Any]
+    """Column of the axis → its level."""
     changes: Changes
 
 
@@ -47,13 +51,13 @@ def variants(study: Study) -> tuple[Variant, ...]:
     """All variants of a study, the first axis varying slowest. ConfigError if two would have the same label."""
     found = [Variant("", {}, {})]
     for axis in study.axes:
-        levels = list(_levels(axis))
+        levels = list(levels_of(axis))
         found = [
             extended
             for variant in found
-            for extended in (_extended(variant, levels) if applies(axis.when, variant.levels) else [variant])
+            for extended in (extend(variant, levels) if applies(axis.when, variant.levels) else [variant])
         ]
-    named = [Variant(each.label or study.name, each.levels, each.changes) for each in found]
+    named = [named_variant(study, each) for each in found]
     seen: set[str] = set()
     for variant in named:
         if variant.label in seen:
@@ -78,7 +82,13 @@ def drawn(draw: Draw, share: float) -> int | float:
     return min(max(round(value), math.ceil(draw.low)), math.floor(draw.high)) if draw.whole else value
 
 
-def _extended(variant: Variant, levels: list[_Level]) -> list[Variant]:
+def named_variant(study: Study, variant: Variant) -> Variant:
+    """The variant with a label, also where no axis applied."""
+    return Variant(variant.label or study.name, variant.levels, variant.changes)
+
+
+def extend(variant: Variant, levels: Iterable[Level]) -> list[Variant]:
+    """The variant with each of the levels of one more axis."""
     return [
         Variant(
             _SEPARATOR.join(filter(None, (variant.label, level.text))),
@@ -89,30 +99,32 @@ def _extended(variant: Variant, levels: list[_Level]) -> list[Variant]:
     ]
 
 
-def _levels(axis: Axis) -> Iterator[_Level]:
+def levels_of(axis: Axis) -> Iterator[Level]:
+    """The levels of an axis, in order; of a random one, its points."""
     names = list(columns_of(axis))
     match axis:
         case ListAxis():
             for name, changes in axis.variants.items():
-                yield _Level(name, {axis.name: name}, changes)
+                yield Level(name, {axis.name: name}, changes)
         case GridAxis():
             for value in axis.values:
-                yield _level(names, {axis.key: value})
+                yield made_level(names, {axis.key: value})
         case ZippedAxis():
             for row in zip(*axis.values.values(), strict=True):
-                yield _level(names, dict(zip(axis.values, row, strict=True)))
+                yield made_level(names, dict(zip(axis.values, row, strict=True)))
         case RandomAxis():
             from scipy.stats import qmc
 
             points = qmc.LatinHypercube(len(axis.draws), rng=axis.seed).random(axis.num_points)
             for point in points:
                 pairs = zip(axis.draws.items(), point, strict=True)
-                yield _level(names, {key: drawn(draw, float(share)) for (key, draw), share in pairs})
+                yield made_level(names, {key: drawn(draw, float(share)) for (key, draw), share in pairs})
 
 
-def _level(names: list[str], changes: Changes) -> _Level:
+def made_level(names: Sequence[str], changes: Changes) -> Level:
+    """The level that changes some keys, each with its column."""
     levels = {name: _scalar(value) for name, value in zip(names, changes.values(), strict=True)}
-    return _Level(_SEPARATOR.join(f"{name}={_text(value)}" for name, value in levels.items()), levels, changes)
+    return Level(_SEPARATOR.join(f"{name}={_text(value)}" for name, value in levels.items()), levels, changes)
 
 
 def _scalar(value: Any) -> Any:

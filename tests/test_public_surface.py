@@ -15,7 +15,7 @@ from twinclock.schemas import SCHEMAS
 
 PUBLIC = [
     *("Config", "Run", "check_executor", "check_trigger", "critical_path", "fires", "load_config", "report"),
-    *("resume", "run", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
+    *("resume", "run", "search", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
 ]
 
 COMMANDS = {
@@ -29,6 +29,10 @@ COMMANDS = {
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
     "report": ["DIR…", "-o", "--out", "--debug"],
+    "search": [
+        *("STUDY", "--objective", "--trials", "--at-most", "--confirm", "--prune", "--no-prune", "--batch", "--seed"),
+        *("--out", "-j", "--quiet", "--debug"),
+    ],
     "sweep": ["STUDY", "--out", "-j", "--engine", "--ray-address", "--quiet", "--debug"],
 }
 """Command → its arguments and options, in the order in which its help shows them."""

@@ -33,6 +33,7 @@ __all__ = [
     "report",
     "resume",
     "run",
+    "search",
     "sweep",
     "time_by_stage",
     "time_by_unit",

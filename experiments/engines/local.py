@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
 from typing import TYPE_CHECKING
@@ -27,22 +29,37 @@ _LISTEN_EVERY_S = 0.2
 
 def local(jobs: Iterable[Job], *, num_workers: int, timeout_s: float | None) -> Generator[tuple[Job, Result]]:
     """The jobs with their results, as they end. Closing the iterator ends the runs that are under way."""
+    with local_workers(num_workers=num_workers, timeout_s=timeout_s) as perform_all:
+        yield from perform_all(jobs)
+
+
+@contextmanager
+def local_workers(
+    *, num_workers: int, timeout_s: float | None
+) -> Iterator[Callable[[Iterable[Job]], Generator[tuple[Job, Result]]]]:
+    """Workers that stay for several lots of jobs; what performs a lot. Leaving ends the runs that are under way."""
     from pebble import ProcessPool
 
     # spawned, for polars does not survive a fork
     pool = ProcessPool(max_workers=num_workers, context=SPAWN, initializer=leave_with_parent)
     try:
-        waiting = iter(jobs)
-        running: dict[Future[Result], Job] = {}
-        while True:
-            for job in islice(waiting, num_workers * _QUEUED_PER_WORKER - len(running)):
-                running[pool.schedule(perform, args=[job], timeout=timeout_s)] = job
-            if not running:
-                return
-            for future in wait(running, _LISTEN_EVERY_S, FIRST_COMPLETED).done:
-                yield running.pop(future), _result(future, timeout_s)
+        yield partial(_performed, pool, num_workers, timeout_s)
     finally:
         _end(pool)
+
+
+def _performed(
+    pool: ProcessPool, num_workers: int, timeout_s: float | None, jobs: Iterable[Job]
+) -> Generator[tuple[Job, Result]]:
+    waiting = iter(jobs)
+    running: dict[Future[Result], Job] = {}
+    while True:
+        for job in islice(waiting, num_workers * _QUEUED_PER_WORKER - len(running)):
+            running[pool.schedule(perform, args=[job], timeout=timeout_s)] = job
+        if not running:
+            return
+        for future in wait(running, _LISTEN_EVERY_S, FIRST_COMPLETED).done:
+            yield running.pop(future), _result(future, timeout_s)
 
 
 def leave_with_parent() -> None:
