@@ -156,7 +156,8 @@ def _composites(summaries: Sequence[Summary]) -> list[tuple[str, str]]:
     return list(found) or [("accuracy", "active")]
 
 
-def _composite_label(metric: str, models: str) -> str:
+def composite_label(metric: str, models: str) -> str:
+    """What a composite is called."""
     return f"{metric} as served" if models == "served" else f"{metric} of the {models} model"
 
 
@@ -171,7 +172,7 @@ def _uneven(summaries: Sequence[Summary], composites: Sequence[tuple[str, str]])
         ]
         if shares and max(shares) - min(shares) >= _UNEVEN:
             apart = f"between {_share(min(shares))} and {_share(max(shares))} of the data time"
-            label = _composite_label(metric, models)
+            label = composite_label(metric, models)
             yield f"not comparable as it stands: {label} leaves out {apart}, so it is about other intervals in each run"
 
 
@@ -180,7 +181,7 @@ def _composite_rows(summary: Summary, asked: Sequence[tuple[str, str]]) -> list[
     known = {(each["metric"], each["models"]): each for each in summary["composites"]}
     rows = []
     for metric, models in asked:
-        label = _composite_label(metric, models)
+        label = composite_label(metric, models)
         each = known.get((metric, models), {"value": None, "left_out": 1.0})
         rows.append(Row(label, _fixed(each["value"]), each["value"]))
         rows.append(Row("  data time left out", _share(each["left_out"])))
