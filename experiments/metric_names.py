@@ -24,7 +24,7 @@ class MetricName(NamedTuple):
 
 
 def metric_name(metric: str) -> MetricName:
-    """The words for a metric of `Run.summary`, or for a composite such as `active_log_loss`; its own name if unknown."""
+    """The words for a metric of `Run.summary`, or for a composite such as `active_log_loss`; else its own name."""
     if metric in _NAMES:
         return _NAMES[metric]
     models, _, scored = metric.partition("_")

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from experiments.results import StudyResult
 from experiments.statistics.intervals import mean_intervals
-from experiments.statistics.observations import Floats, Result, metric_names, observed
+from experiments.statistics.observations import Floats, metric_names, observed
 from experiments.statistics.significance import seeds_needed
 
 SCHEMA = {
@@ -24,7 +25,7 @@ SCHEMA = {
 }
 
 
-def describe(result: Result, *, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pl.DataFrame:
+def describe(result: StudyResult, *, metrics: Sequence[str] | None = None, confidence: float = 0.95) -> pl.DataFrame:
     """One row a variant and metric, in the study's order; of all metrics that a run has if none are named.
 
     `num_seeds`: runs that are done and have a finite value; the rest counts only them. `std`: with n − 1. `low`,

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from experiments.statistics.observations import Floats, Result, generator, observed, without_rounding
+from experiments.results import StudyResult
+from experiments.statistics.observations import Floats, generator, observed, without_rounding
 
 NUM_RESAMPLES = 2_000
 _MOST = 0.5
 """A variant that lacks more than this share of the seeds is left out, so that it doesn't take them from all others."""
+_AT_ONCE = 2_000_000
+"""Comparisons of two values that are held in memory."""
 
-Bools = NDArray[np.bool_]
 
-
-def pareto(result: Result) -> pl.DataFrame:
+def pareto(result: StudyResult) -> pl.DataFrame:
     """One row a variant, in the study's order: its mean of each of the study's metrics, and whether it is on the front.
 
     All variants are compared on the seeds that all have in all metrics; `num_seeds` says how many. `on_front`: no other
@@ -28,25 +28,25 @@ def pareto(result: Result) -> pl.DataFrame:
     from one seed. A variant that lacks more than half of the seeds is left out, all but its name being null.
     """
     joint = _joint(result)
-    dominates = _dominates(joint.means())
-    shares = {} if joint.num_seeds == 0 else _front_shares(joint)
-    inside = {variant: number for number, variant in enumerate(joint.variants)} if joint.num_seeds > 0 else {}
-    names = [metric.name for metric in result.study.metrics]
-    rows = []
-    for variant in result.variants:
-        row: dict[str, Any] = {"variant": variant, "num_seeds": 0}
-        if (number := inside.get(variant)) is not None:
-            by = [joint.variants[other] for other in np.flatnonzero(dominates[:, number])]
-            row |= {"num_seeds": joint.num_seeds, "on_front": not by, "dominated_by": by}
-            row |= dict(zip(names, joint.values[number].mean(axis=1).tolist(), strict=True))
-            row |= {name: None if share is None else float(share[number]) for name, share in shares.items()}
-        rows.append(row)
+    placed: dict[str, dict[str, Any]] = {}
+    if joint.num_seeds > 0:
+        of_means, of_seeds, of_resamples = _dominances(joint)
+        for number, variant in enumerate(joint.variants):
+            by = [joint.variants[other] for other in np.flatnonzero(of_means.pairs[:, number])]
+            placed[variant] = {
+                "num_seeds": joint.num_seeds,
+                **{name: float(joint.values[number, column].mean()) for column, name in enumerate(joint.metrics)},
+                "on_front": not by,
+                "front_share_seeds": float(of_seeds.front[number]),
+                "front_share_resamples": None if of_resamples is None else float(of_resamples.front[number]),
+                "dominated_by": by,
+            }
     return pl.DataFrame(
-        rows,
+        [{"variant": variant, "num_seeds": 0, **placed.get(variant, {})} for variant in result.variants],
         schema={
             "variant": pl.String,
             "num_seeds": pl.Int64,
-            **dict.fromkeys(names, pl.Float64),
+            **dict.fromkeys(joint.metrics, pl.Float64),
             "on_front": pl.Boolean,
             "front_share_seeds": pl.Float64,
             "front_share_resamples": pl.Float64,
@@ -55,32 +55,25 @@ def pareto(result: Result) -> pl.DataFrame:
     )
 
 
-def dominations(result: Result) -> pl.DataFrame:
-    """One row a pair of which one dominates the other in the means: `variant`, `other`, and in how many resamples too.
+def dominations(result: StudyResult) -> pl.DataFrame:
+    """One row a pair of which `variant` dominates `other` in the means, as `pareto` has them.
 
-    Columns `share_seeds`, `share_resamples` as in `pareto`, of the domination itself.
+    `share_seeds`, `share_resamples`: in how many seeds, and resamples of the seeds, it does so too.
     """
     joint = _joint(result)
-    schema = {
-        "variant": pl.String,
-        "other": pl.String,
-        "share_seeds": pl.Float64,
-        "share_resamples": pl.Float64,
-    }
-    if joint.num_seeds == 0:
-        return pl.DataFrame(schema=schema)
-    in_seeds = np.mean([_dominates(joint.of_seeds(np.array([seed]))) for seed in range(joint.num_seeds)], axis=0)
-    resamples = _resamples(joint)
-    in_resamples = None if resamples is None else np.mean([_dominates(joint.of_seeds(r)) for r in resamples], axis=0)
-    rows = [
-        {
-            "variant": joint.variants[one],
-            "other": joint.variants[two],
-            "share_seeds": float(in_seeds[one, two]),
-            "share_resamples": None if in_resamples is None else float(in_resamples[one, two]),
-        }
-        for one, two in np.argwhere(_dominates(joint.means()))
-    ]
+    rows = []
+    if joint.num_seeds > 0:
+        of_means, of_seeds, of_resamples = _dominances(joint)
+        rows = [
+            {
+                "variant": joint.variants[one],
+                "other": joint.variants[two],
+                "share_seeds": float(of_seeds.pairs[one, two]),
+                "share_resamples": None if of_resamples is None else float(of_resamples.pairs[one, two]),
+            }
+            for one, two in np.argwhere(of_means.pairs)
+        ]
+    schema = {"variant": pl.String, "other": pl.String, "share_seeds": pl.Float64, "share_resamples": pl.Float64}
     return pl.DataFrame(rows, schema=schema)
 
 
@@ -88,64 +81,65 @@ def dominations(result: Result) -> pl.DataFrame:
 class _Joint:
     """All metrics of the variants that can be compared, on the seeds that all of them have."""
 
+    metrics: tuple[str, ...]
+    signs: Floats
+    """For each metric 1 if more is better, else −1."""
     variants: tuple[str, ...]
     values: Floats
     """Variant, metric, seed."""
-    signs: Floats
-    """For each metric 1 if more is better, else −1."""
 
     @property
     def num_seeds(self) -> int:
-        return self.values.shape[2]
-
-    def means(self) -> Floats:
-        return self.of_seeds(np.arange(self.num_seeds))
-
-    def of_seeds(self, seeds: NDArray[np.int64]) -> Floats:
-        """Means over these seeds, one row a variant and one column a metric, turned so that more is better."""
-        if len(seeds) == 0 or len(self.variants) == 0:
-            return np.zeros((0, len(self.signs)))
-        means = self.values[:, :, seeds].mean(axis=2)
-        return without_rounding(means, np.abs(means).max(axis=0)) * self.signs
+        return int(self.values.shape[2]) if self.variants else 0
 
 
-def _joint(result: Result) -> _Joint:
-    metrics = result.study.metrics
-    tables = [observed(result, metric.name) for metric in metrics]
+@dataclass(frozen=True)
+class _Dominance:
+    """Shares of some draws of seeds."""
+
+    pairs: Floats
+    """Row i, column j: in which i dominates j."""
+    front: Floats
+    """In which each is on the front."""
+
+
+def _joint(result: StudyResult) -> _Joint:
+    asked = result.study.compared
+    names, signs = tuple(each.name for each in asked), [1.0 if each.larger_is_better else -1.0 for each in asked]
+    tables = [observed(result, name) for name in names]
     seeds = sorted({seed for table in tables for seed in table.seeds})
     values = np.full((len(result.variants), len(tables), len(seeds)), np.nan)
     for number, table in enumerate(tables):
         values[:, number, [seeds.index(seed) for seed in table.seeds]] = table.values
     there = np.isfinite(values).all(axis=1)
-    kept = there.mean(axis=1) >= _MOST if len(seeds) > 0 else np.zeros(len(there), dtype=bool)
+    kept = there.sum(axis=1) >= max(1.0, _MOST * len(seeds))
     common = there[kept].all(axis=0)
     variants = tuple(variant for variant, keep in zip(result.variants, kept, strict=True) if keep)
-    signs = np.array([1.0 if metric.larger_is_better else -1.0 for metric in metrics])
-    return _Joint(variants, values[kept][:, :, common], signs)
+    return _Joint(names, np.array(signs), variants, values[kept][:, :, common])
 
 
-def _dominates(means: Floats) -> Bools:
-    """Row i, column j: i is at least as good as j in every metric and better in one. More is better in all."""
-    one, two = means[:, None, :], means[None, :, :]
-    return (one >= two).all(axis=2) & (one > two).any(axis=2)
+def _dominances(joint: _Joint) -> tuple[_Dominance, _Dominance, _Dominance | None]:
+    """Of the means over all seeds, of each seed alone, and of resamples of the seeds if there is more than one."""
+    num_seeds = joint.num_seeds
+    alone = np.eye(num_seeds)
+    all_seeds = _dominance(joint, np.ones((1, num_seeds)))
+    if num_seeds == 1:
+        return all_seeds, all_seeds, None
+    drawn = generator("front", str(num_seeds)).integers(0, num_seeds, (NUM_RESAMPLES, num_seeds))
+    return all_seeds, _dominance(joint, alone), _dominance(joint, alone[drawn].sum(axis=1))
 
 
-def _front_shares(joint: _Joint) -> dict[str, Floats | None]:
-    seeds = [np.array([seed]) for seed in range(joint.num_seeds)]
-    resamples = _resamples(joint)
-    return {
-        "front_share_seeds": _front_share(joint, seeds),
-        "front_share_resamples": None if resamples is None else _front_share(joint, list(resamples)),
-    }
-
-
-def _front_share(joint: _Joint, draws: list[NDArray[np.int64]]) -> Floats:
-    return np.mean([~_dominates(joint.of_seeds(seeds)).any(axis=0) for seeds in draws], axis=0)
-
-
-def _resamples(joint: _Joint) -> NDArray[np.int64] | None:
-    """Which seeds each resample has, with repetition; None if there is nothing to draw from."""
-    if joint.num_seeds < 2:
-        return None
-    drawn = generator("front", str(joint.num_seeds)).integers(0, joint.num_seeds, (NUM_RESAMPLES, joint.num_seeds))
-    return drawn.astype(np.int64)
+def _dominance(joint: _Joint, draws: Floats) -> _Dominance:
+    """`draws`: one row a draw, how often it has each seed."""
+    num_variants = len(joint.variants)
+    pairs, front = np.zeros((num_variants, num_variants)), np.zeros(num_variants)
+    step = max(1, _AT_ONCE // (num_variants * num_variants * len(joint.metrics)))
+    for start in range(0, len(draws), step):
+        some = draws[start : start + step]
+        means = np.einsum("vms,ds->dvm", joint.values, some) / some.sum(axis=1)[:, None, None]
+        gains = without_rounding(means, np.abs(means).max(axis=1, keepdims=True)) * joint.signs
+        one, two = gains[:, :, None, :], gains[:, None, :, :]
+        dominates = np.logical_and((one >= two).all(axis=3), (one > two).any(axis=3))
+        pairs += dominates.sum(axis=0)
+        front += (~dominates.any(axis=1)).sum(axis=0)
+    return _Dominance(pairs / len(draws), front / len(draws))

@@ -24,9 +24,10 @@ def mean_intervals(
     """Lower and upper ends of the confidence interval of each row's mean; a row is a sample of at least two values.
 
     The percentile interval of the bootstrap, expanded for small samples (Hesterberg 2015, "What Teachers Should Know
-    About the Bootstrap", The American Statistician 69:371–386, section 5): the percentile interval is too narrow by
-    about √((n−1)/n)·z/t, so the percentiles are taken at Φ(∓√(n/(n−1))·t) in the place of α/2. All rows see
-    the same resamples, so the interval of −x is that of x, mirrored. A row of equal values has a width of 0.
+    About the Bootstrap", The American Statistician 69:371–386): the percentile interval is too narrow by about
+    √((n−1)/n)·z/t, so the percentiles are taken at Φ(∓√(n/(n−1))·t) in the place of α/2. BCa, which mends a skew, is as
+    narrow. No interval is wider than the range of the values. All rows see the same resamples, so the interval of −x is
+    that of x, mirrored. A row of equal values has a width of 0.
     """
     return _intervals((samples,), lambda x, axis: x.mean(axis=axis), key, confidence, num_resamples)
 

@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from experiments.results import StudyResult
 from twinclock.errors import ConfigError
 
 Floats = NDArray[np.float64]
 
 _DIGITS = 12
 """Significant digits of a value that count; what is below is the rounding of sums, not a difference."""
-
-
-class Metric(Protocol):
-    """A figure of a run, and which way it is better."""
-
-    @property
-    def name(self) -> str:
-        """As in `Run.summary`."""
-
-    @property
-    def larger_is_better(self) -> bool:
-        """Whether more of it is wanted."""
-
-
-class Study(Protocol):
-    """What was asked."""
-
-    @property
-    def metrics(self) -> Sequence[Metric]:
-        """The first is by convention the quality, the second the cost."""
-
-
-class Result(Protocol):
-    """What came of a study: as much of it as the statistics need."""
-
-    @property
-    def study(self) -> Study:
-        """What was asked."""
-
-    @property
-    def variants(self) -> Sequence[str]:
-        """Labels, in the study's order."""
-
-    @property
-    def runs(self) -> pl.DataFrame:
-        """One row a run: at least `run`, `variant`, `seed`, `state`."""
-
-    @property
-    def metrics(self) -> pl.DataFrame:
-        """One row a run and metric: `run`, `metric`, `value`."""
+_LARGEST = 290
+"""Exponent of a factor that can't make a number of that many digits overflow."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +33,16 @@ class Observed:
     def of(self, variant: str) -> Floats:
         """The values of one variant, in the order of its seeds."""
         row = self.values[self.variants.index(variant)]
-        return row[np.isfinite(row)]
+        return np.asarray(row[np.isfinite(row)])
 
 
-def metric_names(result: Result) -> tuple[str, ...]:
+def metric_names(result: StudyResult) -> tuple[str, ...]:
     """Every metric that a run of the study has: those of the study first, the others by name."""
-    asked = [metric.name for metric in result.study.metrics]
+    asked = [metric.name for metric in result.study.compared]
     return tuple(dict.fromkeys([*asked, *result.metrics["metric"].unique().sort().to_list()]))
 
 
-def observed(result: Result, metric: str) -> Observed:
+def observed(result: StudyResult, metric: str) -> Observed:
     """The values of one metric. Raises ConfigError if no run of the study could have it."""
     if metric not in (names := metric_names(result)):
         raise ConfigError(f"metric: got {metric!r}, expected one of the study's: {', '.join(names)}")
@@ -98,13 +59,14 @@ def observed(result: Result, metric: str) -> Observed:
 
 
 def without_rounding(values: Floats, scale: Floats) -> Floats:
-    """Values with the digits taken off that are only the rounding of numbers as large as `scale`.
+    """Values without the digits that are only the rounding of numbers as large as `scale`.
 
     Sums that were taken in another order differ in their last digits; without this they would be differences, and
     equal ranks would not be ties.
     """
-    scale = np.where(scale > 0.0, scale, 1.0)
-    return np.round(values / scale, _DIGITS) * scale + 0.0
+    exponent = np.floor(np.log10(np.where(scale > 0.0, scale, 1.0)))
+    unit = 10.0 ** np.clip(_DIGITS - exponent, -_LARGEST, _LARGEST)
+    return np.asarray(np.round(values * unit) / unit + 0.0)
 
 
 def generator(*key: str) -> np.random.Generator:

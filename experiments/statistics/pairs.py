@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from experiments.results import StudyResult
 from experiments.statistics.intervals import NUM_RESAMPLES, mean_intervals, ratio_intervals
-from experiments.statistics.observations import Floats, Observed, Result, observed, without_rounding
+from experiments.statistics.observations import Floats, Observed, observed, without_rounding
 from experiments.statistics.significance import holm, rank_biserial, seeds_needed, sign_flip_p_values, smallest_p
 from twinclock.policies.metrics import find_metric
 
@@ -46,6 +48,8 @@ RELATIONS = {
 }
 """What the column `relation` can say, and what that means."""
 
+Bools = NDArray[np.bool_]
+
 _SCORE_MARGIN = 0.01
 _RELATIVE_MARGIN = 0.01
 _COMPOSED = ("active_", "trained_", "served_")
@@ -55,7 +59,7 @@ _DECIMALS = 12
 
 
 def compare_pairs(
-    result: Result,
+    result: StudyResult,
     metric: str,
     *,
     margin: float | None = None,
@@ -67,8 +71,8 @@ def compare_pairs(
     `difference`: of the means, `variant` − `other`, with the ends `low` and `high` of its confidence interval
     (`mean_intervals` of the paired differences). `ratio`: of the means, with its interval; null unless all values are
     positive. `effect`: `rank_biserial` of the differences. `p`: `sign_flip_p_values`; `p_holm`: corrected for all
-    pairs that have a p (`holm`); `smallest_p_holm`: what it would be if every pair had the smallest p that its seeds allow. `relation`:
-    one of `RELATIONS`. The intervals are not corrected: each has its confidence for itself.
+    pairs that have a p (`holm`); `smallest_p_holm`: what it would be if each of them had the smallest p that its seeds
+    allow. `relation`: one of `RELATIONS`. The intervals are not corrected: each has its confidence for itself.
 
     `margin`: differences up to here don't matter, in the metric's unit. None: 0.01 for scores and shares, which are at
     most 1; for all others 1 % of the mean of both. Raises ConfigError for an unknown metric.
@@ -103,13 +107,11 @@ def is_score(metric: str) -> bool:
     return metric in _SHARES or (known is not None and known.best == 1.0)
 
 
-def _common(table: Observed, pair: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    return np.isfinite(table.values[list(pair)]).all(axis=0)
+def _common(table: Observed, pair: tuple[int, int]) -> Bools:
+    return np.asarray(np.isfinite(table.values[list(pair)]).all(axis=0))
 
 
-def _by_seeds(
-    table: Observed, pairs: Sequence[tuple[int, int]]
-) -> Iterator[tuple[np.ndarray[Any, np.dtype[np.bool_]], list[tuple[int, int]]]]:
+def _by_seeds(table: Observed, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[Bools, list[tuple[int, int]]]]:
     """Pairs that have the same seeds in common are worked on together."""
     groups: dict[bytes, list[tuple[int, int]]] = {}
     for pair in pairs:
@@ -169,7 +171,7 @@ def _usual_margin(metric: str, row: Mapping[str, Any]) -> float | None:
         return _SCORE_MARGIN
     if row["num_seeds"] == 0:
         return None
-    return _RELATIVE_MARGIN * (abs(row["mean"]) + abs(row["other_mean"])) / 2.0
+    return _RELATIVE_MARGIN * float(abs(row["mean"]) + abs(row["other_mean"])) / 2.0
 
 
 def _relation(row: Mapping[str, Any], level: float) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from experiments.results import StudyResult
 from experiments.statistics.intervals import mean_intervals
-from experiments.statistics.observations import Floats, Metric, Result, observed, without_rounding
+from experiments.statistics.observations import Floats, observed, without_rounding
+from experiments.study import Metric
 from twinclock.errors import ConfigError
 
 HINDSIGHT = "best of each seed"
@@ -26,7 +28,7 @@ SCHEMA = {
 }
 
 
-def regret(result: Result, metric: str, *, oracle: str | None = None, confidence: float = 0.95) -> pl.DataFrame:
+def regret(result: StudyResult, metric: str, *, oracle: str | None = None, confidence: float = 0.95) -> pl.DataFrame:
     """One row a variant and what it is held against, in the study's order: how much worse it is, in the metric's unit.
 
     `against`: `HINDSIGHT`, the best variant of each seed, chosen for that seed afterwards; and the variant `oracle`, if
@@ -57,11 +59,11 @@ def regret(result: Result, metric: str, *, oracle: str | None = None, confidence
     return pl.DataFrame(list(rows), schema=SCHEMA)
 
 
-def _metric_of_study(result: Result, name: str) -> Metric:
-    for metric in result.study.metrics:
+def _metric_of_study(result: StudyResult, name: str) -> Metric:
+    for metric in result.study.compared:
         if metric.name == name:
             return metric
-    names = ", ".join(metric.name for metric in result.study.metrics)
+    names = ", ".join(metric.name for metric in result.study.compared)
     raise ConfigError(f"metric: got {name!r}, expected one that the study asks for: {names}")
 
 

@@ -17,8 +17,8 @@ def sign_flip_p_values(differences: Floats, key: tuple[str, ...], num_tests: int
     """The two-sided p of each row of paired differences: how rare so large a mean is if every sign were a coin's.
 
     That is so if the two variants of a pair could be exchanged in every seed (Fisher 1935, The Design of Experiments,
-    §21; scipy.stats.permutation_test). All 2ⁿ signs are counted as far as there are no more than `num_flips`, else that
-    many are drawn at random, the same for every row. `num_tests`: how many the p-values will be corrected for.
+    chapter III; scipy.stats.permutation_test). All 2ⁿ signs are counted as far as there are no more than `num_flips`,
+    else that many are drawn at random, the same for every row. `num_tests`: how many p-values are corrected together.
     """
     from scipy import stats
 

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import pairwise
 
 import polars as pl
 
 from experiments.metric_names import metric_name
+from experiments.results import StudyResult
 from experiments.statistics.front import dominations, pareto
-from experiments.statistics.observations import Metric, Result, observed
+from experiments.statistics.observations import observed
 from experiments.statistics.pairs import compare_pairs
 from experiments.statistics.significance import seeds_needed
-from experiments.statistics.wording import Comparison, mirrored, p_text, sentence
+from experiments.statistics.wording import Comparison, is_seen, mirrored, p_text, sentence
+from experiments.study import Metric
 
 MOST_LINES = 10
 """Of a verdict; what there is to say about further pairs is counted."""
 
 _FEW_NAMES = 5
 _STATES = {"failed": "failed", "timeout": "timed out", "crashed": "crashed", "missing": "missing"}
+_TIED = ("equal", "identical", "not shown")
 _SAYS_NOTHING = ("too few seeds", "one seed", "no seed")
 
 Pair = tuple[str, str]
 
 
-def verdict(
-    result: Result, *, margins: Mapping[str, float] | None = None, confidence: float = 0.95
-) -> list[str]:
+def verdict(result: StudyResult, *, margins: Mapping[str, float] | None = None, confidence: float = 0.95) -> list[str]:
     """At most `MOST_LINES` sentences: what is left out, the Pareto front, the trades along it, who is dominated, ties.
 
     Ranges are confidence intervals. `p` is corrected for all pairs of the metric (`compare_pairs`), and nothing
@@ -40,19 +41,22 @@ def verdict(
     if not with_values:
         return [*lines, "no run has all the metrics that the study asks for: nothing can be said"]
     if len(with_values) == 1:
-        return [*lines, f"there is one variant, {with_values[0]}: nothing to compare it with"]
+        return [
+            *lines,
+            f"only {with_values[0]} has all the metrics that the study asks for: nothing to compare it with",
+        ]
     tables = [
         (metric, compare_pairs(result, metric.name, margin=(margins or {}).get(metric.name), confidence=confidence))
-        for metric in result.study.metrics
+        for metric in result.study.compared
     ]
     compared = _by_pair(tables)
     if all(row["num_seeds"] < 2 for comparisons in compared.values() for _, row in comparisons):
         return [*lines, "no two variants have more than one seed in common: differences can't be told from chance"]
     front = pareto(result)
-    lines += [*_too_few_seeds(tables, round(1.0 - confidence, 12)), *_front(front, result.study.metrics)]
-    order = _what_matters(front, dominations(result), result.study.metrics, compared)
-    told = [pair for pair in order if not all(row["relation"] in _SAYS_NOTHING for _, row in _of(compared, pair))]
-    room = MOST_LINES - len(lines)
+    lines += [*_too_few_seeds(tables, round(1.0 - confidence, 12)), *_front(front, result.study.compared)]
+    order = _what_matters(front, dominations(result), result.study.compared, compared)
+    told = [pair for pair in order if any(_says_something(each) for each in _of(compared, pair))]
+    room = max(1, MOST_LINES - len(lines))
     chosen = told if len(told) <= room and len(told) == len(compared) else told[: room - 1]
     lines += [sentence(*pair, _of(compared, pair)) for pair in chosen]
     if (num_more := len(compared) - len(chosen)) > 0:
@@ -61,15 +65,13 @@ def verdict(
     return lines
 
 
-def _num_seeds(result: Result) -> dict[str, int]:
+def _num_seeds(result: StudyResult) -> dict[str, int]:
     """Variant → seeds in which it has every metric of the study."""
-    tables = [observed(result, metric.name) for metric in result.study.metrics]
-    return {
-        variant: min((len(table.of(variant)) for table in tables), default=0) for variant in result.variants
-    }
+    tables = [observed(result, metric.name) for metric in result.study.compared]
+    return {variant: min((len(table.of(variant)) for table in tables), default=0) for variant in result.variants}
 
 
-def _left_out(result: Result) -> Iterator[str]:
+def _left_out(result: StudyResult) -> Iterator[str]:
     """Runs that are not done, and values that runs lack though they are."""
     runs = result.runs
     broken = runs.filter(pl.col("state") != "done")
@@ -84,7 +86,7 @@ def _left_out(result: Result) -> Iterator[str]:
             each = ", ".join(f"{count} {what}" for what, count in states.items())
             yield f"{broken.height} of {all_runs} are left out: {each} ({by_variant})"
     done = runs.filter(pl.col("state") == "done")
-    for metric in result.study.metrics:
+    for metric in result.study.compared:
         values = result.metrics.filter(pl.col("metric") == metric.name, pl.col("value").is_finite())
         lacking = done.join(values, on="run", how="anti", maintain_order="left")
         if lacking.height > 0:
@@ -119,6 +121,15 @@ def _of(compared: Mapping[Pair, Sequence[Comparison]], pair: Pair) -> Sequence[C
     return [(metric, mirrored(row)) for metric, row in compared[pair[1], pair[0]]]
 
 
+def _says_something(comparison: Comparison) -> bool:
+    return comparison[1]["relation"] not in _SAYS_NOTHING or is_seen(comparison)
+
+
+def _is_tie(comparisons: Sequence[Comparison]) -> bool:
+    """Whether neither variant is better in anything, as far as the seeds could have told."""
+    return all(row["relation"] in _TIED and not is_seen((metric, row)) for metric, row in comparisons)
+
+
 def _too_few_seeds(tables: Sequence[tuple[Metric, pl.DataFrame]], level: float) -> Iterator[str]:
     """One line if no difference can be shown of any pair, whatever the values are."""
     tested = [table.drop_nulls("p") for _, table in tables]
@@ -138,13 +149,14 @@ def _front(front: pl.DataFrame, metrics: Sequence[Metric]) -> Iterator[str]:
     inside = front.filter(pl.col("on_front")).sort("front_share_resamples", descending=True, maintain_order=True)
     if inside.height > 0:
         members = [
-            variant if share is None else f"{variant} (in {100.0 * share:.0f} % of resamples)"
+            variant if share is None else f"{variant} ({100.0 * share:.0f} %)"
             for variant, share in inside.select("variant", "front_share_resamples").iter_rows()
         ]
         dominated = front.filter(~pl.col("on_front"))["variant"].to_list()
-        behind = f"; dominated in the means: {_names(dominated)}" if dominated else ""
-        best = "best mean" if len(metrics) == 1 else "Pareto front of the mean"
-        yield f"{best} {of}: {_names(members)}{behind}"
+        behind = f"; dominated in the means: {_names(dominated)}" if dominated and len(metrics) > 1 else ""
+        best = "best mean" if len(metrics) == 1 else "Pareto front of the means of"
+        shares = "" if inside["front_share_resamples"].has_nulls() else " (and in how many resamples)"
+        yield f"{best} {of}{shares}: {_names(members)}{behind}"
     without = front.filter(pl.col("on_front").is_null())["variant"].to_list()
     if without:
         yield f"not placed, for want of seeds that all variants have: {_names(without)}"
@@ -157,19 +169,22 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _what_matters(
-    front: pl.DataFrame, dominated: pl.DataFrame, metrics: Sequence[Metric], compared: Mapping[Pair, Any]
+    front: pl.DataFrame,
+    dominated: pl.DataFrame,
+    metrics: Sequence[Metric],
+    compared: Mapping[Pair, Sequence[Comparison]],
 ) -> list[Pair]:
-    """All pairs, those first that a reader wants to know of: neighbours on the front, then the dominated, then others.
+    """Pairs that a reader wants to know of: neighbours on the front first, then the dominated, then other ties.
 
     Neighbours are next to each other by the last of the first two metrics, the cost; the better one is named first. A
     dominated variant is held against the one of the front that dominates it most surely.
     """
     cost = metrics[min(1, len(metrics) - 1)]
-    on_front = front.filter(pl.col("on_front")).sort(
-        cost.name, descending=cost.larger_is_better, maintain_order=True
-    )["variant"]
+    on_front = front.filter(pl.col("on_front")).sort(cost.name, descending=cost.larger_is_better, maintain_order=True)[
+        "variant"
+    ]
     members = on_front.to_list()
-    order: list[Pair] = list(zip(members, members[1:], strict=False))
+    order: list[Pair] = list(pairwise(members))
     surest = (
         dominated.filter(pl.col("variant").is_in(members))
         .sort("share_resamples", descending=True, maintain_order=True, nulls_last=True)
@@ -178,4 +193,4 @@ def _what_matters(
     by_other = dict(surest.select("other", "variant").iter_rows())
     order += [(other, by_other[other]) for other in front["variant"] if other in by_other]
     known = {frozenset(pair) for pair in order}
-    return [*order, *(pair for pair in compared if frozenset(pair) not in known)]
+    return [*order, *(pair for pair in compared if frozenset(pair) not in known and _is_tie(compared[pair]))]
