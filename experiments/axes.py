@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from twinclock.section import ListOf, Section, WrongKeyError
 
@@ -19,7 +19,15 @@ Changes: TypeAlias = dict[str, Any]
 """`path.to.key` → the value that it gets."""
 When: TypeAlias = dict[str, Scalar | list[Scalar]]
 """Name of an earlier axis → the level, or levels, at which this axis applies."""
-Key: TypeAlias = Annotated[str, Field(pattern=r"^\w[\w-]*(\.\w[\w-]*)*$")]
+
+
+def _key(text: str) -> str:
+    if not all(text.split(".")):
+        raise ValueError("expected path.to.key of a configuration")
+    return text
+
+
+Key: TypeAlias = Annotated[str, AfterValidator(_key)]
 """`path.to.key` of the base configuration."""
 
 

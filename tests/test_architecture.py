@@ -48,6 +48,9 @@ PURE = (
 
 CLOCKS = {
     "twinclock/progress.py": {"time.monotonic"},  # how often a bar is drawn
+    "experiments/engines/ray.py": {"time.monotonic"},  # which run takes too long
+    "experiments/job.py": {"time.perf_counter"},  # how long a run took, for whoever waits for the next
+    "experiments/progress.py": {"time.monotonic"},  # how often a line is written, and what is left
     "twinclock/run_folder.py": {"datetime.now"},  # dates in the header of a run
     "real/executor.py": {"time.monotonic"},  # the clock of a real run
     "real/worker.py": {"time.perf_counter"},  # seconds of a training, as the worker measures them

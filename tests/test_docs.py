@@ -6,7 +6,7 @@ How a fenced block is taken:
 * `console`      each `$ command` is run, and prints what stands below it
 * `python`       run as a script, or written to the file named by `file=…`
 * `diff`         applied to the project's files
-* `yaml`         a valid configuration or profile table, written to `file=…` if there is one
+* `yaml`         a valid configuration, study or profile table, written to `file=…` if there is one
 * `toml`         written to `file=…`; as a `pyproject.toml` its entry points are installed
 
 All of it happens in a fresh copy of the project, one for each page, and in `extending.md` one for each section.
@@ -31,6 +31,9 @@ import pytest
 from pydantic import BaseModel
 
 import twinclock as tc
+from experiments.axes import Axis
+from experiments.study import Study, load_study
+from experiments.variants import variants
 from real.config import RealConfig
 from sim.config import SimConfig
 from sim.quality import QualityConfig
@@ -40,7 +43,7 @@ from sim.quality.learning import LearningConfig
 from sim.throughput.config import TrainingSource
 from sim.throughput.table import built_in_names, load_table
 from twinclock.arrivals import PRESETS, ArrivalsConfig, DailyConfig, RecordedConfig
-from twinclock.cli import app
+from twinclock.cli import add_commands, app
 from twinclock.cluster import SpotConfig
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_config
 from twinclock.dataset import TableConfig
@@ -144,7 +147,10 @@ def test_what_the_page_shows_can_be_done(name: str, each: Sequence[Block], tmp_p
     for block in each:
         RUNNERS[block.language](place, block)
     for folder in tmp_path.glob("runs/*"):
-        assert {path.name for path in folder.iterdir()} <= documented_files(), "a file of a run is not in docs/runs.md"
+        page_of_it = "docs/experiments.md" if (folder / "study.yaml").exists() else "docs/runs.md"
+        assert {path.name for path in folder.iterdir()} <= documented_files(page_of_it), (
+            f"a file is not in {page_of_it}"
+        )
 
 
 def copied_project(place: Path) -> Path:
@@ -218,6 +224,9 @@ def run_yaml(place: Path, block: Block) -> None:
     if "rows" in values:
         write(place, block)
         load_table(str(place / str(block.file)))
+    elif "base" in values:
+        with contextlib.chdir(place):
+            variants(load_study(values))
     elif is_fleet(values):
         with contextlib.chdir(place):
             load_fleet(values)
@@ -280,8 +289,9 @@ def makefile_variables() -> dict[str, str]:
     return dict(re.findall(r"^(\w+) \?= (.*)$", page("Makefile"), flags=re.MULTILINE))
 
 
-def documented_files() -> set[str]:
-    cells = [name for cells in rows("docs/runs.md", "path") for name in plain(cells[0]).split(", ")]
+def documented_files(name: str) -> set[str]:
+    paths = [cells[0] for heading in ("path", "path in the study's folder") for cells in rows(name, heading)]
+    cells = [path for cell in paths for path in plain(cell).split(", ")]
     return {cell.split("/")[0] for cell in cells} | {"announced.txt"}
 
 
@@ -433,6 +443,27 @@ def test_keys_of_the_data(heading: str, models: Sequence[type[BaseModel]]) -> No
             if name != "kind":
                 expected = "required" if declared.is_required() else declared.default
                 assert read_yaml(listed[name], name) == expected, name
+
+
+def test_keys_of_a_study() -> None:
+    listed = {plain(key): plain(default) for key, default, _ in rows("docs/experiments.md", "key", under="A study")}
+    assert list(listed) == list(Study.model_fields)
+    for name, declared in Study.model_fields.items():
+        default = declared.get_default(call_default_factory=True)
+        assert (
+            listed[name] == "required"
+            if declared.is_required()
+            else (read_yaml(listed[name], name) == as_yaml(default))
+        ), name
+
+
+def test_kinds_of_axes() -> None:
+    kinds = {plain(kind): example for kind, _, example in rows("docs/experiments.md", "kind", under="Axes")}
+    for kind, example in kinds.items():
+        axis = read_yaml(example.strip("`"), kind)
+        assert axis["kind"] == kind
+        variants(load_study({"name": "one", "base": {}, "axes": [axis]}))
+    assert kinds.keys() == {get_args(each.model_fields["kind"].annotation)[0] for each in get_args(get_args(Axis)[0])}
 
 
 def test_keys_of_a_daily_rhythm() -> None:
@@ -610,6 +641,7 @@ def test_commands_and_options() -> None:
     for cell, text in rows("README.md", "command"):
         name = plain(cell).split()[1]
         listed[name] = set(re.findall(r"(?<![\w-])(--?[a-z]+)", f"{cell} {text}"))
+    add_commands()
     typer_commands = {each.callback.__name__: each.callback for each in app.registered_commands if each.callback}
     assert listed.keys() == typer_commands.keys()
     for name, options in listed.items():

@@ -8,14 +8,14 @@ import pytest
 import typer
 
 import twinclock
-from twinclock.cli import app
+from twinclock.cli import add_commands, app
 from twinclock.config import Config
 from twinclock.result import Run
 from twinclock.schemas import SCHEMAS
 
 PUBLIC = [
     *("Config", "Run", "check_executor", "check_trigger", "critical_path", "fires", "load_config", "resume", "run"),
-    *("time_by_stage", "time_by_unit", "whatif", "write_trace"),
+    *("sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
 ]
 
 COMMANDS = {
@@ -28,6 +28,7 @@ COMMANDS = {
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
+    "sweep": ["STUDY", "--out", "-j", "--engine", "--ray-address", "--quiet", "--debug"],
 }
 """Command → its arguments and options, in the order in which its help shows them."""
 
@@ -68,6 +69,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_the_command_line():
+    add_commands()
     group = typer.main.get_command(app)
     found = {
         name: [text for parameter in command.params for text in shown(parameter)]

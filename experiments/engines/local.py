@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _QUEUED_PER_WORKER = 2
 """Runs handed over to each worker, so that none waits for the next one."""
 
+_LISTEN_EVERY_S = 0.2
+"""Seconds after which an interrupt is heard at the latest: polars' own handler of it restarts a wait without end."""
+
 
 def local(jobs: Iterable[Job], *, num_workers: int, timeout_s: float | None) -> Generator[tuple[Job, Result]]:
     """The jobs with their results, as they end. Closing the iterator ends the runs that are under way."""
@@ -36,7 +39,7 @@ def local(jobs: Iterable[Job], *, num_workers: int, timeout_s: float | None) -> 
                 running[pool.schedule(perform, args=[job], timeout=timeout_s)] = job
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in wait(running, _LISTEN_EVERY_S, FIRST_COMPLETED).done:
                 yield running.pop(future), _result(future, timeout_s)
     finally:
         _end(pool)
