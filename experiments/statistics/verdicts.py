@@ -159,7 +159,7 @@ def _front(front: pl.DataFrame, metrics: Sequence[Metric]) -> Iterator[str]:
         yield f"{best} {of}{shares}: {_names(members)}{behind}"
     without = front.filter(pl.col("on_front").is_null())["variant"].to_list()
     if without:
-        yield f"not placed, for want of seeds that all variants have: {_names(without)}"
+        yield f"not placed, for want of values in the same seeds: {_names(without)}"
 
 
 def _names(names: Sequence[str]) -> str:

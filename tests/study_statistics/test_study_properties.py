@@ -165,7 +165,7 @@ def test_a_verdict_is_short_and_the_same_each_time(result):
 
 def test_where_nothing_differs_there_is_seldom_a_false_alarm():
     rng = generator("calibration")
-    num_studies, alarms = 300, 0
+    num_studies, alarms = 200, 0
     for _ in range(num_studies):
         of_seed = rng.normal(size=8)  # what the seed does to all variants
         noise = rng.standard_exponential((3, 8))

@@ -9,6 +9,7 @@ import twinclock as tc
 from experiments.metric_names import _NAMES, metric_name
 from experiments.statistics import compare_pairs, dominations, pareto, verdict
 from experiments.statistics.wording import bound_text, mirrored, p_text, range_text
+from experiments.sweep import sweep
 
 BASE = [0.70, 0.72, 0.69, 0.71, 0.73, 0.68, 0.70, 0.71]
 COST = [100.0, 104.0, 98.0, 101.0, 107.0, 95.0, 99.0, 103.0]
@@ -130,7 +131,7 @@ def test_values_that_are_not_there_are_named():
     never = {"accuracy": [None, float("nan")] * 4, "device_s": [1.0] * 8}
     lines = verdict(study({"amount": AMOUNT, "drift": DRIFT, "never": never}))
     assert lines[0] == "8 of 24 runs that are done have no accuracy (never: 8)"
-    assert "not placed, for want of seeds that all variants have: never" in lines
+    assert "not placed, for want of values in the same seeds: never" in lines
     assert any(line.startswith("drift has 3") and "(8 seeds, p = 0.023)" in line for line in lines)
 
 
@@ -168,6 +169,25 @@ def test_the_front_first_then_the_dominated_then_ties():
     assert "than " in lines[1]
     assert lines[-1].endswith("not told here; compare_pairs has all")
     assert any(line.startswith("worse is dominated by") for line in lines)
+
+
+def test_a_study_that_was_run(tmp_path):
+    made = sweep(
+        {
+            "name": "small",
+            "base": {"data": {"kind": "uniform", "num_samples": 200, "every": 1}, "trigger": {"kind": "amount"}},
+            "axes": [{"kind": "grid", "key": "trigger.n", "values": [20, 50, "none"]}],
+            "seeds": 6,
+            "metrics": ["-device_s"],
+        },
+        out=tmp_path / "small",
+        num_workers=1,
+    )
+    lines = verdict(made)
+    assert lines[0] == "6 of 18 runs failed and are left out (n=none: 6)"
+    assert lines[1] == "best mean device-seconds (and in how many resamples): n=50 (100 %)"
+    assert lines[3].startswith("n=50 has ")
+    assert lines[3].endswith(" fewer device-seconds than n=20 (6 seeds, p = 0.031)")
 
 
 # The front
