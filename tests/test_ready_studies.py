@@ -19,7 +19,7 @@ CONFIGURATIONS = {"demo", "flights"}
 READY = tuple(COMPARED_WITHIN)
 FOUND = json.loads(FINDINGS.read_text(encoding="utf-8"))
 PAGE = (STUDIES / "README.md").read_text(encoding="utf-8")
-SECTIONS = {name: body for name, body in re.findall(r"^## `([\w-]+)`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)}
+SECTIONS = dict(re.findall(r"^## `([\w-]+)`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 _FIGURE = re.compile(r"\d[\d,]*\.\d+|\d[\d,]*(?= %)")
 
 
@@ -48,7 +48,8 @@ def test_every_variant_can_be_run(name):
 @pytest.mark.parametrize("name", READY)
 def test_figures_in_its_tables_are_those_that_were_found(name):
     head, rule, *rows = lines(name, "|")
-    assert rows and set(rule) <= set("-|: ")
+    assert rows
+    assert set(rule) <= set("-|: ")
     _, *metrics = cells(head)
     for row in rows:
         variant, *values = cells(row)
@@ -67,7 +68,9 @@ def test_verdicts_are_quoted_as_they_are(name):
 def test_figures_in_its_text_are_in_the_table_the_verdict_or_the_file(name):
     shown = "\n".join([*lines(name, "|"), *lines(name, ">"), (STUDIES / f"{name}.yaml").read_text(encoding="utf-8")])
     prose = "\n".join(line for line in SECTIONS[name].splitlines() if not line.startswith(("|", ">")))
-    missing = [figure for figure in _FIGURE.findall(prose) if not re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d])", shown)]
+    missing = [
+        figure for figure in _FIGURE.findall(prose) if not re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d])", shown)
+    ]
     assert not missing
 
 
