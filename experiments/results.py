@@ -17,12 +17,14 @@ from experiments.study import Study, load_study
 from experiments.variants import Variant, axis_columns, variants
 from twinclock import plugins
 from twinclock.errors import ConfigError, RunError
-from twinclock.run_folder import told_as_run_error
+from twinclock.run_folder import replace_durably, told_as_run_error
 
 if TYPE_CHECKING:
     from twinclock.result import Run
 
 STUDY_FILE = "study.yaml"
+RUNS_FILE = "runs.parquet"
+"""Written before anything is run, so that it says what was planned, and at the end, so that it says what came of it."""
 _RUNS = "runs"
 """The folder, in a study's, that holds the folders of those runs that need one."""
 
@@ -49,8 +51,12 @@ class StudyResult:
         file = path / STUDY_FILE
         if not file.exists():
             raise RunError(f"{path}: no {STUDY_FILE} here, expected the folder of a study")
-        study = load_study(file)
-        return collect(study, plan(study), read_results(path), path)
+        try:
+            runs = pl.read_parquet(path / RUNS_FILE)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            told = str(error).splitlines()[0]
+            raise RunError(f"{path / RUNS_FILE}: can't be read ({told}), expected the runs of a study") from None
+        return collect(load_study(file), runs, read_results(path), path)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -78,7 +84,7 @@ class StudyResult:
         """One run with all its tables; without `seed`, that of the first seed that is done.
 
         A simulated run is simulated again, which gives the same. ConfigError if there is no such variant or seed,
-        RunError if the run is not done.
+        RunError if the run is not done, or what decides it has changed since.
         """
         of_variant = self.runs.filter(pl.col("variant") == variant)
         if of_variant.is_empty():
@@ -93,16 +99,15 @@ class StudyResult:
         if not row or row[0]["state"] != "done":
             raise RunError(f"{self.study.name}: no run of {variant!r} is done")
         (found,) = (each for each in variants(self.study) if each.label == variant)
-        return launched(_job(self.study, found, row[0]["seed"], row[0]["run"], self.folder))
+        run, job = row[0]["run"], _job(self.study, found, row[0]["seed"], row[0]["run"], self.folder)
+        if job.folder is None and run_ids([job.config], job.on) != [run]:
+            raise RunError(f"{self.study.name}: {job.label}: the code or the data is another now; sweep it again")
+        return launched(job)
 
     def write(self, folder: Path) -> None:
         """Leave `runs.parquet` and `metrics.parquet` in a folder, each whole or as it was before."""
-        from twinclock.run_folder import replace_durably
-
-        with told_as_run_error(folder):
-            for name, table in (("runs", self.runs), ("metrics", self.metrics)):
-                with replace_durably(folder / f"{name}.parquet") as unfinished:
-                    table.write_parquet(unfinished, compression="zstd")
+        write_table(self.runs, folder / RUNS_FILE)
+        write_table(self.metrics, folder / "metrics.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,37 +148,41 @@ def jobs(study: Study, planned: Sequence[PlannedRun], folder: Path | None) -> li
     return [_job(study, each.variant, each.seed, run, folder) for run, each in by_id.items()]
 
 
-def collect(
-    study: Study, planned: Sequence[PlannedRun], results: Mapping[str, Result], folder: Path | None
-) -> StudyResult:
-    """The frames of a study from what is known of its runs."""
-    columns = axis_columns(study)
-    rows, figures = [], []
-    for each in planned:
-        result = results.get(each.run)
-        if each.error is not None:
-            state, error = "failed", each.error
-        elif result is None:
-            state, error = "missing", None
-        else:
-            state, error = result.state, result.error
-            figures += [(each.run, metric, value) for metric, value in result.figures.items()]
-        levels = [each.variant.levels.get(name) for name in columns]
-        rows.append((each.run, each.variant.label, each.seed, *levels, state, error))
-    levels_of = {name: [row[3 + number] for row in rows] for number, name in enumerate(columns)}
-    runs = pl.DataFrame(
+def planned_runs(study: Study, planned: Sequence[PlannedRun]) -> pl.DataFrame:
+    """The frame `StudyResult.runs` before anything was run."""
+    levels_of = {name: [each.variant.levels.get(name) for each in planned] for name in axis_columns(study)}
+    return pl.DataFrame(
         {
-            "run": [row[0] for row in rows],
-            "variant": [row[1] for row in rows],
-            "seed": [row[2] for row in rows],
+            "run": [each.run for each in planned],
+            "variant": [each.variant.label for each in planned],
+            "seed": [each.seed for each in planned],
             **{name: _column(name, levels) for name, levels in levels_of.items()},
-            "state": [row[-2] for row in rows],
-            "error": pl.Series([row[-1] for row in rows], dtype=pl.String),
+            "state": ["missing" if each.error is None else "failed" for each in planned],
+            "error": pl.Series([each.error for each in planned], dtype=pl.String),
         }
     )
+
+
+def collect(study: Study, runs: pl.DataFrame, results: Mapping[str, Result], folder: Path | None) -> StudyResult:
+    """The frames of a study, from the planned runs and what is known of them."""
+    known = [(run, result.state, result.error) for run, result in results.items()]
+    ended = pl.DataFrame(known, schema=dict.fromkeys(("run", "state", "error"), pl.String), orient="row")
+    told = runs.join(ended, on="run", how="left", maintain_order="left", suffix="_known")
+    is_known = pl.col("state_known").is_not_null()
+    runs = told.with_columns(
+        pl.when(is_known).then("state_known").otherwise("state").alias("state"),
+        pl.when(is_known).then("error_known").otherwise("error").alias("error"),
+    ).drop("state_known", "error_known")
+    wanted = [run for run in runs["run"].unique(maintain_order=True) if run in results]
+    figures = [(run, metric, value) for run in wanted for metric, value in results[run].figures.items()]
     kinds = {"run": pl.String, "metric": pl.String, "value": pl.Float64}
-    metrics = pl.DataFrame(list(dict.fromkeys(figures)), schema=kinds, orient="row")
-    return StudyResult(study, runs, metrics, folder)
+    return StudyResult(study, runs, pl.DataFrame(figures, schema=kinds, orient="row"), folder)
+
+
+def write_table(table: pl.DataFrame, file: Path) -> None:
+    """Write a frame as Parquet, whole or not at all. RunError if it can't be."""
+    with told_as_run_error(file.parent), replace_durably(file) as unfinished:
+        table.write_parquet(unfinished, compression="zstd")
 
 
 def _column(name: str, levels: Sequence[Any]) -> pl.Series:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.results import StudyResult
+from experiments.statistics import verdict
 
 _NAMED = 10
 """Variants with runs that are not done, as many as are named."""
@@ -35,6 +36,8 @@ def show_study(made: StudyResult, console: Console) -> None:
     console.print(table)
     for line in _unfinished(made):
         console.print(Text(line))
+    for sentence in verdict(made):
+        console.print(Text(f"- {sentence}"))
     console.print(Text(f"folder: {made.folder}"))
 
 

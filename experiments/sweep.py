@@ -13,7 +13,7 @@ from experiments.engines.local import local
 from experiments.engines.ray import on_ray
 from experiments.job import Job
 from experiments.progress import SweepWatcher, watching_sweep_in_python
-from experiments.results import STUDY_FILE, StudyResult, collect, jobs, plan
+from experiments.results import RUNS_FILE, STUDY_FILE, StudyResult, collect, jobs, plan, planned_runs, write_table
 from experiments.store import Result, ResultStore
 from experiments.study import Study, dump_study, load_study
 from twinclock import plugins
@@ -57,6 +57,8 @@ def sweep(
     with ResultStore.hold(folder) as store:
         with told_as_run_error(folder), replace_durably(folder / STUDY_FILE) as unfinished:
             unfinished.write_text(dump_study(loaded), encoding="utf-8")
+        runs = planned_runs(loaded, planned)
+        write_table(runs, folder / RUNS_FILE)
         results = store.all()
         todo = [job for job in jobs(loaded, planned, folder) if not _is_done(results.get(job.run))]
         watcher.begin(len({each.run for each in planned}), len(todo))
@@ -70,7 +72,7 @@ def sweep(
             left = sum(not _is_done(results.get(job.run)) for job in todo)
             raise Interrupted(f"interrupted with {left} runs to do; the same command goes on, in {folder}") from None
         finally:
-            made = collect(loaded, planned, results, folder)
+            made = collect(loaded, runs, results, folder)
             made.write(folder)
         return made
 

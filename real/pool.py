@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, NamedTuple, TypeAlias
+
+from twinclock.spawning import SPAWN
 
 Message: TypeAlias = dict[str, Any]
 
@@ -44,7 +45,6 @@ class WorkerPool:
         self.devices = tuple(devices)
         self._target = target
         self._arguments = tuple(arguments)
-        self._context = multiprocessing.get_context("spawn")
         self._workers: dict[str, _Worker] = {}
         self._starting: set[str] = set()
         self._last_words: dict[str, Mapping[str, Any]] = {}
@@ -64,8 +64,8 @@ class WorkerPool:
         if device in self._workers:
             return
         with _signals_put_off():
-            ours, theirs = self._context.Pipe()
-            process = self._context.Process(
+            ours, theirs = SPAWN.Pipe()
+            process = SPAWN.Process(
                 target=self._target, args=(theirs, device, *self._arguments), name=f"twinclock {device}", daemon=True
             )
             process.start()

@@ -14,6 +14,7 @@ SMALL = {
     "triggers": ["0.1"],
     "criteo_size": ["0.01", "folder"],
     "fleet": ["4", "2"],
+    "sweep": ["20", "1"],
     "drift": ["20", "2", "1"],
     "real_overhead": None,
     "hand_written": None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from experiments.job import Job, perform
 from experiments.store import Result
+from twinclock.spawning import SPAWN
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -29,8 +30,7 @@ def local(jobs: Iterable[Job], *, num_workers: int, timeout_s: float | None) -> 
     from pebble import ProcessPool
 
     # spawned, for polars does not survive a fork
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPool(max_workers=num_workers, context=context, initializer=leave_with_parent)
+    pool = ProcessPool(max_workers=num_workers, context=SPAWN, initializer=leave_with_parent)
     try:
         waiting = iter(jobs)
         running: dict[Future[Result], Job] = {}

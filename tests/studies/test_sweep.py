@@ -91,6 +91,24 @@ def test_ray_gives_the_same_bytes(undisturbed, tmp_path):
     assert files(tmp_path / "ray") == files(undisturbed)
 
 
+def test_of_changed_code_the_figures_stay_and_the_runs_do_not(undisturbed, monkeypatch):
+    monkeypatch.setattr("experiments.fingerprint.code_version", lambda: "another")
+    made = StudyResult.load(undisturbed)
+    assert made.unfinished.is_empty()
+    with pytest.raises(RunError, match="time, seed 0: the code or the data is another now; sweep it again"):
+        made.run_of("time")
+
+
+def test_a_script_needs_no_guard(undisturbed, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"import twinclock as tc\ntc.sweep({study()!r}, out={str(tmp_path / 'out')!r}, num_workers=2)\n")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert files(tmp_path / "out") == files(undisturbed)
+
+
 def test_what_is_done_is_not_done_again(undisturbed, tmp_path):
     before = rows(undisturbed)
     assert tc.sweep(study(), out=undisturbed).unfinished.is_empty()

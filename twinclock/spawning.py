@@ -1,0 +1,49 @@
+"""Starting worker processes that do not run the user's script again.
+
+A spawned process imports the script that it was started from, in case something in it is needed. Then a script without
+`if __name__ == "__main__"` would start itself over and over. The workers of this project need nothing of it: what users
+bring along is imported by `package.module:name`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import Any
+
+_hiding = threading.Lock()
+
+
+class _Process(SpawnProcess):
+    """A spawned process that is not told which script it comes from."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - the name that multiprocessing looks for
+        with _hidden_script():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _Context(SpawnContext):
+    """As the context `spawn` of multiprocessing, which also has queues and pipes."""
+
+    Process = _Process
+
+
+SPAWN = _Context()
+"""Instead of `multiprocessing.get_context("spawn")`."""
+
+
+@contextmanager
+def _hidden_script() -> Iterator[None]:
+    """For the moment in which multiprocessing asks which script this is."""
+    with _hiding:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
