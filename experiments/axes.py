@@ -6,7 +6,8 @@ axes have the levels named there, and none elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
@@ -111,9 +112,15 @@ def columns(axis: Axis) -> dict[str, str]:
         case ListAxis():
             return {axis.name: ""}
         case ZippedAxis():
-            return {_last(key): key for key in axis.values}
+            return _named(axis.values)
         case RandomAxis():
-            return {_last(key): key for key in axis.draws}
+            return _named(axis.draws)
+
+
+def _named(keys: Collection[str]) -> dict[str, str]:
+    """Each key by its last part, and those that share one by the whole of it."""
+    shared = Counter(map(_last, keys))
+    return {_last(key) if shared[_last(key)] == 1 else key: key for key in keys}
 
 
 def _last(key: str) -> str:

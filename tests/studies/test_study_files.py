@@ -42,6 +42,13 @@ def test_zipped_keys_vary_together():
     assert labels(axes=[axis]) == ["n=500 · epochs=2", "n=1000 · epochs=1"]
 
 
+def test_keys_of_an_axis_that_end_alike_are_called_by_the_whole_of_them():
+    axis = {"kind": "zipped", "values": {"cluster.devices": [1, 2], "training.devices": [1, 2], "trigger.n": [9, 8]}}
+    (first, second) = variants(load_study(study(axes=[axis])))
+    assert dict(first.levels) == {"cluster.devices": 1, "training.devices": 1, "n": 9}
+    assert second.label == "cluster.devices=2 · training.devices=2 · n=8"
+
+
 def test_random_points_are_spread_within_their_bounds_and_the_same_again():
     draws = {
         "trigger.n": {"low": 100, "high": 1000, "whole": True},
