@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py [RUNS] [MOST_WORKERS]
 
-A modelled stream of 1,000 batches, and a training and an evaluation after every so many of them; half of the variants fire by
+A modelled stream of 1,000 batches, and a training and an evaluation after every so many; half of the variants fire by
 amount and half by time. Each number of workers sweeps the whole study anew. The efficiency is the time of one worker
 over that of N, divided by N; the start of the workers, and the tables at the end, are in it.
 """

@@ -22,7 +22,6 @@ from experiments.report.blocks import (
     Sentences,
     Table,
 )
-from experiments.report.drawn import drawn
 from experiments.report.numbers import NOTHING, day, decimals_for, number
 from experiments.report.pictures import picture
 from experiments.report.study_tables import pairs_table, regrets_table, unfinished_table, variants_table
@@ -113,7 +112,7 @@ def _front(made: StudyResult) -> Iterator[Block]:
     """The first two metrics against each other, if there are two."""
     if len(made.study.compared) > 1:
         caption = "Each variant's means with their 95 % intervals, and the front of those that none beats in both."
-        yield picture("pareto", pareto_picture(drawn(made)), caption)
+        yield picture("pareto", pareto_picture(made), caption)
 
 
 def _response(made: StudyResult) -> Iterator[Block]:
@@ -123,7 +122,7 @@ def _response(made: StudyResult) -> Iterator[Block]:
         return
     of = "level" if y is None else "pair of levels"
     for place, metric in enumerate(made.study.compared[:2]):
-        figure = response(drawn(made), x, y, metric.name)
+        figure = response(made, x, y, metric.name)
         yield picture(f"response_{place}", figure, f"{metric_name(metric.name).with_unit}: the mean of each {of}.")
 
 

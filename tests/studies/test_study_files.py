@@ -115,7 +115,7 @@ def test_changes_come_before_what_is_varied():
         ({"on": "moon"}, "no executor 'moon'; installed: real, sim"),
         ({"timeout": 0}, "timeout: got 0, expected a number > 0"),
         ({"axes": [{"kind": "grid", "key": "trigger.n", "values": []}]}, "expected at least 1 item"),
-        ({"axes": [{"kind": "grid", "key": "trigger..n", "values": [1]}]}, "axes.0.key: got 'trigger..n'"),
+        ({"axes": [{"kind": "grid", "key": "trigger..n", "values": [1]}]}, "axes.0.key: got \"trigger..n\""),
         ({"axes": [{"kind": "grid", "key": "trigger.n", "values": [5, 5]}]}, "two variants are called 'n=5'"),
         ({"axes": [{"kind": "grid", "key": "seed", "values": [5, 6]}]}, "got an axis called seed, expected another"),
         (
