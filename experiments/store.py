@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,7 +85,9 @@ def read_results(folder: Path) -> dict[str, Result]:
     if not file.exists():
         raise RunError(f"{folder}: no {FILE} here, expected the folder of a study")
     with _told(file):
-        connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+        # the last to close a database takes its journal away, but only if it may write
+        mode = "rw" if os.access(folder, os.W_OK) else "ro&immutable=1"
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode={mode}", uri=True)
         try:
             return _results(connection)
         finally:

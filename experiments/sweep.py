@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,17 @@ from experiments.engines.local import local
 from experiments.engines.ray import on_ray
 from experiments.job import Job
 from experiments.progress import SweepWatcher, watching_sweep_in_python
-from experiments.results import RUNS_FILE, STUDY_FILE, StudyResult, collect, jobs, plan, planned_runs, write_table
+from experiments.results import (
+    RUNS_FILE,
+    STUDY_FILE,
+    PlannedRun,
+    StudyResult,
+    collect,
+    jobs,
+    plan,
+    planned_runs,
+    write_table,
+)
 from experiments.store import Result, ResultStore
 from experiments.study import Study, dump_study, load_study
 from twinclock import plugins
@@ -56,20 +66,18 @@ def sweep(
     with study_folder(folder, loaded) as store:
         runs = planned_runs(loaded, planned)
         write_table(runs, folder / RUNS_FILE)
-        results = store.all()
-        todo = [job for job in jobs(loaded, planned, folder) if not is_done(results.get(job.run))]
+        todo = _todo(loaded, planned, store, folder)
         watcher.begin(len({each.run for each in planned}), len(todo))
         try:
             with closing(perform_all(todo)) as ended:
                 for job, result in ended:
                     store.add(job.run, result)
-                    results[job.run] = result
                     watcher.ended(job, result)
         except KeyboardInterrupt:
-            left = sum(not is_done(results.get(job.run)) for job in todo)
+            left = len(_todo(loaded, planned, store, folder))
             raise Interrupted(f"interrupted with {left} runs to do; the same command goes on, in {folder}") from None
         finally:
-            made = collect(loaded, runs, results, folder)
+            made = collect(loaded, runs, store.all(), folder)
             made.write(folder)
         return made
 
@@ -82,6 +90,11 @@ def study_folder(folder: Path, study: Study) -> Iterator[ResultStore]:
         with told_as_run_error(folder), replace_durably(folder / STUDY_FILE) as unfinished:
             unfinished.write_text(dump_study(study), encoding="utf-8")
         yield store
+
+
+def _todo(study: Study, planned: Sequence[PlannedRun], store: ResultStore, folder: Path) -> list[Job]:
+    results = store.all()
+    return [job for job in jobs(study, planned, folder) if not is_done(results.get(job.run))]
 
 
 def is_done(result: Result | None) -> bool:
