@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from twinclock.cli import INTERRUPTED, Debug, Quiet, say
+from twinclock.cli import Debug, Quiet, interruptible, say
 
 if TYPE_CHECKING:
     from experiments.results import StudyResult
@@ -16,16 +16,19 @@ PARTIAL = 3
 """Exit code of a sweep of which some runs are not done."""
 
 Dirs = Annotated[list[Path], typer.Argument(metavar="DIR…", help="The folders of runs, or that of a study.")]
+StudyDir = Annotated[Optional[Path], typer.Option("--out", help="The study's folder; runs/NAME if not said.")]  # noqa: UP045
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study in YAML.")]
+
+Workers = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("-j", metavar="N", help="Runs at once; all cores if not said, and one where they take real time."),
+]
 
 
 def sweep(
     study: StudyFile,
-    out: Annotated[Optional[Path], typer.Option(help="The study's folder; runs/NAME if not said.")] = None,  # noqa: UP045
-    num_workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("-j", metavar="N", help="Runs at once; all cores if not said, and one where they take real time."),
-    ] = None,
+    out: StudyDir = None,
+    num_workers: Workers = None,
     engine: Annotated[
         str, typer.Option(metavar="local|ray", help="Processes of this machine, or a cluster.")
     ] = "local",
@@ -37,16 +40,13 @@ def sweep(
     debug: Debug = False,
 ) -> None:
     """Run all variants of a study with all seeds; what is done already is not done again."""
-    from experiments.progress import watching_sweep
+    from experiments.progress import watching
     from experiments.sweep import sweep as sweep_study
 
-    try:
-        with watching_sweep(quiet) as watcher:
-            made = sweep_study(
-                study, out=out, num_workers=num_workers, engine=engine, ray_address=ray_address, watcher=watcher
-            )
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(say(str(interrupt) or "interrupted", INTERRUPTED)) from None
+    with interruptible(), watching(quiet) as watcher:
+        made = sweep_study(
+            study, out=out, num_workers=num_workers, engine=engine, ray_address=ray_address, watcher=watcher
+        )
     _tell(made, quiet)
 
 
@@ -92,36 +92,30 @@ def search(
     ] = True,
     batch: Annotated[int, typer.Option(metavar="N", help="Trials that are proposed together.")] = 8,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the search; the study says those of its runs.")] = 0,
-    out: Annotated[Optional[Path], typer.Option(help="The study's folder; runs/NAME if not said.")] = None,  # noqa: UP045
-    num_workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option("-j", metavar="N", help="Runs at once; all cores if not said, and one where they take real time."),
-    ] = None,
+    out: StudyDir = None,
+    num_workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Search among the variants of a study for those that nothing beats, without running all of them."""
+    from experiments.progress import watching
     from experiments.search.goals import read_bounds
     from experiments.search.optimise import search as search_study
-    from experiments.search.progress import watching_search
 
-    try:
-        with watching_search(quiet) as watcher:
-            made = search_study(
-                study,
-                objectives=None if objective is None else [each.strip() for each in objective.split(",")],
-                at_most=read_bounds(at_most or ()),
-                num_trials=trials,
-                batch_size=batch,
-                seed=seed,
-                prune=prune,
-                confirm=confirm,
-                out=out,
-                num_workers=num_workers,
-                watcher=watcher,
-            )
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(say(str(interrupt) or "interrupted", INTERRUPTED)) from None
+    with interruptible(), watching(quiet) as watcher:
+        made = search_study(
+            study,
+            objectives=None if objective is None else [each.strip() for each in objective.split(",")],
+            at_most=read_bounds(at_most or ()),
+            num_trials=trials,
+            batch_size=batch,
+            seed=seed,
+            prune=prune,
+            confirm=confirm,
+            out=out,
+            num_workers=num_workers,
+            watcher=watcher,
+        )
     if not quiet:
         from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""Progress of a sweep: a bar with the time that is left on a terminal, now and then a line when piped."""
+"""Progress of many runs: a bar with the time that is left on a terminal, now and then a line when piped."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
-from experiments.job import Job
-from experiments.store import Result
 from twinclock._chart import duration
 from twinclock.progress import is_notebook
 
@@ -19,47 +17,38 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 5.0
 
 
-class SweepWatcher(Protocol):
+class ProgressWatcher(Protocol):
     """Told what happens, as it happens."""
 
-    def begin(self, num_runs: int, num_todo: int) -> None:
-        """A sweep starts, or goes on: so many runs in all, so many to do."""
+    def begin(self, what: str, num: int, num_done: int) -> None:
+        """So many `runs`, or `trials`, start or go on, some of them done already."""
 
-    def ended(self, job: Job, result: Result) -> None:
-        """A run has come to its end, good or bad."""
+    def ended(self, label: str, state: str, error: str | None) -> None:
+        """One more has come to its end, good or bad."""
 
 
 class _Unwatched:
-    def begin(self, num_runs: int, num_todo: int) -> None:
+    def begin(self, what: str, num: int, num_done: int) -> None:
         """Nothing."""
 
-    def ended(self, job: Job, result: Result) -> None:
+    def ended(self, label: str, state: str, error: str | None) -> None:
         """Nothing."""
 
 
-UNWATCHED: SweepWatcher = _Unwatched()
-
-
-def watching_sweep(quiet: bool) -> AbstractContextManager[SweepWatcher]:
+def watching(quiet: bool) -> AbstractContextManager[ProgressWatcher]:
     """A watcher for a command: a bar if stderr is a terminal, lines if not, nothing if `quiet`."""
     if quiet:
-        return nullcontext(UNWATCHED)
+        return nullcontext(_Unwatched())
     return _watching_bar() if sys.stderr.isatty() else nullcontext(_Lines())
 
 
-def watching_sweep_in_python() -> AbstractContextManager[SweepWatcher]:
+def watching_in_python() -> AbstractContextManager[ProgressWatcher]:
     """A watcher for a call from Python: a bar in a notebook, nothing in a script."""
-    return _watching_bar() if is_notebook() else nullcontext(UNWATCHED)
+    return _watching_bar() if is_notebook() else nullcontext(_Unwatched())
 
 
 @contextmanager
-def _watching_bar() -> Iterator[SweepWatcher]:
-    with progress_bar() as progress:
-        yield _Bar(progress)
-
-
-def progress_bar() -> Progress:
-    """A bar on stderr with how many are done of how many, and the time that is left."""
+def _watching_bar() -> Iterator[ProgressWatcher]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -72,49 +61,52 @@ def progress_bar() -> Progress:
 
     text = TextColumn("{task.description}")
     columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bar(progress)
 
 
 class _Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task = progress.add_task("runs", total=None)
-        self._num_failed = 0
-        self._told: set[str | None] = set()
+        self._task = progress.add_task("", total=None)
+        self._what = ""
+        self._counts: dict[str, int] = {}
+        self._told: set[str] = set()
 
-    def begin(self, num_runs: int, num_todo: int) -> None:
-        self._progress.update(self._task, total=num_todo)
-        if num_todo < num_runs:
-            self._progress.console.print(f"{num_runs - num_todo} of {num_runs} runs are done already")
+    def begin(self, what: str, num: int, num_done: int) -> None:
+        self._what, self._counts = what, {}
+        self._progress.reset(self._task, total=num - num_done, description=what)
+        if num_done:
+            self._progress.console.print(f"{num_done} of {num} {what} are done already")
 
-    def ended(self, job: Job, result: Result) -> None:
-        if result.state != "done":
-            self._num_failed += 1
-            if result.error not in self._told:
-                self._told.add(result.error)
-                self._progress.console.print(_failure(job, result), markup=False, highlight=False)
-        text = f"runs · {self._num_failed} failed" if self._num_failed else "runs"
-        self._progress.update(self._task, advance=1, description=text)
+    def ended(self, label: str, state: str, error: str | None) -> None:
+        if error is not None and error not in self._told:
+            self._told.add(error)
+            self._progress.console.print(f"{label}: {state}: {error}", markup=False, highlight=False)
+        if state != "done":
+            self._counts[state] = self._counts.get(state, 0) + 1
+        others = [f"{num} {state}" for state, num in sorted(self._counts.items())]
+        self._progress.update(self._task, advance=1, description=" · ".join([self._what, *others]))
 
 
 class _Lines:
     def __init__(self) -> None:
-        self._pace = Pace("runs", 0)
-        self._told: set[str | None] = set()
-        """Errors that were said, once for all runs that have them."""
+        self._pace = _Pace("", 0)
+        self._told: set[str] = set()
+        """Errors that were said, once for all that have them."""
 
-    def begin(self, num_runs: int, num_todo: int) -> None:
-        self._pace = Pace("runs", num_todo)
-        say_line(f"{num_runs} runs, {num_runs - num_todo} of them done already")
+    def begin(self, what: str, num: int, num_done: int) -> None:
+        self._pace = _Pace(what, num - num_done)
+        _say(f"{num} {what}, {num_done} of them done already")
 
-    def ended(self, job: Job, result: Result) -> None:
-        if result.state != "done" and result.error not in self._told:
-            self._told.add(result.error)
-            say_line(_failure(job, result))
+    def ended(self, label: str, state: str, error: str | None) -> None:
+        if error is not None and error not in self._told:
+            self._told.add(error)
+            _say(f"{label}: {state}: {error}")
         self._pace.one_more()
 
 
-class Pace:
+class _Pace:
     """Says now and then how many are done, and how long the rest will take."""
 
     def __init__(self, what: str, num_todo: int) -> None:
@@ -135,13 +127,8 @@ class Pace:
             self._last_s = now_s
             each_s = (now_s - self._first_ended_s) / (self._num_ended - 1)
             left_s = each_s * (self._num_todo - self._num_ended)
-            say_line(f"{self._num_ended} of {self._num_todo} {self._what}, about {duration(left_s)} left")
+            _say(f"{self._num_ended} of {self._num_todo} {self._what}, about {duration(left_s)} left")
 
 
-def _failure(job: Job, result: Result) -> str:
-    return f"{job.label}: {result.state}: {result.error}"
-
-
-def say_line(line: str) -> None:
-    """Print a line on stderr, at once."""
+def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from typing import Any
 from experiments.engines.local import local
 from experiments.engines.ray import on_ray
 from experiments.job import Job
-from experiments.progress import SweepWatcher, watching_sweep_in_python
+from experiments.progress import ProgressWatcher, watching_in_python
 from experiments.results import (
     RUNS_FILE,
     STUDY_FILE,
@@ -41,7 +41,7 @@ def sweep(
     num_workers: int | None = None,
     engine: str = "local",
     ray_address: str | None = None,
-    watcher: SweepWatcher | None = None,
+    watcher: ProgressWatcher | None = None,
 ) -> StudyResult:
     """Run all of a study that is not done yet.
 
@@ -55,7 +55,7 @@ def sweep(
     call goes on. Without a `watcher`, a notebook shows a bar.
     """
     if watcher is None:
-        with watching_sweep_in_python() as watcher:
+        with watching_in_python() as watcher:
             return sweep(
                 study, out=out, num_workers=num_workers, engine=engine, ray_address=ray_address, watcher=watcher
             )
@@ -67,12 +67,13 @@ def sweep(
         runs = planned_runs(loaded, planned)
         write_table(runs, folder / RUNS_FILE)
         todo = _todo(loaded, planned, store, folder)
-        watcher.begin(len({each.run for each in planned}), len(todo))
+        num_runs = len({each.run for each in planned})
+        watcher.begin("runs", num_runs, num_runs - len(todo))
         try:
             with closing(perform_all(todo)) as ended:
                 for job, result in ended:
                     store.add(job.run, result)
-                    watcher.ended(job, result)
+                    watcher.ended(job.label, result.state, result.error)
         except KeyboardInterrupt:
             left = len(_todo(loaded, planned, store, folder))
             raise Interrupted(f"interrupted with {left} runs to do; the same command goes on, in {folder}") from None

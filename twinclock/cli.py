@@ -64,7 +64,7 @@ def run(
     if is_fleet(config):
         _run_fleet(config, on, out, seed, set_ or (), quiet)
         return
-    with _interruptible(), watching(quiet) as watcher:
+    with interruptible(), watching(quiet) as watcher:
         done = launch.run(config, on=on, out=out, seed=seed, overrides=set_ or (), watcher=watcher)
     _tell(done, quiet)
 
@@ -75,7 +75,7 @@ def resume(run_dir: RunDir, quiet: Quiet = False, debug: Debug = False) -> None:
     from twinclock import launch
     from twinclock.progress import watching
 
-    with _interruptible(), watching(quiet) as watcher:
+    with interruptible(), watching(quiet) as watcher:
         done = launch.resume(run_dir, watcher=watcher)
     _tell(done, quiet)
 
@@ -131,7 +131,7 @@ def whatif(
     from twinclock.explain.whatif import whatif
     from twinclock.progress import watching
 
-    with _interruptible(), watching(quiet) as watcher:
+    with interruptible(), watching(quiet) as watcher:
         made = whatif(run_dir, set_ or (), watcher=watcher)
     show_whatif(made, Console())
 
@@ -270,7 +270,7 @@ def _run_fleet(
 
     if seed is not None:
         raise ConfigError("--seed: each pipeline of a fleet has its own; expected --set fleet.NAME.set={seed: N}")
-    with _interruptible(), watching(quiet) as watcher:
+    with interruptible(), watching(quiet) as watcher:
         done = run_fleet(config, on=on, out=out, overrides=overrides, watcher=watcher)
     if not quiet:
         _print_fleet(done)
@@ -292,7 +292,7 @@ def _print_fleet(fleet: Fleet) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Say how an interrupted run can go on, before typer makes a bare exit code of it."""
     try:
         yield

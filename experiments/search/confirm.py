@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from experiments.progress import ProgressWatcher
 from experiments.results import PlannedRun, jobs, plan_variants
 from experiments.search.bench import Bench
-from experiments.search.progress import SearchWatcher
 from experiments.search.results import CONFIRMED_SCHEMA, SearchResult
 from experiments.search.trials import Ended
 from experiments.sweep import is_done
@@ -21,7 +21,7 @@ REAL = "real"
 
 
 def confirmed(
-    found: SearchResult, trials: Sequence[Ended], bench: Bench, num: int, watcher: SearchWatcher
+    found: SearchResult, trials: Sequence[Ended], bench: Bench, num: int, watcher: ProgressWatcher
 ) -> SearchResult:
     """The result with so many variants of its front performed for real, with the study's first seed.
 

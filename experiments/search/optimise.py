@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 from experiments.engines.local import local_workers
 from experiments.fingerprint import code_version, run_ids
+from experiments.progress import ProgressWatcher, watching_in_python
 from experiments.search import pruning
 from experiments.search.bench import Bench, tried, tried_in_full
 from experiments.search.confirm import REAL, confirmed
 from experiments.search.goals import Goals, goals_of
-from experiments.search.progress import SearchWatcher, watching_search_in_python
 from experiments.search.results import SearchResult, collect
 from experiments.search.space import ensure_searchable
 from experiments.search.trials import Ended, Proposed, Trials, optuna_here, propose
@@ -44,7 +44,7 @@ def search(
     confirm: int = 0,
     out: str | Path | None = None,
     num_workers: int | None = None,
-    watcher: SearchWatcher | None = None,
+    watcher: ProgressWatcher | None = None,
 ) -> SearchResult:
     """Search among the variants of a study for those that no other beats, in the means over its seeds.
 
@@ -61,7 +61,7 @@ def search(
     be used. An interrupt leaves what is done. Without a `watcher`, a notebook shows a bar.
     """
     if watcher is None:
-        with watching_search_in_python() as watcher:
+        with watching_in_python() as watcher:
             return search(
                 study, objectives=objectives, at_most=at_most, num_trials=num_trials, batch_size=batch_size, seed=seed,
                 prune=prune, confirm=confirm, out=out, num_workers=num_workers, watcher=watcher,
