@@ -61,11 +61,6 @@ def rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def text(value: float) -> str:
-    """A figure as it is quoted: `0.7685`, `39.5`, `33,910`."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
 def _only(made: StudyResult, runs: pl.DataFrame) -> StudyResult:
     return replace(made, runs=runs, metrics=made.metrics.join(runs, on="run", how="semi", maintain_order="left"))
 

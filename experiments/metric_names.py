@@ -31,6 +31,13 @@ def metric_name(metric: str) -> MetricName:
     return _plain(composite_label(scored, models) if models in _MODELS and scored else metric)
 
 
+def figure_text(value: float | None) -> str:
+    """A figure in four digits: `0.7685`, `39.5`, `33,910`; a dash for none."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _plain(label: str, unit: str = "") -> MetricName:
     return MetricName(label, unit, f"a lower {label}", f"a higher {label}")
 

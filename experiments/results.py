@@ -99,7 +99,8 @@ class StudyResult:
         if not row or row[0]["state"] != "done":
             raise RunError(f"{self.study.name}: no run of {variant!r} is done")
         (found,) = (each for each in variants(self.study) if each.label == variant)
-        run, job = row[0]["run"], _job(self.study, found, row[0]["seed"], row[0]["run"], self.folder)
+        run, of_seed = row[0]["run"], row[0]["seed"]
+        job = _job(self.study, run, found, of_seed, found.values(self.study, of_seed), self.folder)
         if job.folder is None and run_ids([job.config], job.on) != [run]:
             raise RunError(f"{self.study.name}: {job.label}: the code or the data is another now; sweep it again")
         return launched(job)
@@ -154,8 +155,8 @@ def plan_variants(study: Study, of: Sequence[Variant], seeds: Sequence[int]) -> 
 
 def jobs(study: Study, planned: Sequence[PlannedRun], folder: Path | None) -> list[Job]:
     """What has to be performed for these runs, each id once."""
-    by_id = {each.run: each for each in planned if each.config is not None}
-    return [_job(study, each.variant, each.seed, run, folder) for run, each in by_id.items()]
+    by_id = {each.run: (each, each.config) for each in planned if each.config is not None}
+    return [_job(study, run, each.variant, each.seed, config, folder) for run, (each, config) in by_id.items()]
 
 
 def planned_runs(study: Study, planned: Sequence[PlannedRun]) -> pl.DataFrame:
@@ -208,9 +209,9 @@ def level_column(name: str, levels: Sequence[Any]) -> pl.Series:
     return pl.Series(name, [None if level is None else str(level) for level in levels], pl.String)
 
 
-def _job(study: Study, variant: Variant, seed: int, run: str, folder: Path | None) -> Job:
+def _job(study: Study, run: str, variant: Variant, seed: int, config: dict[str, Any], folder: Path | None) -> Job:
     needs_folder = plugins.find(study.on).is_resumable
     if needs_folder and folder is None:
         raise RunError(f"{study.name}: runs on {study.on} need a folder, and this study has none")
     own = str(folder / _RUNS / run) if needs_folder and folder is not None else None
-    return Job(run, f"{variant.label}, seed {seed}", variant.values(study, seed), study.on, own)
+    return Job(run, f"{variant.label}, seed {seed}", config, study.on, own)

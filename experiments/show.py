@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments.metric_names import figure_text
 from experiments.results import StudyResult
 from experiments.statistics import verdict
 
@@ -87,7 +88,4 @@ def _runs(alike: dict[str, Any]) -> str:
 
 def _mean(runs: pl.DataFrame, metric: str) -> str:
     values = runs[metric].drop_nulls().to_numpy() if metric in runs.columns else np.array([])
-    if not values.size:
-        return "-"
-    mean = values.mean()
-    return f"{mean:,.0f}" if abs(mean) >= 1000 else f"{mean:.4g}"
+    return figure_text(float(values.mean()) if values.size else None)

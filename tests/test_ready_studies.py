@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from experiments.findings import COMPARED_WITHIN, FINDINGS, STUDIES, findings, text
+from experiments.findings import COMPARED_WITHIN, FINDINGS, STUDIES, findings
+from experiments.metric_names import figure_text
 from experiments.study import load_study
 from experiments.sweep import sweep
 from experiments.variants import variants
@@ -54,7 +55,7 @@ def test_figures_in_its_tables_are_those_that_were_found(name):
     for row in rows:
         variant, *values = cells(row)
         means = FOUND[name]["means"][variant]
-        assert values == [text(means[metric]) for metric in metrics], variant
+        assert values == [figure_text(means[metric]) for metric in metrics], variant
 
 
 @pytest.mark.parametrize("name", READY)

@@ -11,6 +11,7 @@ import numpy as np
 from experiments.plots.look import Look, looks
 from experiments.plots.placement import Pair, place, text_size
 from experiments.plots.values import Floats, Mean, ResultLike, is_larger_better, lacking, mean_of, values_by_variant
+from experiments.statistics.dominance import dominates
 from twinclock._chart import BOTTOM, DPI, FAINT, HEIGHT, INK, WIDTH, legend, new_chart, note, shortened, style
 
 if TYPE_CHECKING:
@@ -71,12 +72,8 @@ def front(x: Floats, y: Floats, larger_is_better: tuple[bool, bool]) -> list[int
     """Indices of the points that no other beats: as good in both, and better in one; by x. NaN is beaten by all."""
     signed = np.column_stack([v if larger else -v for v, larger in zip((x, y), larger_is_better, strict=True)])
     known = np.flatnonzero(np.isfinite(signed).all(axis=1))
-    unbeaten = [
-        int(i)
-        for i in known
-        if not any((signed[j] >= signed[i]).all() and (signed[j] > signed[i]).any() for j in known)
-    ]
-    return sorted(unbeaten, key=lambda i: (x[i], y[i]))
+    unbeaten = known[~dominates(signed[known]).any(axis=0)]
+    return sorted(unbeaten.tolist(), key=lambda i: (x[i], y[i]))
 
 
 def _drawn(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.statistics.dominance import dominates
 from experiments.store import Result
 from experiments.study import Metric, Study
 from experiments.variants import axis_columns
@@ -88,9 +89,7 @@ def mean_figures(results: Sequence[Result]) -> dict[str, float]:
 
 def is_on_front(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows no other row beats: none is at least as good in every column, and better in one."""
-    no_worse = (losses[:, None, :] <= losses[None, :, :]).all(axis=2)
-    better = (losses[:, None, :] < losses[None, :, :]).any(axis=2)
-    return ~np.asarray((no_worse & better).any(axis=0), np.bool_)
+    return ~np.asarray(dominates(-losses).any(axis=0), np.bool_)
 
 
 def _bound(name: str, value: float | str) -> float:

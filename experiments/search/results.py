@@ -10,12 +10,11 @@ from typing import Any
 
 import polars as pl
 
-from experiments.results import level_column
+from experiments.results import level_column, write_table
 from experiments.search.goals import Goals, is_on_front
 from experiments.search.trials import Ended
 from experiments.study import Study
 from experiments.variants import axis_columns
-from twinclock.run_folder import replace_durably, told_as_run_error
 
 TRIALS_FILE = "trials.parquet"
 CONFIRMED_FILE = "confirmed.parquet"
@@ -96,12 +95,9 @@ class SearchResult:
 
     def write(self) -> None:
         """Leave `trials.parquet`, and `confirmed.parquet` if something was, each whole or as it was before."""
-        tables = {TRIALS_FILE: self.trials, CONFIRMED_FILE: self.confirmed}
-        with told_as_run_error(self.folder):
-            for name, table in tables.items():
-                if table is not None:
-                    with replace_durably(self.folder / name) as unfinished:
-                        table.write_parquet(unfinished, compression="zstd")
+        write_table(self.trials, self.folder / TRIALS_FILE)
+        if self.confirmed is not None:
+            write_table(self.confirmed, self.folder / CONFIRMED_FILE)
 
     def _repr_html_(self) -> str:
         columns = ["number", "variant", *axis_columns(self.study), *self.goals.names]

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments.metric_names import figure_text
 from experiments.search.results import SearchResult
 
 _NAMED = 10
@@ -32,7 +33,7 @@ def show_search(made: SearchResult, console: Console) -> None:
 def _front(made: SearchResult) -> Table:
     table = _table(f"{made.study.name}: no other trial beats these", "trial", "variant", *made.goals.names)
     for row in made.front.iter_rows(named=True):
-        cells = [_number(row[name]) for name in made.goals.names]
+        cells = [figure_text(row[name]) for name in made.goals.names]
         table.add_row(str(row["number"]), Text(row["variant"]), *cells)
     return table
 
@@ -40,8 +41,10 @@ def _front(made: SearchResult) -> Table:
 def _confirmed(confirmed: pl.DataFrame) -> Table:
     table = _table("For real", "trial", "variant", "metric", "simulated", "real")
     for row in confirmed.iter_rows(named=True):
-        real = _number(row["real"]) if row["state"] == "done" else f"{row['state']}: {row['error']}"
-        table.add_row(str(row["number"]), Text(row["variant"]), row["metric"], _number(row["simulated"]), Text(real))
+        real = figure_text(row["real"]) if row["state"] == "done" else f"{row['state']}: {row['error']}"
+        table.add_row(
+            str(row["number"]), Text(row["variant"]), row["metric"], figure_text(row["simulated"]), Text(real)
+        )
     return table
 
 
@@ -50,7 +53,7 @@ def _regret(regret: pl.DataFrame) -> Table:
     table = _table("What trusting the simulation cost", *columns)
     for row in regret.iter_rows(named=True):
         chosen, best = (Text(row[which] or "-") for which in ("chosen", "best"))
-        numbers = [_number(row[name]) for name in ("chosen_real", "best_real", "regret")]
+        numbers = [figure_text(row[name]) for name in ("chosen_real", "best_real", "regret")]
         table.add_row(row["metric"], chosen, numbers[0], best, numbers[1], numbers[2])
     return table
 
@@ -73,7 +76,3 @@ def _failures(made: SearchResult) -> list[str]:
 
 def _which(numbers: list[int]) -> str:
     return f"trial {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} trials, the first {numbers[0]}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4g}"

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from experiments.results import StudyResult
+from experiments.statistics.dominance import dominates
 from experiments.statistics.observations import Floats, generator, observed, without_rounding
 
 NUM_RESAMPLES = 2_000
@@ -138,8 +139,7 @@ def _dominance(joint: _Joint, draws: Floats) -> _Dominance:
         some = draws[start : start + step]
         means = np.einsum("vms,ds->dvm", joint.values, some) / some.sum(axis=1)[:, None, None]
         gains = without_rounding(means, np.abs(means).max(axis=1, keepdims=True)) * joint.signs
-        one, two = gains[:, :, None, :], gains[:, None, :, :]
-        dominates = np.logical_and((one >= two).all(axis=3), (one > two).any(axis=3))
-        pairs += dominates.sum(axis=0)
-        front += (~dominates.any(axis=1)).sum(axis=0)
+        beaten = dominates(gains)
+        pairs += beaten.sum(axis=0)
+        front += (~beaten.any(axis=1)).sum(axis=0)
     return _Dominance(pairs / len(draws), front / len(draws))
