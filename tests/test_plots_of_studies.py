@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matplotlib.collections import PolyCollection, QuadMesh
+from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from matplotlib.text import Text
 
 import twinclock as tc
@@ -19,6 +19,7 @@ from experiments.plots.look import looks
 from experiments.plots.pareto import front
 from experiments.plots.placement import overlap, place
 from experiments.plots.values import mean_of
+from experiments.statistics import describe
 from twinclock.plots import save
 
 
@@ -180,6 +181,19 @@ def test_a_mean_has_an_interval_if_there_are_two_values():
     one, none = mean_of(np.array([5.0])), mean_of(np.array([]))
     assert (one.value, one.num_values, none.num_values) == (5.0, 1, 0)
     assert np.isnan([one.low, one.high, none.value]).all()
+
+
+def test_the_intervals_drawn_are_those_of_the_tables():
+    values = {"a": [1.0, 2.0, 4.0, 5.0, 7.0, 11.0], "b": [3.0, 3.5, 5.0, 8.0, 8.5, 9.0]}
+    rows = [(f"{variant}{seed}", variant, seed, "done") for variant in values for seed in range(6)]
+    runs = pl.DataFrame(rows, schema=["run", "variant", "seed", "state"], orient="row")
+    metrics = pl.DataFrame({"run": runs["run"], "value": [v for each in values.values() for v in each]})
+    both = pl.concat([metrics.with_columns(metric=pl.lit(name)) for name in ("accuracy", "device_s")])
+    made = Result(STUDY, tuple(values), (), runs, both)
+    segments = [segment for each in pareto(made).findobj(LineCollection) for segment in each.get_segments()]
+    drawn = {tuple(np.round(sorted({x for x, _ in segment}), 9)) for segment in segments}
+    told = describe(made, metrics=["device_s"]).select("low", "high")
+    assert {tuple(np.round(ends, 9)) for ends in told.iter_rows()} <= drawn
 
 
 def test_two_axes_are_a_heat_map_with_numbers(result):

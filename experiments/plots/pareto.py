@@ -10,8 +10,10 @@ import numpy as np
 
 from experiments.plots.look import Look, looks
 from experiments.plots.placement import Pair, place, text_size
-from experiments.plots.values import Floats, Mean, ResultLike, is_larger_better, lacking, mean_of, values_by_variant
+from experiments.plots.values import Mean, is_larger_better, lacking, mean_of, values_by_variant
+from experiments.results import StudyResult
 from experiments.statistics.dominance import dominates
+from experiments.statistics.observations import Floats
 from twinclock._chart import BOTTOM, DPI, FAINT, HEIGHT, INK, WIDTH, legend, new_chart, note, shortened, style
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ _Labelled: TypeAlias = tuple[str, Mean, Mean]
 """Label, cost, quality."""
 
 
-def pareto(result: ResultLike, quality: str | None = None, cost: str | None = None) -> Figure:
+def pareto(result: StudyResult, quality: str | None = None, cost: str | None = None) -> Figure:
     """Mean cost against mean quality of each variant, with 95 % intervals over its seeds, and the Pareto front.
 
     `quality` and `cost` are metrics; None: the study's first and second. Only runs that are done count.
@@ -85,7 +87,10 @@ def _drawn(
     title: str,
     remark: str,
 ) -> Figure:
-    ys, xs = [mean_of(np.asarray(v, float)) for v in quality], [mean_of(np.asarray(v, float)) for v in cost]
+    ys, xs = (
+        [mean_of(np.asarray(values, float), label, name) for label, values in zip(labels, of, strict=True)]
+        for of, name in zip((quality, cost), names, strict=True)
+    )
     shown = [i for i in range(len(labels)) if xs[i].num_values and ys[i].num_values]
     counts = sorted({ys[i].num_values for i in shown})
     seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0]) if counts else "no"

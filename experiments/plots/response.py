@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import polars as pl
 
-from experiments.plots.values import Floats, Mean, ResultLike, is_larger_better, lacking, mean_of, values_of
+from experiments.plots.values import Mean, is_larger_better, lacking, mean_of, values_of
+from experiments.results import StudyResult
+from experiments.statistics.observations import Floats
 from twinclock._chart import DPI, INK, RIGHT, WIDTH, colour_range, legend, new_chart, nothing, shortened, style
 from twinclock.policies.metrics import find_metric
 
@@ -28,7 +30,7 @@ _LINE = "#0072B2"
 _NONE = "does not apply"
 
 
-def response(result: ResultLike, x: str | None = None, y: str | None = None, metric: str | None = None) -> Figure:
+def response(result: StudyResult, x: str | None = None, y: str | None = None, metric: str | None = None) -> Figure:
     """A metric over two axes of a study, as a heat map with numbers; over one axis as a line with a 95 % interval.
 
     `x` and `y`: names of axes; None: the study's first and second, if it has one and `x` is not given. `metric`; None:
@@ -77,7 +79,7 @@ def draw_response(
 ) -> Figure:
     """The same from plain values; without `ys` the second level of each cell is None and there is a line."""
     with style():
-        means = {place: mean_of(np.asarray(values, float)) for place, values in cells.items()}
+        means = {place: mean_of(np.asarray(values, float), *map(str, place)) for place, values in cells.items()}
         if not any(mean.num_values for mean in means.values()):
             return nothing(title, told, "Nothing to show: no run that is done has a value of this metric.")
         if ys is None:

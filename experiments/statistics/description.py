@@ -42,13 +42,19 @@ def describe(result: StudyResult, *, metrics: Sequence[str] | None = None, confi
     return pl.DataFrame(list(rows), schema=SCHEMA)
 
 
+def mean_interval(values: Floats, key: tuple[str, ...], confidence: float) -> tuple[float, float]:
+    """The confidence interval of the mean of two values or more; with the same key, the same for the same values."""
+    low, high = mean_intervals(values[None, :], ("describe", *key), confidence)
+    return float(low[0]), float(high[0])
+
+
 def _described(values: Floats, key: tuple[str, str], confidence: float) -> dict[str, Any]:
     num_seeds = len(values)
     if num_seeds == 0:
         return {"num_seeds": 0, "note": "no value"}
     if num_seeds == 1:
         return {"num_seeds": 1, "mean": float(values[0]), "note": "one seed: no interval"}
-    low, high = (float(end[0]) for end in mean_intervals(values[None, :], ("describe", *key), confidence))
+    low, high = mean_interval(values, key, confidence)
     mean, std = (low, 0.0) if np.ptp(values) == 0.0 else (float(values.mean()), float(np.std(values, ddof=1)))
     return {"num_seeds": num_seeds, "mean": mean, "std": std, "low": low, "high": high} | {
         "note": _note(std, num_seeds, confidence)
