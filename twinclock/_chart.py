@@ -178,6 +178,17 @@ def patch(paint: Paint) -> Patch:
     return Patch(**paint.look)
 
 
+def area(axes: Axes, edges: Floats, base: Floats, heights: Floats, paint: Paint) -> None:
+    """An area of steps on top of `base`; where it has no height there is no outline either."""
+    tops = np.where(heights > 0.0, base + heights, np.nan)
+    axes.stairs(tops, edges, baseline=base, fill=True, **paint.look)
+
+
+def remark(axes: Axes, text: str) -> None:
+    """A line above the right end of some axes."""
+    axes.text(1.0, 1.02, text, transform=axes.transAxes, ha="right", va="bottom", size=9.5, color=FAINT)
+
+
 def nothing(title: str, subtitle: str, why: str) -> Figure:
     """A picture that says why there is nothing to see."""
     figure, axes = new_chart(title, subtitle)

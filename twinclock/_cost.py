@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinclock._chart import FAINT, PAINTS, duration, legend, new_panels, nothing, patch, state_of, time_unit
+from twinclock._chart import PAINTS, area, duration, legend, new_panels, nothing, patch, remark, state_of, time_unit
 from twinclock._lanes import WORK, Floats
-from twinclock._occupancy import occupancy
+from twinclock._occupancy import TOO_MANY, occupancy
 from twinclock.result import Run
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ def draw_cost(run: Run) -> Figure:
     edges = spent.edges / unit_s
     base = np.zeros(len(edges) - 1)
     for kind, rates in spent.devices.items():
-        # where there is nothing there is no outline either
-        panels[0].stairs(
-            np.where(rates > 0.0, base + rates, np.nan), edges, baseline=base, fill=True, **PAINTS[kind].look
-        )
+        area(panels[0], edges, base, rates, PAINTS[kind])
         base = base + rates
     total_unit_s, total_unit = time_unit(all_s)
     _stack(panels[1], edges, {kind: spent.until(rates) / total_unit_s for kind, rates in spent.devices.items()})
@@ -48,9 +45,9 @@ def draw_cost(run: Run) -> Figure:
         _stack(panels[2], edges, usd)
         panels[2].set_ylabel("USD so far")
         if missing := [*run.summary["usd_left_out"]]:
-            _remark(panels[2], f"without a price, left out: {', '.join(missing)}")
+            remark(panels[2], f"without a price, left out: {', '.join(missing)}")
     if not spent.is_exact:
-        _remark(panels[0], "too many changes to tell apart: means")
+        remark(panels[0], TOO_MANY)
     for axes in panels:
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(0.0, end_s / unit_s)
@@ -68,7 +65,3 @@ def _stack(axes: Axes, edges: Floats, amounts: Mapping[str, Floats]) -> None:
     for kind, amount in amounts.items():
         axes.fill_between(edges, base, base + amount, **PAINTS[kind].look)
         base = base + amount
-
-
-def _remark(axes: Axes, text: str) -> None:
-    axes.text(1.0, 1.02, text, transform=axes.transAxes, ha="right", va="bottom", size=9.5, color=FAINT)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinclock._chart import FAINT, INK, Floats, duration, legend, new_panels, note, state_of, time_unit
+from twinclock._chart import INK, Floats, duration, legend, new_panels, note, remark, state_of, time_unit
 from twinclock.freshness import PERCENTILES, incorporation_latencies, staleness_shares
 from twinclock.result import Run
 
@@ -43,10 +43,7 @@ def draw_freshness(run: Run) -> Figure:
         (keys["data incorporation latency"],) = above.step(x, y, where="post", color=_LATENCY, linewidth=2.2)
         _marks(above, keys, {percent: (at_s, percent / 100) for percent, at_s in marks.items()}, unit_s)
         missing = run.summary["not_incorporated"]
-        above.text(
-            1.0, 1.02, f"{counts.sum():,} samples; {missing:,} more never got into a model", size=9.5, color=FAINT,
-            transform=above.transAxes, ha="right", va="bottom",
-        )  # fmt: skip
+        remark(above, f"{counts.sum():,} samples; {missing:,} more never got into a model")
     else:
         note(above, "No data incorporation latency: no sample has got into a stored model.")
     if len(stale_s):
@@ -57,7 +54,7 @@ def draw_freshness(run: Run) -> Figure:
         marks = {percent: float(np.interp(percent / 100, shares, stale_s)) for percent in PERCENTILES}
         _marks(below, keys, {percent: (at_s, percent / 100) for percent, at_s in marks.items()}, unit_s)
         mean = f"mean {duration(run.summary['staleness_s'])}, largest {duration(run.summary['staleness_max_s'])}"
-        below.text(1.0, 1.02, mean, size=9.5, color=FAINT, transform=below.transAxes, ha="right", va="bottom")
+        remark(below, mean)
     elif run.header.get("makespan_s") is None:
         note(below, "No staleness: the run has no end yet.")
     else:

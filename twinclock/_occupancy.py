@@ -14,6 +14,8 @@ from twinclock.result import Run
 
 KINDS = (*WORK, "idle", "down")
 """What a device can be held for, or else be, at each moment."""
+TOO_MANY = "too many changes to tell apart: means"
+"""What a picture says if its edges are not exact."""
 
 _SECONDS_PER_HOUR = 3600.0
 _MAX_EDGES = 1200
@@ -48,11 +50,8 @@ def occupancy(run: Run) -> Occupancy:
     held = _shares(held_for(run.tables).with_columns(pl.col("released_s").fill_null(end_s)))
     away = run.outages.with_columns(pl.col("until_s").fill_null(end_s).clip(upper_bound=end_s))
     away = away.filter(pl.col("from_s") < pl.col("until_s"))
-    moments = np.concatenate([held["from_s"], held["until_s"], away["from_s"], away["until_s"], [0.0, end_s]])
-    edges = np.unique(moments[(moments >= 0.0) & (moments <= end_s)])
-    is_exact = len(edges) <= _MAX_EDGES
-    if not is_exact:
-        edges = np.linspace(0.0, end_s, _NUM_BINS + 1)
+    moments = np.concatenate([held["from_s"], held["until_s"], away["from_s"], away["until_s"]])
+    edges, is_exact = edges_of(moments, end_s)
     devices = {kind: np.zeros(len(edges) - 1) for kind in KINDS}
     usd_per_s = {kind: np.zeros(len(edges) - 1) for kind in KINDS}
     prices = _pools(run.config.cluster)
@@ -74,6 +73,13 @@ def occupancy(run: Run) -> Occupancy:
         {kind: usd_per_s[kind] for kind in occurring} if is_priced else {},
         is_exact,
     )
+
+
+def edges_of(moments: Floats, end_s: float) -> tuple[Floats, bool]:
+    """The moments at which something changes, with 0 and `end_s`; even bins, and False, if there are too many."""
+    edges = np.unique(np.concatenate([moments[(moments >= 0.0) & (moments <= end_s)], [0.0, end_s]]))
+    is_exact = len(edges) <= _MAX_EDGES
+    return edges if is_exact else np.linspace(0.0, end_s, _NUM_BINS + 1), is_exact
 
 
 def reached_s(run: Run) -> float:

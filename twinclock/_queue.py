@@ -11,18 +11,19 @@ from twinclock._chart import (
     FAINT,
     INK,
     PAINTS,
-    Floats,
+    area,
     duration,
     legend,
     new_panels,
     note,
     nothing,
     patch,
+    remark,
     state_of,
     time_unit,
 )
 from twinclock._lanes import WORK, Spans, at_once, mean_at_once
-from twinclock._occupancy import Occupancy, occupancy
+from twinclock._occupancy import TOO_MANY, Occupancy, edges_of, occupancy
 from twinclock.result import Run
 from twinclock.summary import queueing
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _QUEUED = ("training", "evaluation", "other")
-_MAX_EDGES = 1200
-_NUM_BINS = 600
 _NUM_WINDOWS = 80
 """Of the clock, for each of which utilisation is told."""
 
@@ -66,17 +65,16 @@ def _lengths(axes: Axes, keys: dict[str, Artist], waits: pl.DataFrame, end_s: fl
     if waits.is_empty():
         note(axes, "Nothing has waited for a device or a training slot.")
         return
-    moments = np.unique(np.concatenate([waits["requested_s"], waits["granted_s"], [0.0, end_s]]))
-    is_exact = len(moments) <= _MAX_EDGES
-    edges = moments if is_exact else np.linspace(0.0, end_s, _NUM_BINS + 1)
+    edges, is_exact = edges_of(np.concatenate([waits["requested_s"], waits["granted_s"]]), end_s)
     base = np.zeros(len(edges) - 1)
     for row, kind in enumerate(_QUEUED):
         part = waits.filter(pl.col("work") == kind)
         if part.is_empty():
             continue
         spans = Spans(part["requested_s"].to_numpy(), part["granted_s"].to_numpy())
-        _area(axes, edges / unit_s, base, mean_at_once(spans, edges), kind)
-        base = base + mean_at_once(spans, edges)
+        waiting = mean_at_once(spans, edges)
+        area(axes, edges / unit_s, base, waiting, PAINTS[kind])
+        base = base + waiting
         keys.setdefault(PAINTS[kind].label, patch(PAINTS[kind]))
         most = int(at_once(spans)[1].max(initial=0.0))
         axes.text(
@@ -87,10 +85,7 @@ def _lengths(axes: Axes, keys: dict[str, Artist], waits: pl.DataFrame, end_s: fl
     if is_exact:
         axes.locator_params(axis="y", integer=True)
     else:
-        axes.text(
-            1.0, 1.02, "too many changes to tell apart: means", transform=axes.transAxes, ha="right", va="bottom",
-            size=9.5, color=FAINT,
-        )  # fmt: skip
+        remark(axes, TOO_MANY)
 
 
 def _utilisation(axes: Axes, keys: dict[str, Artist], used: Occupancy, unit_s: float) -> None:
@@ -104,7 +99,7 @@ def _utilisation(axes: Axes, keys: dict[str, Artist], used: Occupancy, unit_s: f
         if kind in used.devices:
             until = np.interp(edges, used.edges, used.until(used.devices[kind]))
             share = np.diff(until) / np.diff(edges) / num_devices
-            _area(axes, edges / unit_s, base, share, kind)
+            area(axes, edges / unit_s, base, share, PAINTS[kind])
             base = base + share
             keys.setdefault(PAINTS[kind].label, patch(PAINTS[kind]))
     mean = float(base.mean())
@@ -113,8 +108,3 @@ def _utilisation(axes: Axes, keys: dict[str, Artist], used: Occupancy, unit_s: f
     axes.set_ylim(0.0, 1.0)
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.set_ylabel(f"utilisation, each {duration(end_s / _NUM_WINDOWS)}")
-
-
-def _area(axes: Axes, edges: Floats, base: Floats, heights: Floats, kind: str) -> None:
-    tops = np.where(heights > 0.0, base + heights, np.nan)
-    axes.stairs(tops, edges, baseline=base, fill=True, **PAINTS[kind].look)

@@ -10,17 +10,16 @@ import polars as pl
 
 import twinclock as tc
 from experiments.plots.look import Look, looks
+from experiments.plots.rows import name_row, names_of, note_row
 from twinclock._accuracy import step_points
 from twinclock._chart import (
     BOTTOM,
-    FAINT,
     HEIGHT,
     chart_width_px,
     legend,
     new_panels,
     note,
     nothing,
-    shortened,
     spread,
     style,
 )
@@ -51,7 +50,7 @@ def _drawn(runs: Mapping[str, tc.Run]) -> Figure:
     title = "Accuracy of the active model by policy"
     spans = [span for run in runs.values() if (span := data_span(run.tables)) is not None]
     if not spans:
-        return nothing(title, _names(runs), "Nothing to show: no run has taken in any data.")
+        return nothing(title, names_of(runs), "Nothing to show: no run has taken in any data.")
     scored = {label: _scores(run) for label, run in runs.items()}
     first = min([span[0] for span in spans] + [float(s["start_ts"][0]) for s in scored.values() if s.height])
     last = max([span[1] for span in spans] + [float(s["end_ts"].to_numpy().max()) for s in scored.values() if s.height])
@@ -60,7 +59,7 @@ def _drawn(runs: Mapping[str, tc.Run]) -> Figure:
     rows = 0.35 + _ROW * len(runs)
     height = max(HEIGHT, 6.5 + bottom + rows - BOTTOM)
     share = rows / (height - bottom - 1.05 - 0.35 - rows)
-    figure, (above, below) = new_panels(title, _names(runs), (1.0, share), height=height, bottom=bottom)
+    figure, (above, below) = new_panels(title, names_of(runs), (1.0, share), height=height, bottom=bottom)
     unit_s = data_time_axis(below, first, last)
     keys: dict[str, Artist] = {}
     for label, look in looks(runs).items():
@@ -77,10 +76,6 @@ def _drawn(runs: Mapping[str, tc.Run]) -> Figure:
     _trigger_rows(below, runs, first, last, unit_s)
     legend(figure, keys, num_columns=_COLUMNS)
     return figure
-
-
-def _names(runs: Mapping[str, tc.Run]) -> str:
-    return ", ".join(dict.fromkeys(run.name for run in runs.values())) or "no run"
 
 
 def _scores(run: tc.Run) -> pl.DataFrame:
@@ -108,17 +103,7 @@ def _trigger_rows(axes: Axes, runs: Mapping[str, tc.Run], first: float, last: fl
         # as many as there are places for one: a line more on the same pixel is not seen
         seen = at_ts[spread((at_ts - first) / (last - first) * chart_width_px(), 0.5)] / unit_s
         axes.vlines(seen, row + 0.15, row + 0.85, color=look.color, linewidth=1.6)
-        axes.plot(
-            -0.012, row + 0.5, transform=axes.get_yaxis_transform(), marker=look.marker, color=look.color, markersize=7,
-            clip_on=False,
-        )  # fmt: skip
-        axes.text(
-            -0.022, row + 0.5, shortened(label, 17), transform=axes.get_yaxis_transform(), ha="right", va="center",
-            size=9.5, parse_math=False,
-        )  # fmt: skip
-        told = f"{triggers.height:,} trigger" + "s" * (triggers.height != 1)
-        axes.text(
-            1.008, row + 0.5, told, transform=axes.get_yaxis_transform(), va="center", size=9.5, color=FAINT
-        )  # fmt: skip
+        name_row(axes, row + 0.5, label, look)
+        note_row(axes, row + 0.5, f"{triggers.height:,} trigger" + "s" * (triggers.height != 1))
     axes.set_ylim(len(runs), 0.0)
     axes.set_yticks([])

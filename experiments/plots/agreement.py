@@ -10,6 +10,7 @@ import numpy as np
 import twinclock as tc
 from experiments.plots.look import looks
 from experiments.plots.placement import place, text_size
+from experiments.plots.rows import note_row
 from twinclock._chart import (
     BOTTOM,
     FAINT,
@@ -19,6 +20,7 @@ from twinclock._chart import (
     RIGHT,
     TOP,
     WIDTH,
+    chart_width_px,
     duration,
     legend,
     new_figure,
@@ -164,13 +166,9 @@ def _triggers(axes: Axes, simulated: tc.Run, real: tc.Run) -> None:
     positions = {name: run.summary["positions"] for name, run in sides.items()}
     for row, (name, look) in enumerate(looks(sides).items()):
         own = np.array(sorted(positions[name]), float)
-        width_px = (WIDTH - LEFT - RIGHT) * 100
-        seen = own[spread(own / samples * width_px, 0.5)]
+        seen = own[spread(own / samples * chart_width_px(), 0.5)]
         axes.vlines(seen, row + 0.12, row + 0.88, color=look.color, linewidth=1.8)
-        axes.text(
-            1.008, row + 0.5, f"{len(own):,} triggers", transform=axes.get_yaxis_transform(), va="center", size=9.5,
-            color=FAINT,
-        )  # fmt: skip
+        note_row(axes, row + 0.5, f"{len(own):,} triggers")
     common = len(set(positions["simulated"]) & set(positions["real"]))
     axes.set_yticks([0.5, 1.5], [f"triggers, {name}" for name in sides])
     axes.tick_params(axis="y", length=0)

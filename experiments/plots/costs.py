@@ -9,9 +9,9 @@ import numpy as np
 
 import twinclock as tc
 from experiments.plots.look import looks
+from experiments.plots.rows import name_row, names_of, note_row
 from twinclock._chart import (
     BOTTOM,
-    FAINT,
     HEIGHT,
     LEFT,
     PAINTS,
@@ -24,7 +24,6 @@ from twinclock._chart import (
     nothing,
     panel,
     patch,
-    shortened,
     style,
     time_unit,
 )
@@ -55,7 +54,7 @@ def costs_by_policy(runs: Mapping[str, tc.Run]) -> Figure:
 def _drawn(runs: Mapping[str, tc.Run]) -> Figure:
     title = "Device time by policy"
     spent = {label: occupancy(run) for label, run in runs.items()}
-    names = ", ".join(dict.fromkeys(run.name for run in runs.values())) or "no run"
+    names = names_of(runs)
     if not any(each.devices for each in spent.values()):
         return nothing(title, names, "Nothing to show: no time has passed in any run.")
     bars = _ROW * max(len(runs), 2)
@@ -113,15 +112,11 @@ def _bars(
             axes.barh(np.arange(len(spent)), seconds / unit_s, 0.7, ends, **PAINTS[kind].look)
             ends = ends + seconds / unit_s
             keys[PAINTS[kind].label] = patch(PAINTS[kind])
-    across = axes.get_yaxis_transform()
     for row, (label, look) in enumerate(looks(spent).items()):
-        axes.plot(-0.012, row, transform=across, marker=look.marker, color=look.color, markersize=7, clip_on=False)
-        axes.text(
-            -0.022, row, shortened(label, 17), transform=across, ha="right", va="center", size=9.5, parse_math=False
-        )  # fmt: skip
+        name_row(axes, row, label, look)
         usd = runs[label].summary["usd"]
         told = duration(float(_held(spent[label])[-1])) + ("" if usd is None else f", {usd:,.3g} USD")
-        axes.text(1.008, row, told, transform=across, va="center", size=9.5, color=FAINT)
+        note_row(axes, row, told)
     axes.set_yticks([])
     axes.set_ylim(len(spent) - 0.5, -0.5)
     axes.set_xlim(left=0.0)

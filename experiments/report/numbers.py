@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from twinclock._data_time import is_date
+
 NOTHING = "-"
 _DIGITS = 4
 """Significant digits of the largest number of a column."""
 _MOST_DECIMALS = 6
-_CALENDAR = (1e8, 2.5e11)
-"""Data time between these is taken for seconds since 1970, as in the pictures."""
 
 
 def decimals_for(values: Iterable[float | None]) -> int:
@@ -41,7 +41,7 @@ def share(value: float | None) -> str:
 
 def data_time(value: float) -> str:
     """Data time as a date where it can be one, else in seconds."""
-    if not _CALENDAR[0] < value < _CALENDAR[1]:
+    if not is_date(value):
         return f"{value:,.6g}"
     return datetime.fromtimestamp(value, UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
 
