@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+from in_processes import PATIENCE_S, killed, results, rows, started, until, written
 from small_studies import BASE, hostile, study
 from typer.testing import CliRunner
 
@@ -26,21 +25,10 @@ from experiments.search.optimise import search
 from experiments.search.pruning import SHARE, is_beaten, shortened
 from experiments.search.space import every_choice, suggested
 from experiments.search.trials import Ended, Proposed
-from experiments.store import read_results
 from experiments.study import Metric, load_study
 from experiments.sweep import sweep
 from experiments.variants import Variant, variants
 from twinclock.errors import ConfigError, RunError
-
-HERE = Path(__file__).parent
-PATIENCE_S = 60.0
-"""How long a test waits for what must come; reached only by a failing test."""
-
-
-@pytest.fixture(autouse=True)
-def _hostile_triggers_can_be_imported(monkeypatch):
-    monkeypatch.chdir(HERE)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
 
 
 def grid(**changes):
@@ -60,10 +48,6 @@ def grid(**changes):
     }
     base = {**BASE, "batching": {"kind": "fixed", "n": 50}, "sim": sim}
     return {"name": "grid", "base": base, "axes": axes, **changes}
-
-
-def rows(folder: Path) -> dict:
-    return {run: (result.state, result.elapsed_s) for run, result in read_results(folder).items()}
 
 
 def labels(frame: pl.DataFrame) -> list[str]:
@@ -164,10 +148,9 @@ def test_a_search_in_parts_makes_the_same_trials(undisturbed, swept):
 
 def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_trials(undisturbed, tmp_path):
     folder = tmp_path / "killed"
-    process = subprocess.Popen(command(grid(), folder), start_new_session=True, stderr=subprocess.DEVNULL)
+    process = started(command(grid(), folder))
     until(lambda: len(results(folder)) >= 11, "results of the second batch")
-    process.kill()
-    process.wait()
+    killed(process)
     before = rows(folder)
     made = search(grid(), out=folder, num_trials=100, batch_size=4, num_workers=1)
     assert {run: rows(folder)[run] for run in before} == before  # no run was done twice
@@ -178,13 +161,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_trials(undisturb
 def test_an_interrupt_leaves_trials_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "interrupted"
     axes = [{"kind": "list", "name": "policy", "variants": {"good": {}, "hangs": hostile("Hangs")}}]
-    process = subprocess.Popen(
-        [*command(grid(axes=axes), folder), "--no-prune"],
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background ignores
-    )
+    process = started([*command(grid(axes=axes), folder), "--no-prune"])
     until(lambda: len(results(folder)) >= 1, "the good run")
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=PATIENCE_S)
@@ -195,24 +172,8 @@ def test_an_interrupt_leaves_trials_and_says_how_to_go_on(tmp_path):
 
 
 def command(values, folder: Path) -> list[str]:
-    file = folder.parent / f"{folder.name}.yaml"
-    file.write_text(json.dumps(values), encoding="utf-8")
     main = "import typer; from experiments.commands import search; typer.run(search)"
-    return [sys.executable, "-c", main, str(file), "--out", str(folder), "-j", "2", "--batch", "4"]
-
-
-def results(folder: Path) -> dict:
-    try:
-        return read_results(folder)
-    except RunError:
-        return {}  # not there yet
-
-
-def until(happened, what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
+    return [sys.executable, "-c", main, written(values, folder), "--out", str(folder), "-j", "2", "--batch", "4"]
 
 
 # The space

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
+from in_processes import PATIENCE_S, killed, results, rows, started, until, written
 from small_studies import hostile, study
 
 import twinclock as tc
 from experiments.results import StudyResult
-from experiments.store import ResultStore, read_results
+from experiments.store import ResultStore
 from twinclock.errors import ConfigError, RunError
-
-HERE = Path(__file__).parent
-PATIENCE_S = 60.0
-"""How long a test waits for what must come; reached only by a failing test."""
-
-
-@pytest.fixture(autouse=True)
-def _hostile_triggers_can_be_imported(monkeypatch):
-    monkeypatch.chdir(HERE)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -84,7 +75,7 @@ def test_ray_gives_the_same_bytes(undisturbed, tmp_path):
         "import json, sys, twinclock as tc; "
         "tc.sweep(json.loads(sys.argv[1]), out=sys.argv[2], engine='ray', num_workers=2)"
     )
-    command = [sys.executable, "-c", script, as_json(study()), str(tmp_path / "ray")]
+    command = [sys.executable, "-c", script, json.dumps(study()), str(tmp_path / "ray")]
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
@@ -120,10 +111,6 @@ def test_what_is_done_is_not_done_again(undisturbed, tmp_path):
     assert {run: after[run] for run in before} == before
     assert len(after) == 12
     assert tc.sweep(study(), out=undisturbed).runs.height == 8
-
-
-def rows(folder: Path) -> dict:
-    return {run: (result.state, result.elapsed_s) for run, result in read_results(folder).items()}
 
 
 def test_poisoned_runs_are_rows_that_say_what_happened_and_the_others_are_done(tmp_path):
@@ -172,11 +159,10 @@ def test_a_run_that_failed_is_tried_again(tmp_path, monkeypatch):
 def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_tables(undisturbed, tmp_path, seed):
     folder = tmp_path / "killed"
     after = random.Random(seed).randrange(1, 7)
-    process = subprocess.Popen(command(study(), folder), start_new_session=True, stderr=subprocess.DEVNULL)
+    process = started(command(study(), folder))
     until(lambda: len(results(folder)) >= after, f"{after} results")
     workers = children(process.pid)
-    process.kill()
-    process.wait()
+    killed(process)
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "workers leave with their parent")
     before = rows(folder)
     assert len(before) >= after
@@ -190,13 +176,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_tables(undisturb
 def test_an_interrupt_leaves_tables_and_says_how_to_go_on(tmp_path, number):
     folder = tmp_path / "interrupted"
     slow = study(axes=[{"kind": "list", "name": "policy", "variants": {"good": {}, "hangs": hostile("Hangs")}}])
-    process = subprocess.Popen(
-        command(slow, folder),
-        start_new_session=True,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a job in the background ignores
-    )
+    process = started(command(slow, folder))
     until(lambda: len(results(folder)) >= 2, "both good runs")
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)  # a terminal tells the whole group
     _, told = process.communicate(timeout=PATIENCE_S)
@@ -209,34 +189,12 @@ def test_an_interrupt_leaves_tables_and_says_how_to_go_on(tmp_path, number):
 
 
 def command(values, folder: Path) -> list[str]:
-    file = folder.parent / f"{folder.name}.yaml"
-    file.write_text(as_json(values), encoding="utf-8")
     main = "from twinclock.cli import main; main()"
-    return [sys.executable, "-c", main, "sweep", str(file), "--out", str(folder), "-j", "2", "--quiet"]
-
-
-def as_json(values) -> str:
-    import json
-
-    return json.dumps(values)
-
-
-def results(folder: Path) -> dict:
-    try:
-        return read_results(folder)
-    except RunError:
-        return {}  # not there yet
+    return [sys.executable, "-c", main, "sweep", written(values, folder), "--out", str(folder), "-j", "2", "--quiet"]
 
 
 def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
-
-
-def until(happened, what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 def test_only_one_sweep_at_a_time_has_the_folder(tmp_path):
@@ -257,7 +215,7 @@ def test_folders_of_something_else_are_refused(undisturbed, tmp_path):
 
 
 def test_results_that_are_no_results_are_said(tmp_path):
-    (tmp_path / "study.yaml").write_text(as_json(study()))
+    (tmp_path / "study.yaml").write_text(json.dumps(study()))
     (tmp_path / "results.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(RunError, match=r"results.sqlite: can't be used"):
         tc.sweep(study(), out=tmp_path)
