@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from twinclock._chart import duration
-from twinclock.progress import is_notebook
+from twinclock.progress import can_show_bars
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -44,7 +44,7 @@ def watching(quiet: bool) -> AbstractContextManager[ProgressWatcher]:
 
 def watching_in_python() -> AbstractContextManager[ProgressWatcher]:
     """A watcher for a call from Python: a bar in a notebook, nothing in a script."""
-    return _watching_bar() if is_notebook() else nullcontext(_Unwatched())
+    return _watching_bar() if can_show_bars() else nullcontext(_Unwatched())
 
 
 @contextmanager

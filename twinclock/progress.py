@@ -29,11 +29,11 @@ def watching(quiet: bool) -> AbstractContextManager[FleetWatcher]:
 
 def watching_in_python() -> AbstractContextManager[FleetWatcher]:
     """A watcher for a call from Python: bars in a notebook, nothing in a script."""
-    return _bars() if is_notebook() else nullcontext(UNWATCHED)
+    return _bars() if can_show_bars() else nullcontext(UNWATCHED)
 
 
-def is_notebook() -> bool:
-    """Does this process belong to a notebook that can show bars? Without ipywidgets it shows a warning instead."""
+def can_show_bars() -> bool:
+    """Is this a notebook with ipywidgets, without which rich shows a warning in the place of a bar?"""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return type(shell).__name__ == "ZMQInteractiveShell" and find_spec("ipywidgets") is not None
 
