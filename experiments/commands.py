@@ -65,12 +65,15 @@ def report(
 
 
 def _tell(made: StudyResult, quiet: bool) -> None:
+    from rich.console import Console
+
+    from experiments.show import show_study, unfinished_lines
+
     if not quiet:
-        from rich.console import Console
-
-        from experiments.show import show_study
-
         show_study(made, Console())
+    else:
+        for line in unfinished_lines(made):
+            say(line, PARTIAL)
     if not made.unfinished.is_empty():
         raise typer.Exit(say(f"{made.unfinished.height} of {made.runs.height} runs are not done", PARTIAL))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from twinclock.errors import ConfigError
+from twinclock.section import nearest
 
 NOT_FIGURES = frozenset({"seed"})
 """Numbers of a summary that say what was run, not what came of it."""
@@ -20,6 +23,13 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float | None]:
         if each["metric"] != "accuracy":
             plain[f"{each['models']}_{each['metric']}"] = _number(each["value"])
     return {name: value for name, value in plain.items() if name not in _TEXTS}
+
+
+def ensure_figure(name: str, known: Iterable[str], where: str) -> None:
+    """ConfigError, which begins with `where`, if a run that is done has no such figure at all."""
+    names = sorted(known)
+    if name not in names:
+        raise ConfigError(f"{where}: got {name!r}, expected a figure of a run; {nearest(name, names)}")
 
 
 _TEXTS = frozenset({"outcome", "error"})

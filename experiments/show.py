@@ -35,7 +35,7 @@ def show_study(made: StudyResult, console: Console) -> None:
     if study.question:
         console.print(Text(study.question))
     console.print(table)
-    for line in _unfinished(made):
+    for line in unfinished_lines(made):
         console.print(Text(line))
     for sentence in verdict(made):
         console.print(Text(f"- {sentence}"))
@@ -47,7 +47,7 @@ def study_html(made: StudyResult) -> str:
     study = made.study
     heading = _row_html("th", ["variant", "runs", *(metric.name for metric in study.compared)])
     body = "".join(_row_html("td", row) for row in _rows(made))
-    lines = "".join(f'<p style="margin:0.3em 0">{escape(line)}</p>' for line in _unfinished(made))
+    lines = "".join(f'<p style="margin:0.3em 0">{escape(line)}</p>' for line in unfinished_lines(made))
     sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict(made))
     return (
         '<div style="color:inherit;background:transparent;font-size:0.95em">'
@@ -73,7 +73,7 @@ def _row_html(tag: str, texts: Sequence[str]) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _unfinished(made: StudyResult) -> list[str]:
+def unfinished_lines(made: StudyResult) -> list[str]:
     """A line for each variant and reason, and how many more there are."""
     alike = made.unfinished.group_by("variant", "state", "error", maintain_order=True).agg("seed").to_dicts()
     lines = [f"{_runs(each)}: {each['state']}: {each['error'] or 'not run yet'}" for each in alike[:_NAMED]]

@@ -48,14 +48,14 @@ class Study(Section):
     timeout: Duration | None = None
     """Seconds that one run may take; None: no limit."""
 
-    @field_validator("seeds")
+    @field_validator("seeds", mode="before")
     @classmethod
-    def _seeds_are_seeds(cls, seeds: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        if isinstance(seeds, int):
-            if seeds < 1:
-                raise ValueError("expected how many seeds, a whole number > 0, or a list of them")
-        elif not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError("expected different whole numbers >= 0")
+    def _seeds_are_seeds(cls, seeds: object) -> object:
+        if isinstance(seeds, list | tuple):
+            if not seeds or not all(_is_whole(seed, 0) for seed in seeds) or len(set(seeds)) < len(seeds):
+                raise ValueError("expected different whole numbers >= 0")
+        elif not _is_whole(seeds, 1):
+            raise ValueError("expected how many seeds, a whole number > 0, or a list of them")
         return seeds
 
     @field_validator("metrics")
@@ -123,6 +123,10 @@ def load_study(source: str | Path | Mapping[str, Any] | Study) -> Study:
 def dump_study(study: Study) -> str:
     """The study as YAML that `load_study` takes, its base spelt out."""
     return write_yaml(study.model_dump(mode="json"))
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _study(values: Mapping[str, Any], where: str, folder: Path) -> Study:

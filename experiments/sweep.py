@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.engines.local import local
 from experiments.engines.ray import on_ray
+from experiments.figures import ensure_figure
 from experiments.job import Job
 from experiments.progress import ProgressWatcher, watching_in_python
 from experiments.results import (
@@ -28,6 +29,7 @@ from experiments.store import Result, ResultStore
 from experiments.study import Study, dump_study, load_study
 from twinclock import plugins
 from twinclock.errors import ConfigError, Interrupted, RunError
+from twinclock.policies.metrics import find_metric
 from twinclock.run_folder import replace_durably, told_as_run_error
 
 ENGINES = ("local", "ray")
@@ -66,16 +68,23 @@ def sweep(
     with study_folder(folder, loaded) as store:
         runs = planned_runs(loaded, planned)
         write_table(runs, folder / RUNS_FILE)
-        todo = _todo(loaded, planned, store, folder)
+        results = store.all()
+        todo = _todo(loaded, planned, results, folder)
         num_runs = len({each.run for each in planned})
         watcher.begin("runs", num_runs, num_runs - len(todo))
+        first_done = next((each for each in results.values() if is_done(each)), None)
         try:
+            if first_done is not None:
+                _ensure_metrics(loaded, first_done)
             with closing(perform_all(todo)) as ended:
                 for job, result in ended:
                     store.add(job.run, result)
                     watcher.ended(job.label, result.state, result.error)
+                    if first_done is None and is_done(result):
+                        first_done = result
+                        _ensure_metrics(loaded, first_done)
         except KeyboardInterrupt:
-            left = len(_todo(loaded, planned, store, folder))
+            left = len(_todo(loaded, planned, store.all(), folder))
             raise Interrupted(f"interrupted with {left} runs to do; the same command goes on, in {folder}") from None
         finally:
             made = collect(loaded, runs, store.all(), folder)
@@ -93,8 +102,14 @@ def study_folder(folder: Path, study: Study) -> Iterator[ResultStore]:
         yield store
 
 
-def _todo(study: Study, planned: Sequence[PlannedRun], store: ResultStore, folder: Path) -> list[Job]:
-    results = store.all()
+def _ensure_metrics(study: Study, done: Result) -> None:
+    """ConfigError if a run that is done shows that a metric of the study is none."""
+    for metric in study.compared:
+        if find_metric(metric.name.partition("_")[2]) is None:  # a composite may be planned in some variants only
+            ensure_figure(metric.name, done.figures, f"{study.name}: metrics")
+
+
+def _todo(study: Study, planned: Sequence[PlannedRun], results: Mapping[str, Result], folder: Path) -> list[Job]:
     return [job for job in jobs(study, planned, folder) if not is_done(results.get(job.run))]
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.figures import ensure_figure
 from experiments.statistics.dominance import dominates
 from experiments.store import Result
 from experiments.study import Metric, Study
 from experiments.variants import axis_columns
 from twinclock.durations import parse_duration
 from twinclock.errors import ConfigError
-from twinclock.section import nearest, parse_section
+from twinclock.section import parse_section
 
 Figures = Mapping[str, float]
 """Metric → its mean over the seeds."""
@@ -69,11 +70,8 @@ def read_bounds(texts: Iterable[str]) -> dict[str, float | str]:
 
 def ensure_known(goals: Goals, known: Iterable[str]) -> None:
     """ConfigError if a run has no such figure at all."""
-    names = sorted(known)
     for name in goals.names:
-        if name not in names:
-            option = "--at-most" if name in goals.at_most else "--objective"
-            raise ConfigError(f"{option}: got {name!r}, expected a figure of a run; {nearest(name, names)}")
+        ensure_figure(name, known, "--at-most" if name in goals.at_most else "--objective")
 
 
 def mean_figures(results: Sequence[Result]) -> dict[str, float]:

@@ -197,6 +197,18 @@ def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()]
 
 
+def test_a_metric_that_no_run_has_is_said_when_the_first_is_done(tmp_path):
+    folder = tmp_path / "misspelt"
+    wrong = study(metrics=["accurcy", "-device_s"], seeds=20)
+    with pytest.raises(ConfigError, match="metrics: got 'accurcy', expected a figure of a run; did you mean accuracy"):
+        tc.sweep(wrong, out=folder, num_workers=1)
+    known = results(folder)
+    assert 1 <= len(known) < 80  # and not when all are done
+    with pytest.raises(ConfigError, match="metrics: got 'accurcy'"):
+        tc.sweep(wrong, out=folder, num_workers=1)
+    assert results(folder) == known
+
+
 def test_only_one_sweep_at_a_time_has_the_folder(tmp_path):
     empty = study(axes=[{"kind": "grid", "key": "trigger.m", "values": [1]}], seeds=1)
     tc.sweep(empty, out=tmp_path / "held")
@@ -251,6 +263,12 @@ def test_exit_codes_of_the_command(tmp_path):
     assert partial.returncode == 3
     assert "bad, 2 seeds: failed: trigger.m: unknown key (got 3); known: kind, n" in partial.stdout
     assert partial.stderr.splitlines()[-1] == "2 of 4 runs are not done"
+    quiet = subprocess.run(command(study(axes=axes), tmp_path / "partial"), capture_output=True, text=True, check=False)
+    assert (quiet.returncode, quiet.stdout) == (3, "")
+    assert quiet.stderr.splitlines() == [
+        "bad, 2 seeds: failed: trigger.m: unknown key (got 3); known: kind, n",
+        "2 of 4 runs are not done",
+    ]
     wrong = subprocess.run(command(study(seeds=0), tmp_path / "wrong"), capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: ")
