@@ -21,6 +21,7 @@ PUBLIC = [
 COMMANDS = {
     "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--quiet", "--debug"],
     "resume": ["RUN_DIR", "--quiet", "--debug"],
+    "watch": ["RUN_DIR", "--debug"],
     "show": ["RUN_DIR", "--debug"],
     "compare": ["RUN_DIR RUN_DIR…", "--debug"],
     "whatif": ["RUN_DIR", "--set", "--quiet", "--debug"],

@@ -23,6 +23,7 @@ from twinclock.graph import ONCE, Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
 from twinclock.machine import Machine
 from twinclock.messages import Finish
+from twinclock.monitoring.monitor import monitored
 from twinclock.observer import RunObserver
 from twinclock.pipeline import GraphOptions, build_graph
 from twinclock.policies.needs import looks_at_models
@@ -227,19 +228,24 @@ def run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
 
 def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, watcher: Watcher) -> Run:
     """Replay what there is, then run to the end; whatever goes wrong, the folder says how far the run came."""
-    machine = Machine(plan.graph, PIPELINE)
+    machine, context = Machine(plan.graph, PIPELINE), Context(plan.config, plan.stream)
     observer = RunObserver(plan.stream, folder, journal, watcher)
     watcher.begin(plan.stream.num_samples)
     from_clock = ClockTime(0.0)
     if journal is not None:
         from_clock = journal.last_clock()
-        for now, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
+        for now, event, commands in replayed(machine, journal, context):
             observer.recorder.record(now, event, commands)
             watcher.event(now, event, commands)
     try:
         folder.drop_tables()
         folder.update_header(state="running", error=None)
-        finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
+        with (
+            nullcontext(watcher)
+            if journal is None
+            else monitored(folder.path, context, machine, from_clock, watcher) as observer.watcher
+        ):
+            finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
         observer.write(folder)
     except SupersededError:
         raise  # the folder is another process's now
