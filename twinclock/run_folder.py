@@ -16,11 +16,9 @@ error outside the graph is `crashed`. `finished` is written when all else is dur
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -49,7 +47,8 @@ class RunFolder:
         """Use `create` or `reopen`."""
         self.path = path
         self._lock = lock
-        self._num_parts = 0
+        self.num_parts = 0
+        """How many times the tables were added to."""
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -101,11 +100,29 @@ class RunFolder:
         """Change some keys of the header."""
         self.write_header({**read_header(self.path), **changes})
 
-    def drop_tables(self) -> None:
-        """Begin the tables anew: they are made again from the journal."""
-        with told_as_run_error(self.path), contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.path / "tables")
-        self._num_parts = 0
+    def num_files(self, before_part: int) -> dict[str, int]:
+        """Table → how many files hold its parts up to a number; a part of it that would be empty has none."""
+        return {
+            name: sum(file.name < f"{before_part:05d}" for file in _parts(self.path, name)) for name in sorted(SCHEMAS)
+        }
+
+    def ensure_files(self, before_part: int, num_files: Mapping[str, int]) -> None:
+        """RunError if any of the files is gone that `num_files` counted."""
+        for name, found in self.num_files(before_part).items():
+            if found != num_files[name]:
+                raise RunError(
+                    f"{self.path / 'tables' / name}: {num_files[name] - found} of {num_files[name]} parts are missing; "
+                    "what they held is no longer in the journal"
+                )
+
+    def drop_tables(self, from_part: int = 0) -> None:
+        """Take back all parts from a number on: they are made again from the journal."""
+        kept = {f"{number:05d}.parquet" for number in range(from_part)}
+        with told_as_run_error(self.path):
+            for file in (self.path / "tables").glob("*/*"):
+                if file.name not in kept:
+                    file.unlink()
+        self.num_parts = from_part
 
     def write_tables(self, tables: Mapping[str, pl.DataFrame]) -> None:
         """Add a part to every table that has rows (the first part of each is written even if empty).
@@ -114,13 +131,16 @@ class RunFolder:
         """
         with told_as_run_error(self.path):
             for name, table in tables.items():
-                part = self.path / "tables" / name / f"{self._num_parts:05d}.parquet"
-                if self._num_parts and table.is_empty():
+                part = self.path / "tables" / name / f"{self.num_parts:05d}.parquet"
+                if self.num_parts and table.is_empty():
                     continue
-                part.parent.mkdir(parents=True, exist_ok=True)
+                if not part.parent.exists():
+                    part.parent.mkdir(parents=True)
+                    sync(part.parent.parent)
+                    sync(self.path)
                 with replace_durably(part) as unfinished:
                     table.write_parquet(unfinished, compression="zstd")
-        self._num_parts += 1
+        self.num_parts += 1
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -159,7 +179,7 @@ class StoredTables(Mapping[str, pl.DataFrame]):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._parts = {name: sorted((path / "tables" / name).glob("*.parquet")) for name in SCHEMAS}
+        self._parts = {name: _parts(path, name) for name in SCHEMAS}
         self._read: dict[str, pl.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pl.DataFrame:
@@ -183,6 +203,10 @@ class StoredTables(Mapping[str, pl.DataFrame]):
         except (pl.exceptions.PolarsError, OSError) as error:
             told = f"{self._path / 'tables' / name}: can't be read ({str(error).splitlines()[0]})"
             raise RunError(told) from None
+
+
+def _parts(path: Path, name: str) -> list[Path]:
+    return sorted((path / "tables" / name).glob("*.parquet"))
 
 
 @contextmanager
