@@ -179,8 +179,7 @@ def test_a_killed_process_loses_nothing_that_was_committed(tmp_path):
 
 def damaged(folder: Path) -> None:
     with pytest.raises(RunError, match="corrupted journal") as error, reopen(folder) as journal:
-        journal.snapshot()
-        list(journal.events())
+        (journal.snapshot(), list(journal.events()))
     assert "\n" not in str(error.value)
 
 

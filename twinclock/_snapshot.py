@@ -10,13 +10,13 @@ register of a thousand models that ten stage runs read is told once.
 | slots | name → place in `values` |
 | cells | [number of the register in the graph, version, place in `values`] |
 | registers | name → place in `cells` |
-| frames | one entered node each, in the order of entry; the keys are the fields of `Frame`, one with nothing to say is left out |
+| frames | one entered node each, in the order of entry: the fields of `Frame` that its kind has |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from twinclock._compile import FLOW, FOR_EACH, SCOPE, STAGE, Code, in_order
 from twinclock._frame import RUNNING, Cell, Frame
@@ -135,9 +135,11 @@ def frames_from_json(root: Code, pipeline: str, told: Json) -> dict[int, Frame]:
         frame = frames[row["id"]]
         if "kids" in row:
             frame.kids = dict.fromkeys(frames[kid] for kid in row["kids"])
-        for name in ("visits", "grown", "left"):
+        for name in ("visits", "grown"):
             if name in row:
-                setattr(frame, name, row[name])
+                setattr(frame, name, dict(row[name]))
+        if "left" in row:
+            frame.left = row["left"]
     return frames
 
 

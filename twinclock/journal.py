@@ -89,9 +89,14 @@ class Journal:
         self._mark = mark
         self._held = ExitStack()
         database.execute(_SNAPSHOT_SCHEMA)  # here, since earlier versions began journals without
-        first = database.execute("SELECT serial, chain, now_s FROM snapshot").fetchone() or (0, 0, 0.0)
-        last = database.execute("SELECT serial + 1, chain, now_s FROM events ORDER BY serial DESC LIMIT 1").fetchone()
-        self._num_events, self._chain, self._last_s = last or first
+        end = (
+            database.execute("SELECT serial + 1, chain, now_s FROM events ORDER BY serial DESC LIMIT 1").fetchone()
+            or database.execute("SELECT serial, chain, now_s FROM snapshot").fetchone()
+            or (0, 0, 0.0)
+        )
+        self._num_events: int = end[0]
+        self._chain: int = end[1]
+        self._last_s: float = end[2]
         newest = database.execute("SELECT max(number) FROM incarnations").fetchone()[0]
         self.incarnation: int = 1 if newest is None else newest + 1
         database.execute("INSERT INTO incarnations VALUES (?, ?, ?)", (self.incarnation, started, self._last_s))

@@ -253,9 +253,7 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
     return Run.load(folder.path)
 
 
-def _as_left(
-    plan: RunPlan, folder: RunFolder, journal: Journal, watcher: Watcher
-) -> tuple[Machine, RunObserver, int]:
+def _as_left(plan: RunPlan, folder: RunFolder, journal: Journal, watcher: Watcher) -> tuple[Machine, RunObserver, int]:
     """Machine and observer where the journal ends, and how many parts of the tables lie before its first event."""
     snapshot = journal.snapshot()
     if snapshot is None:

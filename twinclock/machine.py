@@ -80,7 +80,7 @@ class Machine:
         return machine
 
     def snapshot(self) -> Json:
-        """All that `feed` depends on, as JSON; it is shared with the machine, so write it down before the next event."""
+        """All that `feed` depends on, as JSON."""
         return {
             "next_id": self._next_id,
             "num_ignored": self.num_ignored,

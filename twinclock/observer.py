@@ -68,7 +68,7 @@ class RunObserver:
         self._events_to_part -= 1
 
     def restore(self, snapshot: Json, outstanding: Sequence[Command]) -> None:
-        """Go on where a journal's snapshot was taken; `outstanding` of the machine then. RunError if tables are gone."""
+        """Go on where a snapshot was taken; `outstanding` of the machine then. RunError if its tables are gone."""
         if self._folder is not None:
             self._folder.ensure_files(snapshot["num_parts"], snapshot["num_files"])
         self.recorder.restore(snapshot["recorder"], outstanding)
@@ -94,7 +94,7 @@ class RunObserver:
         self._events_to_part = _STAGE_RUNS_A_PART - self.recorder.num_gathered
 
     def _make_snapshot(self, journaled: Journaled, folder: RunFolder) -> None:
-        """As soon as little is open, but within a quarter of the usual distance; the tables first, to be there for it."""
+        """When little is open, at the latest a quarter of the distance later. The tables first: it counts on them."""
         journal, machine = journaled
         if machine.num_open > _QUIET and self._events_to_part > -self._events_a_snapshot // 4:
             return

@@ -141,7 +141,7 @@ class Recorder:
         }
 
     def restore(self, snapshot: Json, outstanding: Sequence[Command]) -> None:
-        """Go on, with no rows yet, where another recorder gave `snapshot`; `outstanding` of the machine at that moment."""
+        """Go on, with no rows yet, where another recorder gave `snapshot`; `outstanding` of the machine then."""
         starts = {command.id: command for command in outstanding if isinstance(command, Start)}
         self._open = {id_: (starts[id_], started_s) for id_, started_s in snapshot["open"]}
         self._held = {
@@ -149,7 +149,9 @@ class Recorder:
             for id_, path, requested_s, granted_s, placement in snapshot["held"]
         }
         self._held_at = {held.path: held for held in self._held.values() if held.granted_s is not None}
-        self._timeout_s = {each.id: each.delay_s for each in outstanding if isinstance(each, Arm) and each.timer == TIMEOUT}
+        self._timeout_s = {
+            each.id: each.delay_s for each in outstanding if isinstance(each, Arm) and each.timer == TIMEOUT
+        }
         self._timed_out = {path_from_json(path) for path in snapshot["timed_out"]}
         self._recalled = set(snapshot["recalled"])
         self._triggers = TriggerRows.restore(snapshot["triggers"])
