@@ -27,7 +27,7 @@ from twinclock.journal import JOURNAL, MARK
 from twinclock.observer import RunObserver
 
 EVENTS_A_BATCH = 5
-EVENTS_A_SNAPSHOT = 20_000
+EVENTS_A_SNAPSHOT = 10_000
 NEVER = 10**12
 
 

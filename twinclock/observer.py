@@ -19,8 +19,8 @@ from twinclock.watch import Watcher
 
 _STAGE_RUNS_A_PART = 20_000
 """Stage runs that gather before they become a part of the tables: columns take a third of the memory of rows."""
-_EVENTS_A_SNAPSHOT = 20_000
-"""Events of a journaled run between snapshots: 2 s of a resume, and at 20 ms a snapshot 1 µs of each event."""
+_EVENTS_A_SNAPSHOT = 10_000
+"""Events of a journaled run between snapshots: a second of a resume, and at 30 ms a snapshot 3 µs of each event."""
 _QUIET = 16
 """Nodes open at a quiet point: the way to a stage is 8 deep, and that to a training beside it 6."""
 
