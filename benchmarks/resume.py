@@ -2,8 +2,8 @@
 
     python benchmarks/resume.py [BATCHES [EVENTS_A_SNAPSHOT]]
 
-A real run without trainings, one sample to a batch and one batch to a chunk, is killed near its end, as far from a
-snapshot as it gets. Then `twinclock resume` is started; the time counts from there, Python and its imports included,
+A real run without trainings, one sample to a batch and one batch to a chunk, is killed after so many batches, just
+before a snapshot is due. Then `twinclock resume` is started; the time counts from there, Python and its imports included,
 until the first new event is durable. The same once more without snapshots, which is how a journal was before.
 """
 
@@ -29,6 +29,8 @@ from twinclock.observer import RunObserver
 EVENTS_A_BATCH = 5
 EVENTS_A_SNAPSHOT = 10_000
 NEVER = 10**12
+TO_SPARE = 3_000
+"""Batches that are left when the run is killed, so that there is something to go on with."""
 
 
 def config(table: Path) -> dict[str, Any]:
@@ -96,8 +98,7 @@ class Run:
 
 def measure(table: Path, folder: Path, num_batches: int, events_a_snapshot: int) -> None:
     """Run, kill, resume, and say what it came to."""
-    first = EVENTS_A_BATCH * num_batches // 100
-    last = EVENTS_A_BATCH * num_batches * 98 // 100
+    first, last = EVENTS_A_BATCH * num_batches // 100, EVENTS_A_BATCH * num_batches
     if events_a_snapshot < last:
         last = last // events_a_snapshot * events_a_snapshot - events_a_snapshot // 50
     run = Run("run", table, folder, events_a_snapshot)
@@ -124,7 +125,7 @@ def main(num_batches: int = 100_000, events_a_snapshot: int = EVENTS_A_SNAPSHOT)
     """With snapshots and without."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "samples.parquet"
-        write_table(table, num_batches)
+        write_table(table, num_batches + TO_SPARE)
         measure(table, Path(folder) / "with", num_batches, events_a_snapshot)
         measure(table, Path(folder) / "without", num_batches, NEVER)
 

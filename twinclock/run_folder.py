@@ -5,7 +5,7 @@
 | run.json | the header: versions, hashes, dates, how the run ended, and its state (below) |
 | config.yaml, graph.json | what was run |
 | tables/NAME/00000.parquet | the records, in parts, written as the run goes on |
-| journal.sqlite | real mode: every event, before its effects (see `journal`) |
+| journal.sqlite | real mode: every event, before its effects, since the last snapshot (see `journal`) |
 | models/00003/ | real mode: the model of trigger 3 |
 | lock | held by the process that runs it |
 
@@ -47,8 +47,7 @@ class RunFolder:
         """Use `create` or `reopen`."""
         self.path = path
         self._lock = lock
-        self.num_parts = 0
-        """How many times the tables were added to."""
+        self._num_parts = 0
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:
@@ -100,6 +99,11 @@ class RunFolder:
         """Change some keys of the header."""
         self.write_header({**read_header(self.path), **changes})
 
+    @property
+    def num_parts(self) -> int:
+        """How many parts of the tables there are."""
+        return self._num_parts
+
     def num_files(self, before_part: int) -> dict[str, int]:
         """Table → how many files hold its parts up to a number; a part of it that would be empty has none."""
         return {
@@ -108,10 +112,11 @@ class RunFolder:
 
     def ensure_files(self, before_part: int, num_files: Mapping[str, int]) -> None:
         """RunError if any of the files is gone that `num_files` counted."""
-        for name, found in self.num_files(before_part).items():
-            if found != num_files[name]:
+        found = self.num_files(before_part)
+        for name, expected in num_files.items():
+            if missing := expected - found[name]:
                 raise RunError(
-                    f"{self.path / 'tables' / name}: {num_files[name] - found} of {num_files[name]} parts are missing; "
+                    f"{self.path / 'tables' / name}: {missing} of {expected} parts are missing; "
                     "what they held is no longer in the journal"
                 )
 
@@ -119,10 +124,11 @@ class RunFolder:
         """Take back all parts from a number on: they are made again from the journal."""
         kept = {f"{number:05d}.parquet" for number in range(from_part)}
         with told_as_run_error(self.path):
-            for file in (self.path / "tables").glob("*/*"):
-                if file.name not in kept:
+            for table in (self.path / "tables").glob("*"):
+                for file in [file for file in table.iterdir() if file.name not in kept]:
                     file.unlink()
-        self.num_parts = from_part
+                sync(table)
+        self._num_parts = from_part
 
     def write_tables(self, tables: Mapping[str, pl.DataFrame]) -> None:
         """Add a part to every table that has rows (the first part of each is written even if empty).
@@ -131,16 +137,13 @@ class RunFolder:
         """
         with told_as_run_error(self.path):
             for name, table in tables.items():
-                part = self.path / "tables" / name / f"{self.num_parts:05d}.parquet"
-                if self.num_parts and table.is_empty():
+                part = self.path / "tables" / name / f"{self._num_parts:05d}.parquet"
+                if self._num_parts and table.is_empty():
                     continue
-                if not part.parent.exists():
-                    part.parent.mkdir(parents=True)
-                    sync(part.parent.parent)
-                    sync(self.path)
+                make_folder(part.parent)
                 with replace_durably(part) as unfinished:
                     table.write_parquet(unfinished, compression="zstd")
-        self.num_parts += 1
+        self._num_parts += 1
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -221,6 +224,14 @@ def replace_durably(file: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
         raise
     sync(file.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those around it, unless they are there; their names then survive a power cut too."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:
