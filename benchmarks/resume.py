@@ -3,8 +3,8 @@
     python benchmarks/resume.py [BATCHES [EVENTS_A_SNAPSHOT]]
 
 A real run without trainings, one sample to a batch and one batch to a chunk, is killed after so many batches, just
-before a snapshot is due. Then `twinclock resume` is started; the time counts from there, Python and its imports included,
-until the first new event is durable. The same once more without snapshots, which is how a journal was before.
+before a snapshot is due. Then `twinclock resume` is started; the time counts from there, Python and its imports
+included, until the first new event is durable. The same once more without snapshots, as a journal was before.
 """
 
 from __future__ import annotations
@@ -112,13 +112,12 @@ def measure(table: Path, folder: Path, num_batches: int, events_a_snapshot: int)
     resumed = Run("resume", table, folder, events_a_snapshot)
     resumed_s = resumed.until(killed_at + 1)
     resumed.kill()
+    print("without snapshots:" if events_a_snapshot == NEVER else f"a snapshot every {events_a_snapshot:,} events:")
     print(
-        f"{'no snapshots' if events_a_snapshot == NEVER else f'one in {events_a_snapshot:,}':14}"
-        f" {killed_at:9,} events, {ran_s / (last - first) * 1e6:5.0f} us each ({cpu_s / killed_at * 1e6:4.0f} us of CPU),"
-        f" {memory_mb:5.0f} MB of memory, journal {size_mb:6.1f} MB;"
-        f" resumed in {resumed_s:6.2f} s, {to_replay:,} events made again",
-        flush=True,
+        f"  {ran_s / (last - first) * 1e6:.0f} us an event, {cpu_s / killed_at * 1e6:.0f} us of CPU; {memory_mb:.0f} MB"
     )
+    print(f"  killed after {killed_at:,} events; a journal of {size_mb:.1f} MB")
+    print(f"  resumed in {resumed_s:.2f} s; {to_replay:,} events made again", flush=True)
 
 
 def main(num_batches: int = 100_000, events_a_snapshot: int = EVENTS_A_SNAPSHOT) -> None:

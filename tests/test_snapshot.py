@@ -67,7 +67,7 @@ def tables_over_restores(simulated: Simulated, every: int) -> dict[str, pl.DataF
     return {name: pl.concat([part[name] for part in parts]) for name in SCHEMAS}
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(configs(), faults(), st.sampled_from([1, 2, 7, 30]))
 def test_the_tables_of_a_recorder_that_is_restored_now_and_then_are_the_same(config, broken, every):
     simulated = simulate(config, wrap=breaking(broken))
@@ -102,3 +102,18 @@ def test_what_many_share_is_told_once():
     text = json.dumps(machine.snapshot())
     assert text.count("n" * 1000) == 1
     assert text.count(f"{7:0500d}") == 2, "in the list, and as one copy's own"
+
+
+def test_a_snapshot_does_not_grow_with_the_number_of_batches():
+    """So neither does the memory of a run: it is all that machine and recorder know."""
+    simulated = story(times=range(2000), trigger={"kind": "amount", "n": 10_000})
+    machine, recorder, sizes = Machine(plan_run(simulated.run.config, "sim").graph), Recorder(float), []
+    for number, (now, event, commands) in enumerate(simulated.trace.happened):
+        machine.feed(event)
+        recorder.record(now, event, commands)
+        if number % 13 == 0:
+            recorder.take()
+            sizes.append(len(json.dumps([machine.snapshot(), recorder.snapshot()])))
+    assert simulated.run.batches.height == 200
+    third = len(sizes) // 3
+    assert max(sizes[-third:]) - max(sizes[:third]) < 100, "more than some digits"

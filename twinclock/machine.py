@@ -89,14 +89,14 @@ class Machine:
         }
 
     @property
-    def begun(self) -> bool:
-        """Has it been fed `Begin`?"""
-        return self._next_id > 0
-
-    @property
     def num_open(self) -> int:
         """How many nodes have been entered and have not ended."""
         return len(self._live)
+
+    @property
+    def begun(self) -> bool:
+        """Has it been fed `Begin`?"""
+        return self._next_id > 0
 
     def feed(self, event: Event) -> list[Command]:
         """Everything that follows from one event.

@@ -16,7 +16,7 @@ from inline_pool import InlinePool
 from polars.testing import assert_frame_equal
 from real_runs import Command, Gate, end_state, gated, journaled, small, until
 
-from twinclock import launch, stages
+from twinclock import launch, progress, stages
 from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import RunError, UserError
 from twinclock.journal import JOURNAL, MARK, Journal
@@ -225,8 +225,10 @@ def test_tables_that_a_snapshot_counts_on_must_be_there(tmp_path, monkeypatch, i
     assert contents(tmp_path / "run") == before
 
 
-def test_a_live_run_loses_no_sample_and_counts_none_twice(tmp_path, monkeypatch, inline):
+@pytest.mark.parametrize("every", [10_000, 5])
+def test_a_live_run_loses_no_sample_and_counts_none_twice(tmp_path, monkeypatch, inline, snapshots, every):
     """Its batches are a matter of the clock, but its triggers are not."""
+    snapshots(every)
     config = small(mode="live", live={"speed_up": 3e8})
     undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
     out = tmp_path / "disturbed"
@@ -298,6 +300,18 @@ def test_every_prefix_of_a_journal_leads_to_the_same_commands(finished):
         assert {request.id: placement for request, placement in held} == ledger.held
         assert {(type(command), command.id): command for command in owed} == ledger.owed
         assert [machine.feed(event) for event, _ in whole[cut:]] == [commands for _, commands in whole[cut:]]
+
+
+def test_progress_counts_from_the_start_also_after_a_snapshot(tmp_path, monkeypatch, capsys, inline, snapshots):
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    snapshots(20)
+    with monkeypatch.context() as patch:
+        crash_at_commit(patch, 20, before=False)
+        with pytest.raises(Crash):
+            launch.run(small(), on="real", out=tmp_path / "run")
+    with progress.watching(quiet=False) as watcher:
+        launch.resume(tmp_path / "run", watcher=watcher)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("2000 of 2000 samples, 4 triggers, 4 models, clock ")
 
 
 def with_snapshot(finished: Run, folder: Path, after: int) -> list[Any]:
