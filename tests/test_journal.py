@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -309,6 +310,46 @@ def test_only_the_newest_incarnation_may_put_a_snapshot(tmp_path):
                 old.put_snapshot(STATE)
             assert new.snapshot() is None
             assert len(list(new.events())) == 2
+
+
+class Interrupting:
+    """A connection on which an interrupt comes after so many statements."""
+
+    def __init__(self, database: sqlite3.Connection, num_statements: int) -> None:
+        self._database = database
+        self._left = num_statements
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def execute(self, *given: Any) -> Any:
+        done = self._database.execute(*given)
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return done
+
+
+@pytest.mark.parametrize("num_statements", range(1, 7))
+def test_an_interrupt_in_the_middle_of_a_snapshot_leaves_the_one_or_the_other(tmp_path, num_statements):
+    """Whoever is interrupted commits what there is, as a run does that is suspended."""
+    with create(tmp_path) as journal:
+        fill(journal, 4)
+        journal.put_snapshot({"older": True})
+        fill(journal, 3)
+        whole = journal._database
+        journal._database = Interrupting(whole, num_statements)
+        with pytest.raises(KeyboardInterrupt):
+            journal.put_snapshot({"newer": True})
+        journal._database = whole
+        journal.commit()
+    with reopen(tmp_path) as journal:
+        found = journal.snapshot(), [event for _, event in journal.events()]
+        assert found in [({"older": True}, EVENTS[:3]), ({"newer": True}, [])]
+        fill(journal, 2)
+        journal.put_snapshot({"newest": True})
+    with reopen(tmp_path) as journal:
+        assert (journal.snapshot(), list(journal.events())) == ({"newest": True}, [])
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ CREATE TABLE IF NOT EXISTS snapshot (
     checksum INTEGER NOT NULL
 )
 """
-"""One row at most: the state of the run after the events before `serial`, whose checksum is `chain`."""
+"""The state of the run after the events before `serial`, whose checksum is `chain`; only the newest counts."""
+_NEWEST = "FROM snapshot ORDER BY serial DESC LIMIT 1"
 _KINDS: Mapping[str, Any] = {
     "begin": Begin,
     "granted": Granted,
@@ -91,7 +92,7 @@ class Journal:
         database.execute(_SNAPSHOT_SCHEMA)  # here, since earlier versions began journals without
         end = (
             database.execute("SELECT serial + 1, chain, now_s FROM events ORDER BY serial DESC LIMIT 1").fetchone()
-            or database.execute("SELECT serial, chain, now_s FROM snapshot").fetchone()
+            or database.execute(f"SELECT serial, chain, now_s {_NEWEST}").fetchone()
             or (0, 0, 0.0)
         )
         self._num_events: int = end[0]
@@ -181,8 +182,11 @@ class Journal:
         row = (self._num_events, float(self._last_s), self._chain, _json(state))
         try:
             self._begin()
-            self._database.execute("DELETE FROM snapshot")
-            self._database.execute("INSERT INTO snapshot VALUES (?, ?, ?, ?, ?)", (*row, _chained(self._chain, row)))
+            # in this order, since an interrupt may come in between, and what was done by then be committed
+            self._database.execute(
+                "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?)", (*row, _chained(self._chain, row))
+            )
+            self._database.execute("DELETE FROM snapshot WHERE serial < ?", row[:1])
             self._database.execute("DELETE FROM events")
         except sqlite3.Error as error:
             raise RunError(f"{self._file}: can't be written ({error})") from error
@@ -191,7 +195,7 @@ class Journal:
     def snapshot(self) -> Json | None:
         """The run as it was before the first of `events`; None: not begun. RunError if it was changed."""
         try:
-            found = self._database.execute("SELECT serial, now_s, chain, data, checksum FROM snapshot").fetchone()
+            found = self._database.execute(f"SELECT serial, now_s, chain, data, checksum {_NEWEST}").fetchone()
         except sqlite3.Error as error:
             raise _unusable(self._file, error) from error
         if found is None:
@@ -207,9 +211,10 @@ class Journal:
         RunError if one is missing or was changed.
         """
         try:
-            number, chain = self._database.execute("SELECT serial, chain FROM snapshot").fetchone() or (0, 0)
+            number, chain = self._database.execute(f"SELECT serial, chain {_NEWEST}").fetchone() or (0, 0)
             for *row, expected in self._database.execute(
-                "SELECT serial, incarnation, now_s, kind, data, chain FROM events ORDER BY serial"
+                "SELECT serial, incarnation, now_s, kind, data, chain FROM events WHERE serial >= ? ORDER BY serial",
+                (number,),
             ):
                 chain = _chained(chain, row)
                 if row[0] != number or chain != expected:
