@@ -48,6 +48,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/real_overhead.py
 	$(BIN)/python benchmarks/drift.py
+	$(BIN)/python benchmarks/resume.py
 
 notebooks: $(VENV)/.installed
 	$(BIN)/jupytext --quiet --update --to ipynb notebooks/*.py

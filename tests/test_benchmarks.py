@@ -17,6 +17,7 @@ SMALL = {
     "sweep": ["20", "1"],
     "drift": ["20", "2", "1"],
     "real_overhead": None,
+    "resume": None,
     "hand_written": None,
 }
 """Arguments that make it small; None: too long for a test however small, or part of another."""
