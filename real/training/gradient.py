@@ -8,12 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from real.downsampling import Kept
 from real.models import ModelError, check_outputs
 from real.training.fetching import Fetched
 from real.training.objective import Objective
 from real.training.precision import Precision
-from real.training.samples import Samples
 
 
 class Network(NamedTuple):
@@ -54,7 +52,7 @@ def backward(network: Network, fetched: Fetched, step_weight: float | None, wher
     return loss.detach()
 
 
-def check_first_gradient(network: Network, samples: Samples, step: Sequence[Kept], where: Callable[[], str]) -> None:
+def check_first_gradient(network: Network, step: Sequence[Fetched], where: Callable[[], str]) -> None:
     """ModelError if the loss does not depend on the weights, with the place that `where` says.
 
     To be asked after the first step went backward. The samples of a step may pull in opposite directions and come to
@@ -63,11 +61,10 @@ def check_first_gradient(network: Network, samples: Samples, step: Sequence[Kept
     if any(each.grad is not None and bool(each.grad.any()) for each in network.model.parameters()):
         return
     network.model.eval()  # no dropout, so no draw; and nothing is learnt by layers that take averages
-    chosen = torch.cat([each.chosen for each in step])
+    inputs, targets = torch.cat([each.inputs for each in step]), torch.cat([each.targets for each in step])
     with torch.no_grad():
-        losses = network.objective.losses(network.outputs(samples.features_at(chosen)), samples.targets_at(chosen))
-    largest = chosen[int(losses.argmax())].unsqueeze(0)
-    loss = network.loss(samples.features_at(largest), samples.targets_at(largest), None)
+        largest = int(network.objective.losses(network.outputs(inputs), targets).argmax())
+    loss = network.loss(inputs[largest : largest + 1], targets[largest : largest + 1], None)
     parameters = [each for each in network.model.parameters() if each.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     network.model.train()

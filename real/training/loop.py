@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from real.downsampling import Kept
 from real.models import ModelError
 from real.training.clock import Due
 from real.training.context import Progress, StoppedError
-from real.training.fetching import Fetcher, weight_of
+from real.training.fetching import Fetched
 from real.training.gradient import backward, check_first_gradient
 from real.training.resume import checkpoint_of
 from real.training.under_way import SCORED_AT_ONCE, Training
@@ -24,67 +23,53 @@ _REMEDY = "try a smaller training.optimizer.lr, or set training.clip_norm"
 
 def descend(training: Training) -> None:
     """Take the steps that are left. StoppedError when asked to stop, with a checkpoint kept; else as `fit`."""
-    with Fetcher(training.samples, in_thread=training.looks_ahead) as fetcher:
-        _take_steps(training, fetcher)
+    due = Due(training.context.config.checkpoint, training.step)
+    unseen: list[Tensor] = []
+    """Losses of minibatches that have not been looked at."""
+    training.network.model.train()
+    with training.feed:
+        while training.step < training.todo.num_steps and not training.stopping.is_over:
+            if due.is_due(training.step):
+                unseen = _look(training, unseen)
+                _keep(training, due)
+            try:
+                if training.context.should_stop():
+                    raise StoppedError
+                with training.waited:
+                    minibatches = training.feed.next_step()  # asks too, if it asks the model for long
+            except StoppedError:
+                if due.is_new(training.step):
+                    _look(training, unseen)
+                    _keep(training, due)
+                raise
+            unseen += _take_step(training, minibatches)
+            training.step += 1
+            is_end_of_epoch = training.step % training.steps_per_epoch == 0
+            if len(unseen) >= _STEPS_A_LOOK or is_end_of_epoch:
+                unseen = _look(training, unseen)
+            if is_end_of_epoch:
+                training.stopping.judge(training.network.model, _epoch_loss(training), _validation_loss(training))
+                training.losses = []
     training.stopping.finish(training.network.model)
     if not all(bool(tensor.isfinite().all()) for tensor in training.network.model.state_dict().values()):
         raise ModelError(f"the weights are not finite after the last step, which is {training.step}; {_REMEDY}")
 
 
-def _take_steps(training: Training, fetcher: Fetcher) -> None:
-    due = Due(training.context.config.checkpoint, training.step)
-    unseen: list[Tensor] = []
-    """Losses of minibatches that have not been looked at."""
-    training.network.model.train()
-    while training.step < training.todo.num_steps and not training.stopping.is_over:
-        before = training.minibatches.state() if training.asks_the_model else None
-        is_to_stop = training.context.should_stop()
-        if (is_to_stop and due.is_new(training.step)) or due.is_due(training.step):
-            unseen = _look(training, unseen)
-            _keep(training, due)
-        if is_to_stop:
-            raise StoppedError
-        try:
-            with training.waited:
-                minibatches = training.next_step()
-        except StoppedError:  # while the model was asked which samples to keep
-            if before is not None and due.is_new(training.step):
-                _look(training, unseen)
-                training.minibatches.restore(before)
-                _keep(training, due)
-            raise
-        unseen += _take_step(training, minibatches, fetcher)
-        training.step += 1
-        is_end_of_epoch = training.step % training.steps_per_epoch == 0
-        if len(unseen) >= _STEPS_A_LOOK or is_end_of_epoch:
-            unseen = _look(training, unseen)
-        if is_end_of_epoch:
-            training.stopping.judge(training.network.model, _epoch_loss(training), _validation_loss(training))
-            training.losses = []
-
-
-def _take_step(training: Training, minibatches: list[Kept], fetcher: Fetcher) -> list[Tensor]:
+def _take_step(training: Training, minibatches: list[Fetched]) -> list[Tensor]:
     """One step of the optimizer; the loss of each minibatch."""
     network, optimizer, config = training.network, training.optimizer, training.context.config
     scaler = network.precision.scaler
-    step_weight = sum(map(weight_of, minibatches)) if len(minibatches) > 1 else None
+    step_weight = sum(each.weight for each in minibatches) if len(minibatches) > 1 else None
     optimizer.zero_grad()
-    losses: list[Tensor] = []
-
-    def where() -> str:
-        first = training.step % training.steps_per_epoch * config.accumulate
-        return _where(training, training.step + 1, first + min(len(losses) + 1, len(minibatches)))
-
-    for minibatch, following in pairwise([*minibatches, training.first_of_next_step]):
-        assert minibatch is not None
-        with training.waited:
-            fetched = fetcher.fetch(minibatch, following)
-        losses.append(backward(network, fetched, step_weight, where))
+    losses = [
+        backward(network, minibatch, step_weight, partial(_where_now, training, number))
+        for number, minibatch in enumerate(minibatches, 1)
+    ]
     if config.clip_norm is not None:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.model.parameters(), config.clip_norm)
     if training.step == 0:
-        check_first_gradient(network, training.samples, minibatches, where)
+        check_first_gradient(network, minibatches, partial(_where_now, training, len(minibatches)))
     scale = scaler.get_scale()
     scaler.step(optimizer)
     scaler.update()
@@ -120,6 +105,12 @@ def _look(training: Training, unseen: list[Tensor]) -> list[Tensor]:
 def _epoch(training: Training) -> int:
     """The epoch of the last step, counted from 1."""
     return -(-training.step // training.steps_per_epoch)
+
+
+def _where_now(training: Training, number: int) -> str:
+    """The step that is being taken, and which of its minibatches, counted from 1."""
+    first = training.step % training.steps_per_epoch * training.context.config.accumulate
+    return _where(training, training.step + 1, first + number)
 
 
 def _where(training: Training, step: int, minibatch: int) -> str:

@@ -16,7 +16,7 @@ from real.minibatches import Minibatches
 from real.models import hidden_features
 from real.training.clock import Stopwatch
 from real.training.context import StoppedError, TrainingContext
-from real.training.fetching import is_worth_a_thread
+from real.training.fetching import Feed
 from real.training.gradient import Network
 from real.training.samples import Samples
 from real.training.stopping import Stopping
@@ -42,9 +42,7 @@ class Training:
     schedule: torch.optim.lr_scheduler.LambdaLR | None
     order_rng: torch.Generator
     stopping: Stopping
-    minibatches: Minibatches = field(init=False)
-    ahead: tuple[dict[str, Tensor], list[Kept]] | None = None
-    """The minibatches of the step after this one, and the state from which they were taken."""
+    feed: Feed = field(init=False)
     step: int = 0
     """Steps done, over all epochs."""
     losses: list[float] = field(default_factory=list)
@@ -53,9 +51,14 @@ class Training:
     """For samples."""
 
     def __post_init__(self) -> None:
-        config = self.context.config
-        self.minibatches = Minibatches(
-            config.downsample, len(self.samples.targets), config.batch_size, self.judge, self.order_rng
+        downsample, batch_size = self.context.config.downsample, self.context.config.batch_size
+        self.feed = Feed(
+            Minibatches(downsample, len(self.samples.targets), batch_size, self.judge, self.order_rng),
+            self.samples,
+            self.class_weights,
+            self.num_minibatches,
+            batch_size=batch_size,
+            asks_the_model=downsample is not None and downsample.kind != "rs2",
         )
 
     @property
@@ -68,42 +71,12 @@ class Training:
         """All epochs have as many."""
         return -(-self.todo.num_kept // self.context.config.batch_size)
 
-    @property
-    def asks_the_model(self) -> bool:
-        """Is the model asked which samples to step on?"""
-        downsample = self.context.config.downsample
-        return downsample is not None and downsample.kind != "rs2"
-
-    @property
-    def looks_ahead(self) -> bool:
-        """Are minibatches known one step ahead? Not where the model, as it is then, has a say in them."""
-        return not self.asks_the_model and is_worth_a_thread(self.samples, self.context.config.batch_size)
-
-    @property
-    def first_of_next_step(self) -> Kept | None:
-        """The minibatch after those of this step, if it is known by now."""
-        return self.ahead[1][0] if self.ahead is not None else None
-
-    def next_step(self) -> list[Kept]:
-        """The minibatches of the next step: some, or what the epoch still has.
-
-        Those of the step after may be looked up too, so that they can be fetched meanwhile.
-        """
-        minibatches = self._taken(self.step) if self.ahead is None else self.ahead[1]
-        self.ahead = None
-        if self.looks_ahead and self.step + 1 < self.todo.num_steps:
-            self.ahead = self.minibatches.state(), self._taken(self.step + 1)
-        return minibatches
-
-    def minibatches_state(self) -> dict[str, Tensor]:
-        """Of the minibatches that come after the last step."""
-        return self.minibatches.state() if self.ahead is None else self.ahead[0]
-
-    def _taken(self, step: int) -> list[Kept]:
+    def num_minibatches(self, step: int) -> int:
+        """Of a step, counted from 0: as many as are accumulated, or what the epoch still has; none after the last."""
+        if step >= self.todo.num_steps:
+            return 0
         accumulate = self.context.config.accumulate
-        first = step % self.steps_per_epoch * accumulate
-        taken = [self.minibatches.take() for _ in range(min(accumulate, self.minibatches_per_epoch - first))]
-        return taken if self.class_weights is None else [_weighed(each, self.class_weights) for each in taken]
+        return min(accumulate, self.minibatches_per_epoch - step % self.steps_per_epoch * accumulate)
 
     def judge(self, config: ScoredDownsamplingConfig, candidates: Tensor, num_kept: int) -> Kept:
         """Ask the model, as it is now, which of some places in the training set to keep."""
@@ -125,8 +98,3 @@ class Training:
         network.model.train()
         self.waited.start()
         return Kept(candidates[kept.chosen], kept.weights)
-
-
-def _weighed(minibatch: Kept, class_weights: Tensor) -> Kept:
-    by_class = class_weights[minibatch.chosen]
-    return Kept(minibatch.chosen, by_class if minibatch.weights is None else by_class * minibatch.weights)
