@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from twinclock.durations import Delay, Duration
 from twinclock.policies.downsampling import DownsamplingConfig, downsampling_kinds
+from twinclock.policies.gate import GateConfig
 from twinclock.policies.metrics import Task
 from twinclock.section import ImportPath, ListOf, Section, WrongKeyError
 
@@ -64,6 +65,12 @@ class CheckpointConfig(Section):
     """Steps of the optimizer from one to the next; None: none is due by steps."""
 
 
+class ValidationConfig(Section):
+    """What is held out of a training set."""
+
+    share: float = Field(gt=0, lt=1)
+
+
 class TrainingConfig(Section):
     """One training: what, for how long, and on how much hardware."""
 
@@ -82,6 +89,10 @@ class TrainingConfig(Section):
     """Step on a part of the training set only, picked anew as the model learns; None: on all of it."""
     trainer: ImportPath | None = None
     """A user's own trainer; None: the built-in one."""
+    validation: ValidationConfig | None = None
+    """Hold out the newest part of a training set; None: train on all of it."""
+    gate: GateConfig | None = None
+    """A stored model becomes active only if it is not worse than the active one; None: it always does."""
     devices: int = Field(default=1, gt=0)
     """Devices held by one training."""
     memory_bytes: float = Field(default=0.0, ge=0)
@@ -90,6 +101,13 @@ class TrainingConfig(Section):
     """Clock seconds from the grant of the devices; None: no limit."""
     retry: TrainingRetryConfig = TrainingRetryConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _gate_has_samples(self) -> TrainingConfig:
+        if self.gate is not None and self.validation is None:
+            expected = "expected training.validation too, such as {share: 0.1}, for samples to score models on"
+            raise WrongKeyError("gate", f"got metric {self.gate.metric}, {expected}")
+        return self
 
     @model_validator(mode="after")
     def _can_downsample(self) -> TrainingConfig:

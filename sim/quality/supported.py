@@ -40,6 +40,8 @@ def _unanswered(config: Config, metrics: Sequence[str]) -> Iterator[str]:
     """
     otherwise = "or sim.quality of kind measured"
     wanted = [("evaluation.metrics", metric) for metric in config.evaluation.metrics]
+    if config.training.gate is not None:
+        wanted.append(("training.gate.metric", config.training.gate.metric))
     for key, trigger in each_trigger(config.trigger):
         wanted += [(key, metric) for metric in metrics_needed(trigger)]
         if isinstance(trigger, DriftTriggerConfig) and trigger.of == "embeddings":

@@ -39,7 +39,7 @@ def test_a_model_comes_back_as_it_was(store, candidate, result):
     folder = store.folder(3)
     assert folder.name == "00003"
     assert sorted(each.name for each in folder.iterdir()) == sorted([WEIGHTS, ENCODING, LINEAGE])
-    assert size_bytes == sum(each.stat().st_size for each in folder.iterdir())
+    assert size_bytes == sum((folder / name).stat().st_size for name in (WEIGHTS, ENCODING))
     assert not candidate.exists()
     model = store.load(3)
     assert model.encoding == result.encoding
