@@ -51,14 +51,19 @@ def restore(run: Path, trigger: int | None) -> None:
 
 
 def check_links(run: Path) -> None:
-    """ConfigError if the file system of a run's folder has no symbolic links."""
+    """ConfigError if the file system of a run's folder has no symbolic links, or something else is in their place."""
+    link = run / ACTIVE
+    if link.exists() and not link.is_symlink():
+        raise ConfigError(
+            f"{link}: not a symbolic link; expected none here, or one (was the run copied without links?)"
+        )
     probe = run / _PROBE
     try:
         probe.unlink(missing_ok=True)
         probe.symlink_to(MODELS)
         probe.unlink()
     except OSError as error:
-        expected = "expected one that has, for a real run keeps a link to the active model"
+        expected = "expected one that has them, for the link to the active model"
         reason = error.strerror or type(error).__name__
         raise ConfigError(f"{run}: this file system has no symbolic links ({reason}), {expected}") from None
 

@@ -52,7 +52,7 @@ PRUNED = "pruned.json"
 """Beside the models: the triggers whose models were pruned."""
 CHECKED = (WEIGHTS, ENCODING)
 """Files whose checksums are in the lineage."""
-_MADE_WITH = ("torch", "safetensors", "numpy", "polars")
+_MADE_WITH = ("twinclock", "torch", "safetensors", "numpy", "polars")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +101,13 @@ class ModelStore:
         """A stored model. RunError as for `load_model`."""
         return load_model(self.folder(trigger))
 
-    def list(self) -> list[Json]:
-        """The lineage of each stored model, oldest trigger first. RunError if one can't be read."""
-        return [read_lineage(self.folder(trigger)) for trigger in self.triggers()]
-
     def triggers(self) -> list[int]:
         """The serials of the triggers whose models are here, in order; whether they can be read is not looked at."""
         return sorted(int(each.name) for each in self.root.glob("*") if each.name.isdecimal() and each.is_dir())
+
+    def list(self) -> list[Json]:
+        """The lineage of each stored model, oldest trigger first. RunError if one can't be read."""
+        return [read_lineage(self.folder(trigger)) for trigger in self.triggers()]
 
 
 def write_model(folder: Path, weights: Mapping[str, Tensor], encoding: Encoding, config: ModelConfig) -> None:

@@ -261,6 +261,7 @@ def _training(draw: Draw, most_at_once: int, *, warm: bool) -> Config:
         "timeout": _timeout(draw),
         "retry": _retry(draw),
         **draw.keys(0.2, memory_bytes=lambda: draw.of(0.9e9, 1e9)),
+        **(_held_out(draw) if draw.chance(0.25) else {}),
         **draw.keys(
             0.15,
             task=lambda: "classification",
@@ -274,6 +275,12 @@ def _training(draw: Draw, most_at_once: int, *, warm: bool) -> Config:
             0.1, checkpoint=lambda: draw.keys(0.7, every=lambda: draw.of(0.5, 3.0), every_steps=lambda: draw.of(1, 20))
         ),
     }
+
+
+def _held_out(draw: Draw) -> Config:
+    """Samples that are not trained on, and perhaps a gate that models are scored at with them."""
+    gate = {"gate": {"metric": "accuracy", "max_worse": draw.of(0.0, 0.0, 0.02, 0.5)}}
+    return {"validation": {"share": draw.of(0.1, 0.5)}, **(gate if draw.chance(0.7) else {})}
 
 
 def _downsample(draw: Draw) -> Config:

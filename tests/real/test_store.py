@@ -137,7 +137,7 @@ def test_an_architecture_of_another_version_is_said(candidate):
 
 
 def test_a_model_that_is_not_there_is_said(store):
-    with pytest.raises(RunError, match=r"00009: no lineage.json here"):
+    with pytest.raises(RunError, match=r"00009: no such model, expected the folder of one"):
         store.load(9)
 
 
