@@ -14,10 +14,8 @@ from twinclock.messages import Acquire, Granted, Release, path_text
 from twinclock.usage import totals
 
 _REL = 1e-9
-TRAINING = (
-    "RUN_TRAINING", "WAIT_FOR_TRAINING_COMPLETION", "TRAINING_COMPLETED", "STORE_TRAINED_MODEL", "SCORE_CANDIDATE",
-    "ACTIVATE_MODEL", "TRAINING_SKIPPED",
-)  # fmt: skip
+ON_DEVICE = ("RUN_TRAINING", "WAIT_FOR_TRAINING_COMPLETION", "TRAINING_COMPLETED")
+TRAINING = (*ON_DEVICE, "STORE_TRAINED_MODEL", "SCORE_CANDIDATE", "ACTIVATE_MODEL", "TRAINING_SKIPPED")
 
 
 def no_unit_is_held_more_often_than_it_may(witnessed: Witness) -> None:

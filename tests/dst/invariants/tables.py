@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from acceptor import accepts, segments
 
-from dst.invariants.devices import TRAINING
+from dst.invariants.devices import ON_DEVICE
 from dst.invariants.models import stored_in
 from dst.witness import Witness, tables_of, witness
 from twinclock.graph import Flow, ForEach, Scope, walk
@@ -121,7 +121,7 @@ def all_that_failed_is_among_the_faults(witnessed: Witness) -> None:
     for seen in witnessed.pipelines.values():
         failed = [each.path for each in _ended(seen) if each.outcome == "failed"]
         assert seen.run.faults.filter(outcome="failed")["id"].to_list() == failed
-        cut_off = [path_text(each.start.path[0]) for each in seen.ended(*TRAINING) if each.outcome == "cancelled"]
+        cut_off = [path_text(each.start.path[0]) for each in seen.ended(*ON_DEVICE) if each.outcome == "cancelled"]
         timed_out = seen.run.faults.filter(outcome="timeout")["id"].to_list()
         assert set(cut_off) <= set(timed_out)
 
