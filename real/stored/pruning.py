@@ -8,6 +8,7 @@ from pathlib import Path
 from real.active import active_trigger
 from real.store import MODELS, ModelStore, note_pruned, read_lineage
 from real.stored.listing import stored_run
+from twinclock.activations import activated_models
 from twinclock.errors import ConfigError
 from twinclock.run_folder import held, sync, told_as_run_error
 
@@ -24,7 +25,8 @@ def prune(folder: Path, keep: int) -> list[int]:
     with held(folder):
         run, store = stored_run(folder), ModelStore(folder / MODELS)
         there = store.triggers()
-        wanted = {*there[-keep:], active_trigger(folder)}
+        # of a run that crashed, the link may be ahead of what the journal says is active
+        wanted = {*there[-keep:], active_trigger(folder), activated_models(run.tables)["model"].max()}
         parents = {read_lineage(store.folder(each)).get("parent") for each in there if each in wanted}
         known = set(run.models["model"].to_list())
         removed = [each for each in there if each not in wanted | parents and each in known]
