@@ -6,7 +6,8 @@ A model's folder holds
 |---|---|
 | model.safetensors | the weights |
 | encoding.json | how rows become inputs and classes (see `encoding`) |
-| lineage.json | SHA-256 of the other two, architecture, classes, and the versions that made it |
+| optimizer.safetensors | the state of the optimizer, if `training.optimizer.state` is `keep` |
+| lineage.json | SHA-256 of the others, architecture, classes, and the versions that made it |
 
 Of a stored model the lineage also has its entry in the records, its run, and what its training reported.
 
@@ -43,6 +44,7 @@ FORMAT = 1
 """Version of the layout of a model's folder."""
 WEIGHTS = "model.safetensors"
 ENCODING = "encoding.json"
+OPTIMIZER = "optimizer.safetensors"
 LINEAGE = "lineage.json"
 RESULT = "result.json"
 """Beside a model that was just trained: what the training reports."""
@@ -50,8 +52,6 @@ MODELS = "models"
 """Folder of the stored models in a run's folder."""
 PRUNED = "pruned.json"
 """Beside the models: the triggers whose models were pruned."""
-CHECKED = (WEIGHTS, ENCODING)
-"""Files whose checksums are in the lineage."""
 _MADE_WITH = ("twinclock", "torch", "safetensors", "numpy", "polars")
 
 
@@ -64,6 +64,8 @@ class StoredModel:
     config: ModelConfig
     """What the model is built from."""
     lineage: Json
+    optimizer: Mapping[str, Tensor] | None = None
+    """State of the optimizer that trained it; None: it is not kept."""
 
 
 class ModelStore:
@@ -89,13 +91,14 @@ class ModelStore:
             lineage = read_lineage(candidate)
             verify(candidate, lineage)
             with new_folder(final) as folder:
-                for name in CHECKED:
+                for name in checked_files(lineage):
                     shutil.copyfile(candidate / name, folder / name)
                 _write_json(folder / LINEAGE, {**lineage, **entry, "training": _reported(candidate)})
                 verify(folder, lineage)
-        verify(final, read_lineage(final))
+        lineage = read_lineage(final)
+        verify(final, lineage)
         shutil.rmtree(candidate, ignore_errors=True)
-        return sum((final / name).stat().st_size for name in CHECKED)
+        return sum((final / name).stat().st_size for name in checked_files(lineage))
 
     def load(self, trigger: int) -> StoredModel:
         """A stored model. RunError as for `load_model`."""
@@ -110,13 +113,19 @@ class ModelStore:
         return [read_lineage(self.folder(trigger)) for trigger in self.triggers()]
 
 
-def write_model(folder: Path, weights: Mapping[str, Tensor], encoding: Encoding, config: ModelConfig) -> None:
-    """Write a trained model's files into an existing folder."""
-    from safetensors.torch import save_file
-
-    # clones: tensors that share memory are one in torch, but safetensors refuses them
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}, folder / WEIGHTS)
+def write_model(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    encoding: Encoding,
+    config: ModelConfig,
+    optimizer: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a trained model's files into an existing folder, with the state of its optimizer if that is kept."""
+    _write_tensors(folder / WEIGHTS, weights)
+    if optimizer is not None:
+        _write_tensors(folder / OPTIMIZER, optimizer)
     _write_json(folder / ENCODING, encoding.to_json())
+    written = (WEIGHTS, ENCODING, *([] if optimizer is None else [OPTIMIZER]))
     lineage = {
         "format": FORMAT,
         "architecture": {
@@ -125,7 +134,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], encoding: Encoding,
             "num_classes": encoding.num_outputs,
         },
         "classes": list(encoding.classes),
-        "sha256": {name: _sha256(folder / name) for name in CHECKED},
+        "sha256": {name: _sha256(folder / name) for name in written},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _MADE_WITH}},
     }
     _write_json(folder / LINEAGE, lineage)
@@ -144,6 +153,7 @@ def load_model(folder: Path) -> StoredModel:
             encoding=Encoding.from_json(json.loads((folder / ENCODING).read_text(encoding="utf-8"))),
             config=TypeAdapter[ModelConfig](ModelConfig).validate_python(lineage["architecture"]["model"]),
             lineage=lineage,
+            optimizer=load_file(folder / OPTIMIZER) if OPTIMIZER in lineage["sha256"] else None,
         )
     except (SafetensorError, ValidationError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder}: not a model that this version wrote ({type(error).__name__})") from error
@@ -194,9 +204,14 @@ def new_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def checked_files(lineage: Mapping[str, Json]) -> tuple[str, ...]:
+    """The files of a model, whose checksums its lineage has."""
+    return (WEIGHTS, ENCODING, *([OPTIMIZER] if OPTIMIZER in lineage["sha256"] else []))
+
+
 def verify(folder: Path, lineage: Mapping[str, Json]) -> None:
     """RunError unless every file is the one that the lineage speaks of."""
-    for name in CHECKED:
+    for name in checked_files(lineage):
         expected = lineage["sha256"].get(name)
         try:
             found = _sha256(folder / name)
@@ -207,6 +222,13 @@ def verify(folder: Path, lineage: Mapping[str, Json]) -> None:
                 f"{folder / name}: corrupted model file (its SHA-256 begins with {found[:12]}, "
                 f"{LINEAGE} says {str(expected)[:12]})"
             )
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    # clones: tensors that share memory are one in torch, but safetensors refuses them
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
 
 
 def read_pruned(root: Path) -> list[int]:

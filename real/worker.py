@@ -48,18 +48,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from real.config import RealConfig
 from real.store import RESULT, load_model, new_folder, write_model
-from twinclock.config import Config, TrainingConfig
+from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
 from twinclock.faults import JobFailed
+from twinclock.gate import first_of
 from twinclock.graph import ERROR_SLOT, Json
 from twinclock.observing import import_what_is_needed
-from twinclock.policies.downsampling import num_kept
 from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
 from twinclock.policies.selection.validation import split
 from twinclock.section import parse_section
+from twinclock.training import TrainingConfig, training_effort
 
 if TYPE_CHECKING:
     from real.evaluator import Evaluator
@@ -173,6 +174,8 @@ class _Worker:
         metrics_of_gate = () if config.training.gate is None else (config.training.gate.metric,)
         if model.kind == "import":
             import_object(model.path, "training.model.path")
+        if config.training.loss is not None:
+            import_object(config.training.loss, "training.loss")
         table = load_table(config.data)
         scorer = TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator")
         worker = cls(
@@ -231,9 +234,13 @@ class _Worker:
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
         began_s = time.perf_counter()
+        chosen, held_out = positions(recipe, self.table.label_ranks), None
+        if config.validation is not None:
+            chosen, held_out = split(chosen, config.validation.share)
         context = TrainingContext(
-            rows=self.table.take(positions(recipe, self.table.label_ranks)),
+            rows=self.table.take(chosen),
             columns=self.table.columns,
+            validation=None if held_out is None else self.table.take(held_out),
             config=config,
             seed=recipe["seed"],
             device=self.device,
@@ -247,15 +254,17 @@ class _Worker:
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
         result = {
             "num_samples": recipe["num_samples"],
-            "num_kept": num_kept(config.downsample, recipe["num_samples"], config.batch_size),
-            "epochs": config.epochs,
+            "num_kept": training_effort(config, recipe["num_samples"]).steps.num_kept,
+            "epochs": config.epochs if fitted.num_epochs is None else fitted.num_epochs,
             "steps": fitted.num_steps,
             "loss": fitted.loss,
+            "validation_loss": fitted.validation_loss,
+            "wait_share": fitted.wait_share,
             "path": f"{WORK}/{final.name}",
             "seconds": time.perf_counter() - began_s,
         }
         with new_folder(final) as folder:
-            write_model(folder, fitted.weights, fitted.encoding, config.model)
+            write_model(folder, fitted.weights, fitted.encoding, config.model, fitted.optimizer)
             (folder / RESULT).write_text(json.dumps(result, indent=1), encoding="utf-8")
         return result
 
@@ -281,9 +290,11 @@ class _Worker:
         gate, validation = self.config.gate, self.config.validation
         if gate is None or validation is None:
             raise ConfigError("training.gate: null, expected one where there is a candidate to score")
-        first = int(split(positions(job["training_set"], self.table.label_ranks), validation.share)[1].min())
+        held_out = split(positions(job["training_set"], self.table.label_ranks), validation.share)[1]
+        first, values = first_of(held_out, job["stop"]), dict[str, float | None]()
+        if first == job["stop"]:
+            return {"first": first, "values": values}
         bounds = {"start": float(self.table.timestamps[first]), "end": float(self.table.timestamps[job["stop"] - 1])}
-        values: dict[str, float | None] = {}
         for name, folder in job["models"].items():
             context = EvaluationContext(
                 model=load_model(Path(folder)),

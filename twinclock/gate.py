@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twinclock.config import Config
 from twinclock.graph import Json
 from twinclock.messages import Start
@@ -18,23 +21,29 @@ from twinclock.training import ValidationConfig
 from twinclock.work import served_from
 
 
+def first_of(held_out: NDArray[np.int64], stop: int) -> int:
+    """The first of the positions held out of a training set whose trigger ends before `stop`; `stop` if none is."""
+    return int(held_out[0]) if len(held_out) else stop
+
+
 def first_held_out(context: Context, model: Mapping[str, Json], recipe: Mapping[str, Json]) -> int:
-    """SCORE_CANDIDATE: position of the first sample held out of a training set.
+    """SCORE_CANDIDATE: position of the first sample held out of a training set; the trigger's end if none is.
 
     Of samples that are only modelled nobody knows which of them a training set drew, so there it is the newest share
     of the positions that they were drawn from.
     """
     share = validation_of(context.config).share
     if context.has_table:
-        return int(split(positions(recipe, context.table.label_ranks), share)[1].min())
+        return first_of(split(positions(recipe, context.table.label_ranks), share)[1], model["stop"])
     num_samples = num_positions(model["ranges"])
-    return position_at(model["ranges"], num_samples - num_held_out(num_samples, share))
+    num_newest = num_held_out(num_samples, share)
+    return position_at(model["ranges"], num_samples - num_newest) if num_newest else model["stop"]
 
 
 def interval_of(context: Context, model: Mapping[str, Json], first_held_out: int) -> Json:
     """SCORE_CANDIDATE: from the first sample held out of the candidate's training set up to its trigger's last."""
     stop = model["stop"]
-    begin, end = context.stream.timestamp(first_held_out), context.stream.timestamp(stop - 1)
+    begin, end = (context.stream.timestamp(min(position, stop - 1)) for position in (first_held_out, stop))
     return {"start": begin, "end": end, "first": first_held_out, "stop": stop}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from real.store import CHECKED, LINEAGE, MODELS, ModelStore, new_folder, read_lineage, verify
+from real.store import LINEAGE, MODELS, ModelStore, checked_files, new_folder, read_lineage, verify
 from real.stored.listing import stored_run
 from twinclock.errors import ConfigError
 from twinclock.graph import Json
@@ -46,7 +46,7 @@ def export(folder: Path, trigger: int, out: Path) -> None:
     if out.exists():
         raise ConfigError(f"--out {out}: is there already, expected a new folder")
     with told_as_run_error(out), new_folder(out) as unfinished:
-        for name in (*CHECKED, LINEAGE):
+        for name in (*checked_files(lineage), LINEAGE):
             shutil.copyfile(source / name, unfinished / name)
         shutil.copyfile(_EXAMPLE, unfinished / "load.py")
         (unfinished / "README.md").write_text(_readme(lineage), encoding="utf-8")
