@@ -76,6 +76,7 @@ PAGES = tuple(
 )
 COPIED = ("twinclock", "sim", "real", "experiments", "tests/fixtures", "Makefile", "pyproject.toml", "docs/images")
 GRAPHS = {variant: build_graph(GraphOptions(variant=variant)) for variant in VARIANTS}
+GATED = build_graph(GraphOptions(gate=True))
 
 
 @dataclass(frozen=True)
@@ -337,8 +338,10 @@ def drawn_by(svg: str) -> list[str]:
 
 
 def test_mermaid_in_the_design_is_the_graph() -> None:
-    (block,) = (each for each in blocks("docs/design.md") if each.language == "mermaid")
-    assert block.text == mermaid(GRAPHS["seed"])
+    whole, training = (each for each in blocks("docs/design.md") if each.language == "mermaid")
+    assert whole.text == mermaid(GRAPHS["seed"])
+    (with_gate,) = (node for path, node in walk(GATED) if path.endswith("/training"))
+    assert training.text == mermaid(with_gate)
 
 
 # Stages, registers, rules
@@ -346,7 +349,7 @@ def test_mermaid_in_the_design_is_the_graph() -> None:
 
 def test_table_of_stages_is_that_of_the_graphs() -> None:
     declared, homes = {}, {}
-    for variant, graph in GRAPHS.items():
+    for variant, graph in {**GRAPHS, "gate": GATED}.items():
         for _, stage in stages(graph):
             declared[stage.operation] = (stage.kind, ", ".join(stage.outcomes))
             homes.setdefault(stage.operation, set()).add(variant)
@@ -357,6 +360,7 @@ def test_table_of_stages_is_that_of_the_graphs() -> None:
         listed[name] = (cells[1], cells[2])
         assert ("new" in note) == (name not in page("tests/fixtures/seed.mmd")), name
         assert ("`overlapped`" in note) == (homes.get(name) == {"overlapped"}), name
+        assert ("gate" in note) == (homes.get(name) == {"gate"}), name
     assert listed == declared
 
 
@@ -368,7 +372,7 @@ def test_costs_named_in_the_table_of_stages_exist() -> None:
 
 def test_table_of_registers_is_that_of_the_graphs() -> None:
     declared: dict[str, tuple[str, set[str]]] = {}
-    for graph in GRAPHS.values():
+    for graph in (GATED, *GRAPHS.values()):
         registers = {
             name: each for _, node in walk(graph) if isinstance(node, Scope) for name, each in node.registers.items()
         }

@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,24 @@ def test_whoever_follows_it_finds_a_whole_model_at_every_moment(run):
     assert problems == []
     assert seen == sorted(seen)
     assert seen[-1] == num_models - 1
+
+
+def test_the_page_says_how_to_follow_it(run):
+    """The code in docs/models.md, on a link that moves."""
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    code = page.split("```python file=serve.py\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "serve.py", "exec"), names)
+    store(run, 0)
+    activate(run, 0)
+    served = names["Served"](run)
+    assert served.refresh()
+    assert not served.refresh()
+    store(run, 1)
+    assert not served.refresh()
+    activate(run, 1)
+    assert served.refresh()
+    assert served.lineage["trigger"] == 1
 
 
 def test_activations_at_once_end_with_the_newest(run):
