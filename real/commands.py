@@ -19,10 +19,10 @@ _KEEP, _OUT = "prune", "export"
 
 def models(
     run_dir: RunDir,
-    action: Annotated[str, typer.Argument(metavar="[list|diff|verify|prune|export]", help="What to do.")] = "list",
+    action: Annotated[str, typer.Argument(metavar="list|diff|verify|prune|export", help="What to do.")] = "list",
     serials: Annotated[
         Optional[list[int]],  # noqa: UP045
-        typer.Argument(metavar="[MODEL…]", help="The models, by their triggers: two for diff, one for export."),
+        typer.Argument(metavar="MODEL…", help="The models, by their triggers: two for diff, one for export."),
     ] = None,
     keep: Annotated[
         Optional[int],  # noqa: UP045

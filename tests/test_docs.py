@@ -340,7 +340,7 @@ def drawn_by(svg: str) -> list[str]:
 def test_mermaid_in_the_design_is_the_graph() -> None:
     whole, training = (each for each in blocks("docs/design.md") if each.language == "mermaid")
     assert whole.text == mermaid(GRAPHS["seed"])
-    (with_gate,) = (node for path, node in walk(GATED) if path.endswith("/training"))
+    with_gate = next(node for path, node in walk(GATED) if path.endswith("/training"))
     assert training.text == mermaid(with_gate)
 
 

@@ -28,7 +28,7 @@ COMMANDS = {
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
-    "models": ["RUN_DIR", "[list|diff|verify|prune|export]", "[MODEL…]", "--keep", "--out", "--debug"],
+    "models": ["RUN_DIR", "list|diff|verify|prune|export", "MODEL…", "--keep", "--out", "--debug"],
     "report": ["DIR…", "-o", "--out", "--debug"],
     "search": [
         *("STUDY", "--objective", "--trials", "--at-most", "--confirm", "--prune", "--no-prune", "--batch", "--seed"),
