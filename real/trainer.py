@@ -17,11 +17,11 @@ from real.encoding import fit_encoding
 from real.minibatches import minibatches
 from real.models import (
     ModelError,
-    build_model,
     check_outputs,
     hidden_features,
     inherit_weights,
     mean_loss,
+    model_for,
     torch_device,
     weighted_loss,
 )
@@ -52,18 +52,23 @@ class TorchTrainer:
         if rows.height == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
         encoding = fit_encoding(
-            rows, context.columns, extending=None if parent is None else parent.encoding, task=config.task
+            rows,
+            context.columns,
+            extending=None if parent is None else parent.encoding,
+            task=config.task,
+            categorical=config.model.categorical,
         )
         device = torch_device(context.device)
         features = torch.from_numpy(encoding.features(rows)).to(device)
         targets = torch.from_numpy(encoding.targets(rows)).to(device)
+        at_once = encoding.rows_at_once(_SCORED_AT_ONCE)
         todo = effort(config.downsample, num_samples=rows.height, epochs=config.epochs, batch_size=config.batch_size)
         with _seeded(context.seed, device):
-            model = build_model(config.model, num_inputs=encoding.num_inputs, num_classes=encoding.num_outputs)
+            model = model_for(config.model, encoding)
             if parent is not None:
                 inherit_weights(model, parent.weights)
             model.to(device)
-            loss = _descend(_Training(model, encoding.num_outputs, features, targets, todo, context))
+            loss = _descend(_Training(model, encoding.num_outputs, features, targets, todo, context, at_once))
         return TrainingResult(
             weights={name: tensor.cpu() for name, tensor in model.state_dict().items()},
             encoding=encoding,
@@ -81,6 +86,7 @@ class _Training(NamedTuple):
     targets: Tensor
     todo: Effort
     context: TrainingContext
+    scored_at_once: int
 
 
 def _descend(training: _Training) -> float:
@@ -148,7 +154,7 @@ def _judge(
     said: list[Tensor] = []
     model.eval()
     with torch.no_grad():
-        for places in torch.split(candidates, _SCORED_AT_ONCE):
+        for places in torch.split(candidates, training.scored_at_once):
             if context.should_stop():
                 raise StoppedError
             inputs = training.features.index_select(0, places.to(device))

@@ -23,6 +23,7 @@ NOT_DRAWN: Mapping[str, str] = {
     "TrainingConfig.trainer": _NEEDS_A_CLASS,
     "TrainingConfig.task=regression": "the simulator can't score it",
     "TrainingConfig.model:ImportedModelConfig": _NEEDS_A_CLASS,
+    "FeatureColumns.arrays": "only the real executor looks into them; tests/real has tests of it",
     "EvaluationConfig.evaluator": _NEEDS_A_CLASS,
     "trigger:OracleTriggerConfig": _NEEDS_A_RUN,
     "trigger:CustomTriggerConfig": _NEEDS_A_CLASS,
