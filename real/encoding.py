@@ -246,7 +246,7 @@ def _fit_target(rows: pl.DataFrame, label: str, old: Encoding | None) -> TargetE
 def _check_same_columns(old: Encoding, columns: Columns, categorical: CategoricalAs) -> None:
     had = (
         [each.column for each in old.numeric],
-        [each.column for each in (*old.categorical, *old.coded)],
+        [*(each.column for each in old.categorical), *(each.column for each in old.coded)],
         [each.column for each in old.arrays],
         old.label,
     )
@@ -256,8 +256,8 @@ def _check_same_columns(old: Encoding, columns: Columns, categorical: Categorica
         raise ConfigError(
             f"data: the model to start from was trained with other columns: it had {_listed(had)}, now {_listed(want)}"
         )
-    others = old.categorical if categorical == "codes" else old.coded
-    if others:
+    takes_others = bool(old.categorical) if categorical == "codes" else bool(old.coded)
+    if takes_others:
         raise ConfigError(
             f"training.model: takes categories as {categorical}, expected as {'codes' if old.coded else 'one_hot'}, "
             "like the model to start from"

@@ -81,7 +81,7 @@ def test_as_many_codes_as_there_may_be_are_exact_and_more_are_refused():
 
 def test_an_embedded_category_is_learnt_and_scored():
     rows = by_category()
-    options = {"model": EMBEDDED, "epochs": 20, "optimizer": {"kind": "adam", "lr": 0.02}}
+    options = {"model": EMBEDDED, "epochs": 8, "batch_size": 32, "optimizer": {"kind": "adam", "lr": 0.05}}
     model = stored(train(rows, **options), model=EMBEDDED)
     (accuracy,) = TorchEvaluator().evaluate(evaluation(model, by_category(seed=1), (0, 300), metrics=("accuracy",)))
     assert accuracy["value"] > 0.95
