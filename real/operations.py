@@ -24,10 +24,10 @@ from twinclock.graph import Json
 from twinclock.luck import Fate, FaultPlan, life_s
 from twinclock.messages import Start, path_text
 from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
-from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import needs_a_model, observation
 from twinclock.run_folder import replace_durably
 from twinclock.stages import DECISIONS, Context, decide
+from twinclock.training import training_effort
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,7 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
         if superseded.exists():
             return Ending("superseded", {})
         fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
+        fit["wait_share"] = result.get("wait_share")
         fit["held_s"] = executor.now() - job["started_s"]
         return Ending("trained", {"fit": fit, "trained": [trigger]})
 
@@ -219,10 +220,9 @@ def _exit(_run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
 
 
 def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Json) -> None:
-    config, fate = run.context.config.training, run.faults.fate_of_training(job["trigger"], start)
-    num_samples = job["training_set"]["num_samples"]
-    todo = effort(config.downsample, num_samples=num_samples, epochs=config.epochs, batch_size=config.batch_size)
-    message = {**_training(run, job), **_fails(fate, todo.num_steps)}
+    fate = run.faults.fate_of_training(job["trigger"], start)
+    todo = training_effort(run.context.config.training, job["training_set"]["num_samples"])
+    message = {**_training(run, job), **_fails(fate, todo.steps.num_steps)}
     executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
     run.trainings[job["trigger"]] = job["id"]
 
