@@ -46,7 +46,7 @@ from twinclock.arrivals import PRESETS, ArrivalsConfig, DailyConfig, RecordedCon
 from twinclock.cli import add_commands, app
 from twinclock.cluster import SpotConfig
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_config
-from twinclock.dataset import TableConfig
+from twinclock.dataset import FeatureColumns, TableConfig
 from twinclock.faults import NodesConfig
 from twinclock.fleet import is_fleet, load_fleet
 from twinclock.graph import Register, Scope, stages, walk
@@ -61,7 +61,7 @@ from twinclock.policies.triggers import TriggerConfig
 from twinclock.render import mermaid
 from twinclock.schemas import SCHEMAS
 from twinclock.show import _composites, _figures
-from twinclock.training import ScheduleConfig
+from twinclock.training import ModelConfig, ScheduleConfig
 from twinclock.yaml_text import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -520,6 +520,21 @@ def test_kinds_and_keys_of_triggers_and_plans() -> None:
     for kind, model in (plans | triggers).items():
         keys = {declared.alias or name for name, declared in model.model_fields.items()} - {"kind"}
         assert listed[kind] == keys - (common if kind in plans else set()), kind
+
+
+def test_kinds_and_keys_of_models() -> None:
+    listed = {
+        plain(kind): re.findall(r"`(\w+)`", keys) for kind, keys, _ in rows("docs/configuration.md", "kind of model")
+    }
+    models = {get_args(each.model_fields["kind"].annotation)[0]: each for each in get_args(get_args(ModelConfig)[0])}
+    assert listed.keys() == models.keys()
+    for kind, model in models.items():
+        assert [name for name in listed[kind] if name in model.model_fields] == list(model.model_fields)[1:], kind
+
+
+def test_kinds_of_features() -> None:
+    listed = [plain(kind) for kind, *_ in rows("docs/configuration.md", "kind of features")]
+    assert listed == list(FeatureColumns.model_fields)
 
 
 def test_kinds_and_keys_of_batching() -> None:

@@ -24,10 +24,19 @@ class TrainingRetryConfig(Section):
     """Clock seconds before the second attempt; doubled before each further one."""
 
 
+CategoricalAs: TypeAlias = Literal["one_hot", "codes"]
+"""What a model takes for a categorical column: an input for each category, or one input that holds its code."""
+
+
 class LogisticConfig(Section):
     """Logistic regression."""
 
     kind: Literal["logistic"] = "logistic"
+
+    @property
+    def categorical(self) -> CategoricalAs:
+        """What it takes for a categorical column."""
+        return "one_hot"
 
 
 class MlpConfig(Section):
@@ -36,6 +45,13 @@ class MlpConfig(Section):
     kind: Literal["mlp"] = "mlp"
     hidden: ListOf[Annotated[int, Field(gt=0)]] = (64,)
     """Width of each hidden layer."""
+    embedding: int | None = Field(default=None, gt=0)
+    """Numbers that each categorical column is embedded in; None: not embedded, but an input for each category."""
+
+    @property
+    def categorical(self) -> CategoricalAs:
+        """What it takes for a categorical column."""
+        return "one_hot" if self.embedding is None else "codes"
 
 
 class ImportedModelConfig(Section):
@@ -45,6 +61,8 @@ class ImportedModelConfig(Section):
     path: ImportPath
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the class."""
+    categorical: CategoricalAs = "one_hot"
+    """What it takes for a categorical column; with `codes` it is told of their numbers, `num_categories`."""
 
 
 ModelConfig: TypeAlias = Annotated[LogisticConfig | MlpConfig | ImportedModelConfig, Field(discriminator="kind")]

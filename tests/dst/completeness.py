@@ -24,6 +24,7 @@ NOT_DRAWN: Mapping[str, str] = {
     "TrainingConfig.loss": _NEEDS_A_CLASS,
     "TrainingConfig.task=regression": "the simulator can't score it",
     "TrainingConfig.model:ImportedModelConfig": _NEEDS_A_CLASS,
+    "FeatureColumns.arrays": "only the real executor looks into them; tests/real has tests of it",
     "EvaluationConfig.evaluator": _NEEDS_A_CLASS,
     "GateConfig.better": _NEEDS_A_CLASS,
     "GateConfig.better=higher": _NEEDS_A_CLASS,

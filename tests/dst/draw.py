@@ -264,7 +264,7 @@ def _training(draw: Draw, most_at_once: int, *, warm: bool) -> Config:
         **draw.keys(
             0.15,
             task=lambda: "classification",
-            model=lambda: draw.of({"kind": "logistic"}, {"kind": "mlp", "hidden": [4]}),
+            model=lambda: draw.of({"kind": "logistic"}, {"kind": "mlp", "hidden": [4], "embedding": 2}),
             batch_size=lambda: draw.of(1, 8),
             optimizer=lambda: _optimizer(draw),
             clip_norm=lambda: 1.0,
