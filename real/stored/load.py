@@ -92,9 +92,9 @@ def inputs(row: dict[str, Any]) -> Tensor:
     values = torch.zeros(1, encoding["num_inputs"])
     for column in encoding["numeric"]:
         value = row.get(column["column"])
-        is_known = value is not None and math.isfinite(value)
-        if is_known:
-            values[0, column["at"]] = normalised(torch.tensor(float(value)), column)
+        number = math.nan if value is None else float(value)
+        if math.isfinite(number):
+            values[0, column["at"]] = normalised(torch.tensor(number, dtype=torch.float64), column)
         elif column["missing_at"] is not None:
             values[0, column["missing_at"]] = 1.0
     for column in encoding["categorical"]:

@@ -108,6 +108,16 @@ def test_the_worker_scores_what_its_evaluator_would(original):
         assert scored["value"] == value
 
 
+def test_a_simulation_may_take_the_scores_at_the_gate_from_the_real_run(original):
+    measured = {"sim": {"quality": {"kind": "measured", "run": str(original)}}}
+    real, simulated = Run.load(original), tc.run({**CONFIG, **measured}, on="sim")
+    columns = ["model", "metric", "first", "stop", "value", "active", "active_value", "reason"]
+    assert simulated.activations.select(columns).equals(real.activations.select(columns))
+    other = {**CONFIG["training"], "gate": {"metric": "accuracy", "max_worse": 0.5}}
+    with pytest.raises(ConfigError, match=r"training.gate: .* has another"):
+        tc.run({**CONFIG, **measured, "training": other}, on="sim")
+
+
 # The store
 
 
