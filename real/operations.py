@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
 import polars as pl
 
+from real.active import activate
 from real.executor import Body, Ending, RealExecutor
 from real.pool import Message
-from real.store import ModelStore
-from twinclock import work
+from real.store import MODELS, ModelStore
+from twinclock import gate, work
 from twinclock.allocator import Key
+from twinclock.config import config_hash
 from twinclock.faults import JobFailed
 from twinclock.graph import Json
 from twinclock.luck import Fate, FaultPlan, life_s
@@ -30,7 +33,7 @@ from twinclock.stages import DECISIONS, Context, decide
 from twinclock.training import training_effort
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RealRun:
     """One pipeline in the real world."""
 
@@ -42,6 +45,11 @@ class RealRun:
     """Serial of the trigger → the job of its training."""
     waits: dict[int, Key] = field(default_factory=dict)
     """Serial of the trigger → the stage run that waits, or has waited, for its training."""
+
+    @cached_property
+    def config_hash(self) -> str:
+        """For the lineage of models."""
+        return config_hash(self.context.config)
 
     def superseded(self, trigger: int) -> Path:
         """The file that is there when the training of a trigger is to stop."""
@@ -60,6 +68,8 @@ def bodies(context: Context, folder: Path) -> dict[str, Body]:
         "RUN_TRAINING": _run_training,
         "WAIT_FOR_TRAINING_COMPLETION": _wait_for_training_completion,
         "STORE_TRAINED_MODEL": _store_trained_model,
+        "SCORE_CANDIDATE": _score_candidate,
+        "ACTIVATE_MODEL": _activate_model,
         "WAIT_FOR_EVALUATION_COMPLETION": _wait_for_evaluation_completion,
         "STORE_EVALUATION_RESULTS": _store_evaluation_results,
         "PREEMPT": _preempt,
@@ -160,15 +170,50 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
 
 def _store_trained_model(run: RealRun, start: Start, executor: RealExecutor) -> None:
     candidate, fate = start.inputs["candidate"], run.faults.fate(start)
+    origin = {"run": run.context.config.name, "config_hash": run.config_hash}
 
     def store() -> Ending:
         _fail_if_so_fated(fate)
-        entry = {**candidate, "path": work.model_path(candidate)}
-        size_bytes = ModelStore(run.folder / "models").commit(run.folder / candidate["path"], entry)
+        entry = {**candidate, "path": work.model_path(candidate), **origin}
+        size_bytes = ModelStore(run.folder / MODELS).commit(run.folder / candidate["path"], entry)
         model = work.stored_model(run.context, candidate, size_bytes, executor.now())
-        return Ending("done", {"model": model, "active_model": model, "models": [model]})
+        values = work.stored_values(run.context, model)
+        if "active_model" in values:
+            activate(run.folder, model["trigger"])
+        return Ending("done", values)
 
     executor.in_thread(start, store)
+
+
+def _score_candidate(run: RealRun, start: Start, executor: RealExecutor) -> None:
+    """On the device that is held: which samples were held out is known where the training set can be made again."""
+    model, active, fate = start.inputs["model"], start.registers["active_model"], run.faults.fate(start)
+    models = {"candidate": model} if active is None else {"candidate": model, "active": active}
+    job = {
+        "do": "score_candidate",
+        "id": path_text(start.path),
+        "training_set": start.inputs["training_set"],
+        "models": {name: str(run.folder / each["path"]) for name, each in models.items()},
+        "stop": model["stop"],
+        **_fails(fate, 1),
+    }
+
+    def finish(result: Json) -> Ending:
+        interval = gate.interval_of(run.context, model, result["first"])
+        return Ending(*gate.scored(run.context, active, interval, result["values"]))
+
+    executor.launch(start, start.placement["device"][0], job, _dies_after_s(run, fate))
+    executor.await_job(start, job["id"], finish)
+
+
+def _activate_model(run: RealRun, start: Start, executor: RealExecutor) -> None:
+    def decide() -> Ending:
+        outcome, values = gate.activation(run.context, start, executor.now())
+        if outcome == "activated":
+            activate(run.folder, start.inputs["model"]["trigger"])
+        return Ending(outcome, values)
+
+    executor.in_thread(start, decide)
 
 
 def _wait_for_evaluation_completion(run: RealRun, start: Start, executor: RealExecutor) -> None:

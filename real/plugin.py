@@ -8,7 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from real import active as active_link
 from real import brought
+from real.active import check_links
 from real.config import RealConfig
 from twinclock.allocator import Allocator
 from twinclock.cluster import device_names
@@ -17,6 +19,7 @@ from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import Executor
 from twinclock.faults import FaultsConfig
+from twinclock.graph import Json
 from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
@@ -102,9 +105,17 @@ def open(
 
     if folder is None:
         raise ConfigError("a real run needs a folder")
+    check_links(folder)
     config = context.config
     workers = WorkerPool(worker_main, devices(config), (str(folder), config))
     return RealExecutor({pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock)
+
+
+def restore(folder: Path, registers: Mapping[str, Json]) -> None:
+    """Let the link to the active model lead where the journal says."""
+    if "active_model" in registers:
+        active = registers["active_model"]
+        active_link.restore(folder, None if active is None else active["trigger"])
 
 
 def _section(config: Config) -> RealConfig:

@@ -12,7 +12,7 @@ from torch import nn
 
 from real.encoding import UNKNOWN, Encoding, fit_encoding
 from real.memory import telling_of_memory
-from real.models import ModelError, build_model, inherit_weights, torch_device
+from real.models import ModelError, inherit_weights, model_for, torch_device
 from real.training.checkpoint import Checkpoint
 from real.training.clock import Stopwatch
 from real.training.compiling import compiled
@@ -56,12 +56,16 @@ def _fit(context: TrainingContext) -> TrainingResult:
     if rows.height == 0:
         raise ModelError("the training set has 0 samples, expected at least one")
     encoding = fit_encoding(
-        rows, context.columns, extending=None if parent is None else parent.encoding, task=config.task
+        rows,
+        context.columns,
+        extending=None if parent is None else parent.encoding,
+        task=config.task,
+        categorical=config.model.categorical,
     )
     device = torch_device(context.device)
     samples, held_out = samples_of(encoding, rows, device), _held_out(encoding, context.validation, device)
     with _seeded(context.seed, device):
-        model = build_model(config.model, num_inputs=encoding.num_inputs, num_classes=encoding.num_outputs)
+        model = model_for(config.model, encoding)
         if parent is not None:
             inherit_weights(model, parent.weights)
         model.to(device)

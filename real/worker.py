@@ -5,6 +5,7 @@ The parent and a worker exchange plain dicts over a pipe. To the worker:
     {"do": "train", "id": str, "training_set": recipe, "start_from": folder of a model | None}
     {"do": "evaluate", "id": str, "model": folder of a model, "intervals": [...], "metrics": [...]}
     {"do": "observe", "id": str, "request": of a trigger policy, "active": lineage entry of the active model | None}
+    {"do": "score_candidate", "id": str, "training_set": recipe, "stop": position, "models": name → folder of a model}
     {"do": "stop", "id": str}
 
 A job with a number `fails_after` fails as the fault plan has it: a training when its trainer asks whether to stop and
@@ -16,7 +17,8 @@ And back, each with the job's id (that of the worker's own start is ""):
     {"kind": "ready"}                               it can take jobs
     {"kind": "progress", "done": share of the steps}
     {"kind": "done", "result": ...}                 training: the slot `fit`; evaluation: {"rows": [...]};
-                                                    observation: {"values": {...}}
+                                                    observation: {"values": {...}};
+                                                    candidate: {"first": position, "values": name → score}
     {"kind": "stopped"}
     {"kind": "error", "error": {type, message, traceback}}
 
@@ -45,12 +47,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from real.config import RealConfig
-from real.store import load_model, new_folder, write_model
+from real.store import RESULT, load_model, new_folder, write_model
 from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
 from twinclock.faults import JobFailed
+from twinclock.gate import first_of
 from twinclock.graph import ERROR_SLOT, Json
 from twinclock.observing import import_what_is_needed
 from twinclock.policies.needs import all_metrics_needed
@@ -66,7 +69,6 @@ if TYPE_CHECKING:
 
 Message: TypeAlias = dict[str, Any]
 
-RESULT = "result.json"
 WORK = "work"
 """Folder in the run's folder for the results of trainings."""
 _LEAST_PROGRESS = 0.01
@@ -169,6 +171,7 @@ class _Worker:
             )
         torch.set_num_threads(parse_section(RealConfig, config.real, config.name, under="real").threads_per_worker)
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
+        metrics_of_gate = () if config.training.gate is None else (config.training.gate.metric,)
         if model.kind == "import":
             import_object(model.path, "training.model.path")
         if config.training.loss is not None:
@@ -184,7 +187,7 @@ class _Worker:
             evaluator=scorer,
             observer=Observer(run_folder, table, scorer, device),
         )
-        load_what_is_needed([*config.evaluation.metrics, *all_metrics_needed(config.trigger)])
+        load_what_is_needed([*config.evaluation.metrics, *all_metrics_needed(config.trigger), *metrics_of_gate])
         import_what_is_needed(config.trigger)
         # the first optimizer of a process takes a second of imports, the first use of a GPU longer: not in a training
         weight = torch.ones(1, device=torch_device(device), requires_grad=True)
@@ -210,6 +213,9 @@ class _Worker:
             elif job["do"] == "observe":
                 _fail_at_once_if_asked(job)
                 result = {"values": self.observer.observe(job["request"], job["active"], should_stop)}
+            elif job["do"] == "score_candidate":
+                _fail_at_once_if_asked(job)
+                result = self._score_candidate(job, should_stop)
             else:
                 result = self._evaluate(job, should_stop)
         except StoppedError:
@@ -276,6 +282,31 @@ class _Worker:
         rows = self.evaluator.evaluate(context) if context.intervals else []
         _fail_at_once_if_asked(job)
         return {"rows": rows}
+
+    def _score_candidate(self, job: Message, should_stop: Callable[[], bool]) -> Json:
+        """Models on the samples from the first that was held out of a training set up to its trigger's last."""
+        from real.evaluator import EvaluationContext
+
+        gate, validation = self.config.gate, self.config.validation
+        if gate is None or validation is None:
+            raise ConfigError("training.gate: null, expected one where there is a candidate to score")
+        held_out = split(positions(job["training_set"], self.table.label_ranks), validation.share)[1]
+        first, values = first_of(held_out, job["stop"]), dict[str, float | None]()
+        if first == job["stop"]:
+            return {"first": first, "values": values}
+        bounds = {"start": float(self.table.timestamps[first]), "end": float(self.table.timestamps[job["stop"] - 1])}
+        for name, folder in job["models"].items():
+            context = EvaluationContext(
+                model=load_model(Path(folder)),
+                table=self.table,
+                intervals=[{**bounds, "first": first, "stop": job["stop"]}],
+                metrics=[gate.metric],
+                device=self.device,
+                should_stop=should_stop,
+            )
+            scores = [row["value"] for row in self.evaluator.evaluate(context) if row["metric"] == gate.metric]
+            values[name] = scores[0] if scores else None
+        return {"first": first, "values": values}
 
 
 def _failing(job: Message, should_stop: Callable[[], bool]) -> Callable[[], bool]:

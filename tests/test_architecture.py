@@ -60,7 +60,7 @@ CLOCKS = {
 """The only places that may ask what time it is."""
 
 LARGE = {
-    "twinclock/machine.py": 520,  # one interpreter, its rules, and a fast path
+    "twinclock/machine.py": 525,  # one interpreter, its rules, and a fast path
 }
 """Modules above 400 lines, and how far they may go."""
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
+    "models": ["RUN_DIR", "list|diff|verify|prune|export", "MODEL…", "--keep", "--out", "--debug"],
     "report": ["DIR…", "-o", "--out", "--debug"],
     "search": [
         *("STUDY", "--objective", "--trials", "--at-most", "--confirm", "--prune", "--no-prune", "--batch", "--seed"),
@@ -50,6 +51,7 @@ TABLES = {
         "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error lost_s wait_share"
     ),
     "models": "model parent first_ts last_ts num_samples size_bytes loss path stored_s",
+    "activations": "model activated_s metric first stop value active active_value reason decided_s",
     "evaluations": "plan model start_ts end_ts metric value num_samples evaluated_s",
     "faults": "id stage attempt outcome type message at_s",
     "devices": "resource unit holder requested_s granted_s released_s",

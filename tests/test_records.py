@@ -179,7 +179,8 @@ def test_a_table_without_rows_has_its_columns_all_the_same():
 
 def test_what_identifies_a_row_does():
     plans = [{"kind": "slicing", "every": 8.0, "models": "all"}, {"kind": "between_triggers", "models": "all"}]
-    run = story(times=range(47), evaluation={"plans": plans}).run
+    gated = {"validation": {"share": 0.5}, "gate": {"metric": "accuracy", "max_worse": 0.0}}
+    run = story(times=range(47), evaluation={"plans": plans}, training=gated).run
     for name, columns in KEYS.items():
         assert run.tables[name].height > 1
         assert run.tables[name].select(columns).is_unique().all()
@@ -277,6 +278,7 @@ def test_times_say_whose_they_are(name):
     assert {column for column in numbers if not column.endswith(("_s", "_ts"))} <= {
         "loss",
         "value",
+        "active_value",
         "observation",
         "threshold",
     }

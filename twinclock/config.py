@@ -23,6 +23,7 @@ from twinclock.faults import FaultsConfig
 from twinclock.pipeline import Variant
 from twinclock.policies.batching import BatchingConfig, FixedBatchingConfig
 from twinclock.policies.evaluation import EvaluationPlan
+from twinclock.policies.gate import metric_problem
 from twinclock.policies.metrics import METRIC_NAMES, find_metric, metric_names
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.selection import NewDataConfig, SelectionConfig
@@ -192,6 +193,10 @@ class Config(Section):
         if self.evaluation.evaluator is None and of_another:
             expected = f"expected {', '.join(metric_names(task))} for training.task {task}"
             raise WrongKeyError("evaluation.metrics", f"got {', '.join(of_another)}, {expected}")
+        gate = self.training.gate
+        if gate is not None and (wrong := metric_problem(gate, task, self.evaluation.evaluator is not None)):
+            key, text = wrong
+            raise WrongKeyError(f"training.gate.{key}", text)
         if self.mode == "replay" and self.variant == "overlapped":
             for number, plan in enumerate(self.evaluation.plans):
                 if plan.models == "served":

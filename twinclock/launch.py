@@ -124,7 +124,12 @@ def plan_run(config: Config, on: str) -> RunPlan:
     graph = _sound_graph(graph_options(config))
     at_once = 1 if config.overlap is None else config.overlap.trainings_at_once
     slots = tuple(f"slot:{index}" for index in range(at_once))
-    units = {"training_slot": slots, "admission": ("admission",), "device": plugin.devices(config)}
+    units = {
+        "training_slot": slots,
+        "admission": ("admission",),
+        "activation": ("activation",),
+        "device": plugin.devices(config),
+    }
     capacity = {resource: len(names) for resource, names in units.items()}
     at_most = min(capacity["device"], config.cluster.most_at_once())
     if too_much := check_capacity(graph, capacity | {"device": at_most}):
@@ -187,6 +192,7 @@ def graph_options(config: Config) -> GraphOptions:
         evaluation_timeout_s=evaluation.timeout,
         evaluation_retry=Retry(max_attempts=evaluation.retry.attempts, backoff_s=evaluation.retry.backoff),
         evaluations_yield=config.cluster.discipline == "preemptive",
+        gate=training.gate is not None,
         evaluations_at_once=evaluation.at_once,
         observation_on_device=looks_at_models(config.trigger) if on_device is None else on_device,
         observation_timeout_s=config.observation.timeout,
@@ -285,6 +291,8 @@ def _drive(
             allocator.adopt(request, placement)
         except ValueError as error:
             raise RunError(f"{plan.config.name}: the run was left holding a device that is not here: {error}") from None
+    if folder is not None and machine.begun and isinstance(plan.plugin, plugins.RestoringPlugin):
+        plan.plugin.restore(folder, machine.registers)
     executor: Executor = plan.plugin.open(
         Context(plan.config, plan.stream),
         allocator,

@@ -98,6 +98,11 @@ class Machine:
         """Has it been fed `Begin`?"""
         return self._next_id > 0
 
+    @property
+    def registers(self) -> dict[str, Json]:
+        """The values of the registers as they stand, by name; none as long as no scope is entered."""
+        return {name: cell.value for frame in self._live.values() for name, cell in frame.cells.items()}
+
     def feed(self, event: Event) -> list[Command]:
         """Everything that follows from one event.
 

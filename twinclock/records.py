@@ -323,6 +323,17 @@ class Recorder:
                  model["size_bytes"], model["loss"], model["path"], now)
             )  # fmt: skip
 
+    def _note_activation(self, now: ClockTime, _started_s: ClockTime, start: Start, event: Ended) -> None:
+        if event.outcome in BUILT_IN_OUTCOMES:
+            return
+        scores = start.inputs["gate_scores"] or {}
+        activated_s = now if event.outcome == "activated" else None
+        self._rows["activations"].append(
+            (start.inputs["model"]["trigger"], activated_s, scores.get("metric"), scores.get("first"),
+             scores.get("stop"), scores.get("value"), scores.get("active"), scores.get("active_value"),
+             event.values["verdict"], now)
+        )  # fmt: skip
+
     def _note_scores(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
         for score in event.values.get("scores", ()):
             self._rows["evaluations"].append(
@@ -341,6 +352,7 @@ _NOTES: Mapping[str, _Note] = {
     "CLAIM_TRIGGERS": Recorder._note_claim,
     "WAIT_FOR_TRAINING_COMPLETION": Recorder._note_training,
     "STORE_TRAINED_MODEL": Recorder._note_model,
+    "ACTIVATE_MODEL": Recorder._note_activation,
     "EVALUATION_COMPLETED": Recorder._note_scores,
 }
 """Operation → what its end adds to the tables besides the stage run itself."""

@@ -213,6 +213,14 @@ def _parts(path: Path, name: str) -> list[Path]:
 
 
 @contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Have a run's folder for oneself. RunError if there is no run, or another process has it."""
+    read_header(path)
+    with told_as_run_error(path), _locked(path):
+        yield
+
+
+@contextmanager
 def replace_durably(file: Path) -> Iterator[Path]:
     """Write to the path given; the file is then whole or as it was before, also after a power cut."""
     unfinished = file.with_name(file.name + ".tmp")

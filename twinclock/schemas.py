@@ -95,6 +95,18 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "path": pl.String,
         "stored_s": pl.Float64,
     },
+    "activations": {
+        "model": pl.Int64,
+        "activated_s": pl.Float64,
+        "metric": pl.String,
+        "first": pl.Int64,
+        "stop": pl.Int64,
+        "value": pl.Float64,
+        "active": pl.Int64,
+        "active_value": pl.Float64,
+        "reason": pl.String,
+        "decided_s": pl.Float64,
+    },
     "evaluations": {
         "plan": pl.Int64,
         "model": pl.Int64,
@@ -136,6 +148,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "batches": ("batch",),
     "triggers": ("trigger",),
     "models": ("model",),
+    "activations": ("model",),
     "evaluations": ("plan", "model", "start_ts", "end_ts", "metric"),
 }
 """What identifies a row, where a run and its resumed twin must agree row by row."""

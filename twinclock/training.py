@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from twinclock.durations import Delay, Duration
 from twinclock.policies.downsampling import DownsamplingConfig, Effort, downsampling_kinds, effort
+from twinclock.policies.gate import GateConfig
 from twinclock.policies.metrics import Task
 from twinclock.policies.selection.validation import num_held_out
 from twinclock.section import ImportPath, ListOf, Section, WrongKeyError, shown
@@ -23,10 +24,19 @@ class TrainingRetryConfig(Section):
     """Clock seconds before the second attempt; doubled before each further one."""
 
 
+CategoricalAs: TypeAlias = Literal["one_hot", "codes"]
+"""What a model takes for a categorical column: an input for each category, or one input that holds its code."""
+
+
 class LogisticConfig(Section):
     """Logistic regression."""
 
     kind: Literal["logistic"] = "logistic"
+
+    @property
+    def categorical(self) -> CategoricalAs:
+        """What it takes for a categorical column."""
+        return "one_hot"
 
 
 class MlpConfig(Section):
@@ -35,6 +45,13 @@ class MlpConfig(Section):
     kind: Literal["mlp"] = "mlp"
     hidden: ListOf[Annotated[int, Field(gt=0)]] = (64,)
     """Width of each hidden layer."""
+    embedding: int | None = Field(default=None, gt=0)
+    """Numbers that each categorical column is embedded in; None: not embedded, but an input for each category."""
+
+    @property
+    def categorical(self) -> CategoricalAs:
+        """What it takes for a categorical column."""
+        return "one_hot" if self.embedding is None else "codes"
 
 
 class ImportedModelConfig(Section):
@@ -44,6 +61,8 @@ class ImportedModelConfig(Section):
     path: ImportPath
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments for the class."""
+    categorical: CategoricalAs = "one_hot"
+    """What it takes for a categorical column; with `codes` it is told of their numbers, `num_categories`."""
 
 
 ModelConfig: TypeAlias = Annotated[LogisticConfig | MlpConfig | ImportedModelConfig, Field(discriminator="kind")]
@@ -180,6 +199,8 @@ class TrainingConfig(Section):
     """Compile the model before it is trained (`torch.compile`)."""
     trainer: ImportPath | None = None
     """A user's own trainer; None: the built-in one."""
+    gate: GateConfig | None = None
+    """A stored model becomes active only if it is not worse than the active one; None: it always does."""
     devices: int = Field(default=1, gt=0)
     """Devices held by one training."""
     memory_bytes: float = Field(default=0.0, ge=0)
@@ -188,6 +209,13 @@ class TrainingConfig(Section):
     """Clock seconds from the grant of the devices; None: no limit."""
     retry: TrainingRetryConfig = TrainingRetryConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _gate_has_samples(self) -> TrainingConfig:
+        if self.gate is not None and self.validation is None:
+            expected = "expected training.validation too, such as {share: 0.1}, for samples to score models on"
+            raise WrongKeyError("gate", f"got metric {self.gate.metric}, {expected}")
+        return self
 
     @model_validator(mode="after")
     def _can_be_weighed(self) -> TrainingConfig:

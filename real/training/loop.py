@@ -14,7 +14,7 @@ from real.training.context import Progress, StoppedError
 from real.training.fetching import Fetched
 from real.training.gradient import backward, check_first_gradient
 from real.training.resume import checkpoint_of
-from real.training.under_way import SCORED_AT_ONCE, Training
+from real.training.under_way import Training
 
 _STEPS_A_LOOK = 50
 """Steps after which losses are looked at; looking makes the CPU wait for a GPU."""
@@ -134,7 +134,7 @@ def _validation_loss(training: Training) -> float | None:
     total = 0.0
     network.model.eval()
     with torch.no_grad():
-        for places in torch.split(torch.arange(len(held_out.targets)), SCORED_AT_ONCE):
+        for places in torch.split(torch.arange(len(held_out.targets)), held_out.scored_at_once):
             outputs = network.outputs(held_out.features_at(places))
             losses = network.objective.losses(outputs, held_out.targets_at(places)).double().cpu()
             total += float(losses.sum() if weights is None else (losses * weights[places]).sum())

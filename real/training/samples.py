@@ -13,6 +13,8 @@ from real.encoding import Encoding
 _LARGEST_SHARE = 0.5
 """Of the device's free memory that samples may take; the rest is for the model, its gradients and activations."""
 
+_SCORED_AT_ONCE = 65_536
+
 
 class Samples(NamedTuple):
     """Some rows, encoded."""
@@ -21,6 +23,8 @@ class Samples(NamedTuple):
     targets: Tensor
     device: torch.device
     """Where they are computed on; elsewhere they lie in the host's memory."""
+    scored_at_once: int
+    """Samples that go forward through the model at a time when nothing is learnt from them."""
 
     def features_at(self, places: Tensor) -> Tensor:
         """The features of some places, which are on the CPU; on the device."""
@@ -44,7 +48,8 @@ def samples_of(encoding: Encoding, rows: pl.DataFrame, device: torch.device) -> 
     features, targets = torch.from_numpy(encoding.features(rows)), torch.from_numpy(encoding.targets(rows))
     if has_room(features.nbytes + targets.nbytes, device):
         features, targets = features.to(device), targets.to(device)
-    return Samples(features, targets, torch.empty(0, device=device).device)
+    on = torch.empty(0, device=device).device
+    return Samples(features, targets, on, encoding.rows_at_once(_SCORED_AT_ONCE))
 
 
 def has_room(num_bytes: int, device: torch.device) -> bool:

@@ -22,9 +22,6 @@ from real.training.samples import Samples
 from real.training.stopping import Stopping
 from twinclock.policies.downsampling import Effort, KCenterDownsamplingConfig, ScoredDownsamplingConfig
 
-SCORED_AT_ONCE = 65_536
-"""Samples that go forward through the model at a time when nothing is learnt from them."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Training:
@@ -85,7 +82,7 @@ class Training:
         said: list[Tensor] = []
         network.model.eval()
         with torch.no_grad():
-            for places in torch.split(candidates, SCORED_AT_ONCE):
+            for places in torch.split(candidates, self.samples.scored_at_once):
                 if context.should_stop():
                     raise StoppedError
                 inputs = self.samples.features_at(places)

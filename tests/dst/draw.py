@@ -264,7 +264,7 @@ def _training(draw: Draw, most_at_once: int, *, warm: bool) -> Config:
         **draw.keys(
             0.15,
             task=lambda: "classification",
-            model=lambda: draw.of({"kind": "logistic"}, {"kind": "mlp", "hidden": [4]}),
+            model=lambda: draw.of({"kind": "logistic"}, {"kind": "mlp", "hidden": [4], "embedding": 2}),
             batch_size=lambda: draw.of(1, 8),
             optimizer=lambda: _optimizer(draw),
             clip_norm=lambda: 1.0,
@@ -279,7 +279,7 @@ def _training(draw: Draw, most_at_once: int, *, warm: bool) -> Config:
             precision=lambda: draw.of("fp32", "bf16", "fp16"),
             compile=lambda: draw.chance(0.5),
         ),
-        **draw.of({}, {}, {}, {}, {}, _validation(draw)),
+        **draw.of({}, {}, {}, _validation(draw)),
     }
 
 
@@ -298,7 +298,8 @@ def _schedule(draw: Draw) -> Config:
 
 def _validation(draw: Draw) -> Config:
     stopping = draw.keys(0.5, early_stopping=lambda: {"patience": draw.of(1, 3), "min_delta": draw.of(0.0, 0.1)})
-    return {"validation": {"share": draw.of(0.1, 0.5, 0.9)}, **stopping}
+    gate = draw.keys(0.6, gate=lambda: {"metric": "accuracy", "max_worse": draw.of(0.0, 0.0, 0.02, 0.5)})
+    return {"validation": {"share": draw.of(0.1, 0.5, 0.9)}, **stopping, **gate}
 
 
 def _downsample(draw: Draw) -> Config:

@@ -9,11 +9,12 @@ from unittest.mock import patch
 
 from sim import operations
 from sim.executor import SimExecutor
-from twinclock import _snapshot, result, scheduling, stages, work
+from twinclock import _snapshot, gate, result, scheduling, stages, work
 from twinclock.allocator import Allocator
 from twinclock.lateness import OnTime
 from twinclock.machine import Machine
 from twinclock.messages import Disarm, Granted, Recalled, Release
+from twinclock.policies.evaluation import planning
 from twinclock.policies.selection import selector
 from twinclock.records import Recorder
 
@@ -206,6 +207,10 @@ def _begin_forgotten(right: Any) -> Any:
     return snapshot
 
 
+def _the_other_way_round(right: Any) -> Any:
+    return lambda gate, candidate, active: right(gate, active, candidate)
+
+
 MUTANTS: Mapping[str, Mutant] = {
     "a model is visible when its store begins": _patched(Machine, "_start", _visible_at_start),
     "the allocator grants a device that is held": _patched(Allocator, "_hand_over", _grants_what_is_held),
@@ -227,5 +232,7 @@ MUTANTS: Mapping[str, Mutant] = {
     "a snapshot forgets how often a step was visited": _patched(_snapshot, "_inside", _visits_forgotten),
     "a snapshot forgets when a stage began": _patched(Recorder, "snapshot", _begin_forgotten),
     "requests are dated by their grant": _patched(Recorder, "record", _grant_time_forgotten),
+    "the gate lets through what is worse": _patched(gate, "judge", _the_other_way_round),
+    "a rejected model is scored as the active one": _patched(planning, "activated", lambda _right: list),
 }
 """What is wrong → the context in which it is."""

@@ -40,7 +40,7 @@ class InlinePool:
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         if "fails_after" in job:
             return {"kind": "error", "error": {"type": "JobFailed", "message": f"after {job['fails_after']}"}}
-        return {"kind": "done", "result": self._train(job) if job["do"] == "train" else _evaluate(job)}
+        return {"kind": "done", "result": self._train(job) if job["do"] == "train" else _DONE[job["do"]](job)}
 
     def sources(self) -> Iterator[Connection]:
         yield self._wake
@@ -80,6 +80,12 @@ class InlinePool:
         return result
 
 
+def _score_candidate(job: Mapping[str, Any]) -> Any:
+    weights = {name: (Path(folder) / WEIGHTS).read_bytes() for name, folder in job["models"].items()}
+    values = {name: hashlib.sha256(each).digest()[0] / 255 for name, each in weights.items()}
+    return {"first": job["stop"] - 1, "values": values}
+
+
 def _evaluate(job: Mapping[str, Any]) -> Any:
     weights = (Path(job["model"]) / WEIGHTS).read_bytes()
     rows = []
@@ -88,3 +94,6 @@ def _evaluate(job: Mapping[str, Any]) -> Any:
         score = {"metric": job["metrics"][0], "value": digest[0] / 255, "num_samples": interval["stop"]}
         rows.append({"start": interval["start"], "end": interval["end"], **score})
     return {"rows": rows}
+
+
+_DONE = {"evaluate": _evaluate, "score_candidate": _score_candidate}

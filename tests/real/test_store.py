@@ -39,7 +39,7 @@ def test_a_model_comes_back_as_it_was(store, candidate, result):
     folder = store.folder(3)
     assert folder.name == "00003"
     assert sorted(each.name for each in folder.iterdir()) == sorted([WEIGHTS, ENCODING, LINEAGE])
-    assert size_bytes == sum(each.stat().st_size for each in folder.iterdir())
+    assert size_bytes == sum((folder / name).stat().st_size for name in (WEIGHTS, ENCODING))
     assert not candidate.exists()
     model = store.load(3)
     assert model.encoding == result.encoding
@@ -150,7 +150,7 @@ def test_an_architecture_of_another_version_is_said(candidate):
 
 
 def test_a_model_that_is_not_there_is_said(store):
-    with pytest.raises(RunError, match=r"00009: no lineage.json here"):
+    with pytest.raises(RunError, match=r"00009: no such model, expected the folder of one"):
         store.load(9)
 
 
