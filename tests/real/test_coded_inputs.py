@@ -127,6 +127,20 @@ def test_going_on_with_new_categories_leaves_all_that_was_learnt():
     assert TorchEvaluator().evaluate(scored)[0]["value"] > 0.9
 
 
+def test_codes_stay_exact_where_numbers_are_rounded():
+    rng = np.random.default_rng(0)
+    number = rng.permutation(np.repeat(np.arange(600), 5))  # bf16 has 8 bits for a number
+    rows = pl.DataFrame(
+        {"a": rng.normal(size=3000), "b": rng.normal(size=3000), "c": [f"{each:03}" for each in number]}
+    )
+    rows = rows.with_columns(y=pl.Series(np.where(number % 2, "odd", "even")))
+    config = {"kind": "import", "path": "small_cnn:ByCode", "categorical": "codes"}
+    options = {"precision": "bf16", "epochs": 3, "batch_size": 100, "optimizer": {"kind": "adam", "lr": 0.3}}
+    model = stored(train(rows, model=config, **options), model=config)
+    (accuracy,) = TorchEvaluator().evaluate(evaluation(model, rows, (0, 3000), metrics=("accuracy",)))
+    assert accuracy["value"] == 1.0
+
+
 def test_what_the_optimizer_knows_goes_on_with_the_categories_that_it_was_about():
     optimizer = {"kind": "adam", "lr": 0.01, "state": "keep"}
     options = {"model": EMBEDDED, "epochs": 1, "batch_size": 100, "optimizer": optimizer}
