@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from real.downsampling import Kept
 from real.models import ModelError, check_outputs
+from real.training.fetching import Fetched
 from real.training.objective import Objective
 from real.training.precision import Precision
 from real.training.samples import Samples
@@ -37,26 +38,6 @@ class Network(NamedTuple):
         return self.objective.loss(self.outputs(inputs), targets, weights)
 
 
-class Fetched(NamedTuple):
-    """A minibatch on the device."""
-
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor | None
-    weight: float
-    """Σ weight of its samples."""
-
-
-def fetch(samples: Samples, minibatch: Kept) -> Fetched:
-    """Bring a minibatch to the device."""
-    return Fetched(
-        samples.features_at(minibatch.chosen),
-        samples.targets_at(minibatch.chosen),
-        None if minibatch.weights is None else minibatch.weights.to(samples.device),
-        weight_of(minibatch),
-    )
-
-
 def backward(network: Network, fetched: Fetched, step_weight: float | None, where: Callable[[], str]) -> Tensor:
     """Add the gradient of a minibatch to that of its step; the minibatch's loss.
 
@@ -71,11 +52,6 @@ def backward(network: Network, fetched: Fetched, step_weight: float | None, wher
     part = loss if step_weight is None else loss * (fetched.weight / step_weight)
     network.precision.scaler.scale(part).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
     return loss.detach()
-
-
-def weight_of(minibatch: Kept) -> float:
-    """Σ weight of its samples."""
-    return float(len(minibatch.chosen)) if minibatch.weights is None else float(minibatch.weights.sum())
 
 
 def check_first_gradient(network: Network, samples: Samples, step: Sequence[Kept], where: Callable[[], str]) -> None:

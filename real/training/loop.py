@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,8 @@ from real.downsampling import Kept
 from real.models import ModelError
 from real.training.clock import Due
 from real.training.context import Progress, StoppedError
-from real.training.gradient import backward, check_first_gradient, fetch, weight_of
+from real.training.fetching import Fetcher, weight_of
+from real.training.gradient import backward, check_first_gradient
 from real.training.resume import checkpoint_of
 from real.training.under_way import Training
 
@@ -22,6 +24,14 @@ _REMEDY = "try a smaller training.optimizer.lr, or set training.clip_norm"
 
 def descend(training: Training) -> None:
     """Take the steps that are left. StoppedError when asked to stop, with a checkpoint kept; else as `fit`."""
+    with Fetcher(training.samples, in_thread=training.looks_ahead) as fetcher:
+        _take_steps(training, fetcher)
+    training.stopping.finish(training.network.model)
+    if not all(bool(tensor.isfinite().all()) for tensor in training.network.model.state_dict().values()):
+        raise ModelError(f"the weights are not finite after the last step, which is {training.step}; {_REMEDY}")
+
+
+def _take_steps(training: Training, fetcher: Fetcher) -> None:
     due = Due(training.context.config.checkpoint, training.step)
     unseen: list[Tensor] = []
     """Losses of minibatches that have not been looked at."""
@@ -35,14 +45,15 @@ def descend(training: Training) -> None:
         if is_to_stop:
             raise StoppedError
         try:
-            minibatches = _next_step(training)
+            with training.waited:
+                minibatches = training.next_step()
         except StoppedError:  # while the model was asked which samples to keep
             if before is not None and due.is_new(training.step):
                 _look(training, unseen)
                 training.minibatches.restore(before)
                 _keep(training, due)
             raise
-        unseen += _take_step(training, minibatches)
+        unseen += _take_step(training, minibatches, fetcher)
         training.step += 1
         is_end_of_epoch = training.step % training.steps_per_epoch == 0
         if len(unseen) >= _STEPS_A_LOOK or is_end_of_epoch:
@@ -50,28 +61,9 @@ def descend(training: Training) -> None:
         if is_end_of_epoch:
             training.stopping.judge(training.network.model, _epoch_loss(training), _validation_loss(training))
             training.losses = []
-    training.stopping.finish(training.network.model)
-    if not all(bool(tensor.isfinite().all()) for tensor in training.network.model.state_dict().values()):
-        raise ModelError(f"the weights are not finite after the last step, which is {training.step}; {_REMEDY}")
 
 
-def _next_step(training: Training) -> list[Kept]:
-    """The minibatches of the next step: some, or what the epoch still has."""
-    config, per_epoch = training.context.config, training.minibatches_per_epoch
-    first = training.step % training.steps_per_epoch * config.accumulate
-    with training.waited:
-        taken = [training.minibatches.take() for _ in range(min(config.accumulate, per_epoch - first))]
-        return [_weighed(minibatch, training.class_weights) for minibatch in taken]
-
-
-def _weighed(minibatch: Kept, class_weights: Tensor | None) -> Kept:
-    if class_weights is None:
-        return minibatch
-    by_class = class_weights[minibatch.chosen]
-    return Kept(minibatch.chosen, by_class if minibatch.weights is None else by_class * minibatch.weights)
-
-
-def _take_step(training: Training, minibatches: list[Kept]) -> list[Tensor]:
+def _take_step(training: Training, minibatches: list[Kept], fetcher: Fetcher) -> list[Tensor]:
     """One step of the optimizer; the loss of each minibatch."""
     network, optimizer, config = training.network, training.optimizer, training.context.config
     scaler = network.precision.scaler
@@ -83,9 +75,10 @@ def _take_step(training: Training, minibatches: list[Kept]) -> list[Tensor]:
         first = training.step % training.steps_per_epoch * config.accumulate
         return _where(training, training.step + 1, first + min(len(losses) + 1, len(minibatches)))
 
-    for minibatch in minibatches:
+    for minibatch, following in pairwise([*minibatches, training.first_of_next_step]):
+        assert minibatch is not None
         with training.waited:
-            fetched = fetch(training.samples, minibatch)
+            fetched = fetcher.fetch(minibatch, following)
         losses.append(backward(network, fetched, step_weight, where))
     if config.clip_norm is not None:
         scaler.unscale_(optimizer)

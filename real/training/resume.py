@@ -24,7 +24,7 @@ def checkpoint_of(training: Training) -> Checkpoint:
     parts: dict[str, Mapping[str, Tensor]] = {
         "model": training.network.model.state_dict(),
         "best": best,
-        "minibatches": training.minibatches.state(),
+        "minibatches": training.minibatches_state(),
         "random": _random_states(training.samples.device),
         "loop": {"losses": torch.tensor(training.losses, dtype=torch.float64)},
         "optimizer": {

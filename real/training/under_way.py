@@ -16,6 +16,7 @@ from real.minibatches import Minibatches
 from real.models import hidden_features
 from real.training.clock import Stopwatch
 from real.training.context import StoppedError, TrainingContext
+from real.training.fetching import is_worth_a_thread
 from real.training.gradient import Network
 from real.training.samples import Samples
 from real.training.stopping import Stopping
@@ -39,6 +40,8 @@ class Training:
     order_rng: torch.Generator
     stopping: Stopping
     minibatches: Minibatches = field(init=False)
+    ahead: tuple[dict[str, Tensor], list[Kept]] | None = None
+    """The minibatches of the step after this one, and the state from which they were taken."""
     step: int = 0
     """Steps done, over all epochs."""
     losses: list[float] = field(default_factory=list)
@@ -68,6 +71,37 @@ class Training:
         downsample = self.context.config.downsample
         return downsample is not None and downsample.kind != "rs2"
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Are minibatches known one step ahead? Not where the model, as it is then, has a say in them."""
+        return not self.asks_the_model and is_worth_a_thread(self.samples, self.context.config.batch_size)
+
+    @property
+    def first_of_next_step(self) -> Kept | None:
+        """The minibatch after those of this step, if it is known by now."""
+        return self.ahead[1][0] if self.ahead is not None else None
+
+    def next_step(self) -> list[Kept]:
+        """The minibatches of the next step: some, or what the epoch still has.
+
+        Those of the step after may be looked up too, so that they can be fetched meanwhile.
+        """
+        minibatches = self._taken(self.step) if self.ahead is None else self.ahead[1]
+        self.ahead = None
+        if self.looks_ahead and self.step + 1 < self.todo.num_steps:
+            self.ahead = self.minibatches.state(), self._taken(self.step + 1)
+        return minibatches
+
+    def minibatches_state(self) -> dict[str, Tensor]:
+        """Of the minibatches that come after the last step."""
+        return self.minibatches.state() if self.ahead is None else self.ahead[0]
+
+    def _taken(self, step: int) -> list[Kept]:
+        accumulate = self.context.config.accumulate
+        first = step % self.steps_per_epoch * accumulate
+        taken = [self.minibatches.take() for _ in range(min(accumulate, self.minibatches_per_epoch - first))]
+        return taken if self.class_weights is None else [_weighed(each, self.class_weights) for each in taken]
+
     def judge(self, config: ScoredDownsamplingConfig, candidates: Tensor, num_kept: int) -> Kept:
         """Ask the model, as it is now, which of some places in the training set to keep."""
         self.waited.stop()  # this is computing
@@ -88,3 +122,8 @@ class Training:
         network.model.train()
         self.waited.start()
         return Kept(candidates[kept.chosen], kept.weights)
+
+
+def _weighed(minibatch: Kept, class_weights: Tensor) -> Kept:
+    by_class = class_weights[minibatch.chosen]
+    return Kept(minibatch.chosen, by_class if minibatch.weights is None else by_class * minibatch.weights)
