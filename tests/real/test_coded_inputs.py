@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -124,6 +125,33 @@ def test_going_on_with_new_categories_leaves_all_that_was_learnt():
     third = stored(train(grown, start_from=first, **learning), model=EMBEDDED)
     scored = evaluation(third, by_category(200, "x", seed=7), (0, 200), metrics=("accuracy",))
     assert TorchEvaluator().evaluate(scored)[0]["value"] > 0.9
+
+
+def test_codes_stay_exact_where_numbers_are_rounded():
+    rng = np.random.default_rng(0)
+    number = rng.permutation(np.repeat(np.arange(600), 5))  # bf16 has 8 bits for a number
+    rows = pl.DataFrame(
+        {"a": rng.normal(size=3000), "b": rng.normal(size=3000), "c": [f"{each:03}" for each in number]}
+    )
+    rows = rows.with_columns(y=pl.Series(np.where(number % 2, "odd", "even")))
+    config = {"kind": "import", "path": "small_cnn:ByCode", "categorical": "codes"}
+    options = {"precision": "bf16", "epochs": 3, "batch_size": 100, "optimizer": {"kind": "adam", "lr": 0.3}}
+    model = stored(train(rows, model=config, **options), model=config)
+    (accuracy,) = TorchEvaluator().evaluate(evaluation(model, rows, (0, 3000), metrics=("accuracy",)))
+    assert accuracy["value"] == 1.0
+
+
+def test_what_the_optimizer_knows_goes_on_with_the_categories_that_it_was_about():
+    optimizer = {"kind": "adam", "lr": 0.01, "state": "keep"}
+    options = {"model": EMBEDDED, "epochs": 1, "batch_size": 100, "optimizer": optimizer}
+    result = train(by_category(), **options)
+    first = dataclasses.replace(stored(result, model=EMBEDDED), optimizer=result.optimizer)
+    moments = "exp_avg_sq:0.vectors.0.weight"
+    assert result.optimizer[moments].shape == (4, 3)
+    second = train(by_category(200, "z"), start_from=first, **options)
+    assert second.optimizer[moments].shape == (5, 3)
+    assert (second.optimizer[moments][1:4] < result.optimizer[moments][1:4]).all()  # none came: they fade
+    assert second.optimizer[moments][4].all()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from real.downsampling import Kept
 from real.minibatches import Minibatches
 from real.models import ModelError
 from real.trainer import StoppedError, TorchTrainer
-from real.training import under_way
+from real.training import samples
 from twinclock.config import TrainingConfig
 from twinclock.errors import ConfigError
 from twinclock.policies.downsampling import effort
@@ -82,7 +82,7 @@ def test_a_wild_model_is_said_when_it_is_asked():
 
 
 def test_it_stops_while_it_scores(monkeypatch):
-    monkeypatch.setattr(under_way, "SCORED_AT_ONCE", 10)
+    monkeypatch.setattr(samples, "_SCORED_AT_ONCE", 10)
     asked = []
 
     def should_stop() -> bool:
@@ -98,7 +98,7 @@ def test_it_stops_while_it_scores(monkeypatch):
 def test_scored_in_parts_is_scored_all_the_same(monkeypatch):
     downsample = {"kind": "entropy", "ratio": 0.3}
     whole = train(separable(100), epochs=1, downsample=downsample)
-    monkeypatch.setattr(under_way, "SCORED_AT_ONCE", 7)
+    monkeypatch.setattr(samples, "_SCORED_AT_ONCE", 7)
     assert save(dict(train(separable(100), epochs=1, downsample=downsample).weights)) == save(dict(whole.weights))
 
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from real.encoding import Encoding, fit_encoding
@@ -35,6 +35,7 @@ def table(drawn: list[tuple]) -> pl.DataFrame:
     return pl.DataFrame([*series, pl.Series("y", ["p"] * len(drawn))])
 
 
+@settings(deadline=None)
 @given(rows, rows, rows, ways)
 def test_inputs_are_finite_and_what_is_known_stays(first, second, later, way):
     old = fit_encoding(table(first), COLUMNS, categorical=way)
@@ -53,6 +54,7 @@ def test_inputs_are_finite_and_what_is_known_stays(first, second, later, way):
     assert fit_encoding(table(first), COLUMNS, categorical=way, extending=new) == new or was_constant
 
 
+@settings(deadline=None)
 @given(rows, rows)
 def test_codes_lie_below_their_number_and_tell_categories_apart(training, later):
     encoding = fit_encoding(table(training), COLUMNS, categorical="codes")
