@@ -15,7 +15,9 @@ from multiprocessing.connection import Connection, Pipe, wait
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
+from real.config import GRACE_S
 from real.pool import Died, Message, WorkerPool
+from real.suspension import stop_jobs
 from twinclock.allocator import Allocator, Key
 from twinclock.errors import ProtocolError
 from twinclock.executor import failure
@@ -36,8 +38,6 @@ from twinclock.messages import (
 from twinclock.stream import ClockTime
 from twinclock.watch import Watcher
 
-_GRACE_S = 10.0
-"""Seconds that a worker has to stop a job before it is killed."""
 _LOOK_EVERY_S = 0.01
 _HELPER_THREADS = 4
 
@@ -73,13 +73,16 @@ class RealExecutor:
         workers: WorkerPool,
         watcher: Watcher,
         from_clock: ClockTime,
+        grace_s: float = GRACE_S,
     ) -> None:
+        """`grace_s`: seconds that a job has to stop when it is asked to, before its worker is killed."""
         self.workers = workers
         self.stopping = False
         """Set by `stop`: sources end with `stop`, and the pipeline drains."""
         self._bodies = bodies
         self._allocator = allocator
         self._watcher = watcher
+        self._grace_s = grace_s
         self._origin_s = time.monotonic() - from_clock
         self._ready: deque[tuple[str, Event]] = deque()
         self._look_s = 0.0
@@ -137,6 +140,10 @@ class RealExecutor:
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""
         self.stopping = True
+
+    def suspend(self) -> None:
+        """Let every job stop that runs: a training keeps a checkpoint first, what is nearly done may end."""
+        stop_jobs(self.workers, {job_id: job.device for job_id, job in self._jobs.items()}, self.now, self._grace_s)
 
     def close(self) -> None:
         """End the workers and the helper threads."""
@@ -230,7 +237,7 @@ class RealExecutor:
         if job is not None and job_id not in self._asked_to_stop:
             self._asked_to_stop[job_id] = outcome
             self.workers.send(job.device, {"do": "stop", "id": job_id})
-            self.after(_GRACE_S, ("grace", job_id), lambda: self.workers.kill(job.device))
+            self.after(self._grace_s, ("grace", job_id), lambda: self.workers.kill(job.device))
 
     # -- what happens --------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ _LEAST_PROGRESS = 0.01
 
 def worker_main(connection: Connection, device: str, run_folder: str, config: Config) -> None:
     """The life of a worker process, which has to be a spawned one; see above for what it hears and says."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, but ending is the parent's business
+    _leave_signals_to_the_parent()
     inbox = _Inbox(connection)
     with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
         try:
@@ -87,6 +87,17 @@ def worker_main(connection: Connection, device: str, run_folder: str, config: Co
             answer = worker.answer(job, connection.send, inbox.is_stopped)
             inbox.finished(job)
             connection.send(answer)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Ctrl-C reaches the whole group, and so may SIGTERM, but ending is the parent's business: it has jobs stop first.
+
+    A handler, not SIG_IGN and no mask, for these would pass on to processes that a trainer starts.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def work_folder(run: Path, job_id: str) -> Path:
