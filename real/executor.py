@@ -7,6 +7,7 @@ worker, a helper thread that has done a piece of file work, a timer.
 from __future__ import annotations
 
 import heapq
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -16,10 +17,11 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
 from real.config import GRACE_S
+from real.disk import is_disk_full
 from real.pool import Died, Message, WorkerPool
 from real.suspension import stop_jobs
 from twinclock.allocator import Allocator, Key
-from twinclock.errors import ProtocolError
+from twinclock.errors import ProtocolError, RunError
 from twinclock.executor import failure
 from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
 from twinclock.messages import (
@@ -38,6 +40,7 @@ from twinclock.messages import (
 from twinclock.stream import ClockTime
 from twinclock.watch import Watcher
 
+_log = logging.getLogger("twinclock")
 _LOOK_EVERY_S = 0.01
 _HELPER_THREADS = 4
 
@@ -236,7 +239,7 @@ class RealExecutor:
         job = self._jobs.get(job_id)
         if job is not None and job_id not in self._asked_to_stop:
             self._asked_to_stop[job_id] = outcome
-            self.workers.send(job.device, {"do": "stop", "id": job_id})
+            self.workers.send(job.device, {"do": "stop", "id": job_id, "drop": outcome != CANCELLED})
             self.after(self._grace_s, ("grace", job_id), lambda: self.workers.kill(job.device))
 
     # -- what happens --------------------------------------------------------------------------------
@@ -296,6 +299,10 @@ class RealExecutor:
                 self._begin_to_die(happened["device"])
             elif happened["kind"] == "progress":
                 self._watcher.training(happened["device"], happened["id"], happened["done"])
+            elif happened["kind"] == "notice":
+                _log.warning("%s", happened["message"])
+            elif happened["kind"] == "disk_full":
+                raise RunError(f"{happened['id']} on {happened['device']}: {happened['error']['message']}")
             else:
                 self._job_ended(happened)
 
@@ -345,5 +352,8 @@ class RealExecutor:
             self.fail(key, message["error"])
 
     def _raised(self, key: Key, error: Exception) -> None:
+        """A stage run failed; but a full disk is no fault of its own, and ends the run until there is space."""
+        if is_disk_full(error):
+            raise RunError(str(error)) from error
         if self._running.pop(key, None) is not None:
             self._ready.append((key[0], failure(key[1], error)))

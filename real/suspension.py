@@ -7,7 +7,7 @@ from multiprocessing.connection import wait
 
 from real.pool import Died, WorkerPool
 
-_ENDINGS = ("done", "stopped", "error")
+_ENDINGS = ("done", "stopped", "error", "disk_full")
 
 
 def stop_jobs(workers: WorkerPool, devices: Mapping[str, str], now: Callable[[], float], grace_s: float) -> None:
