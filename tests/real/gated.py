@@ -78,14 +78,16 @@ class SteppedTrainer:
 
 
 class StubbornTrainer:
-    """Trains for ever and does not listen."""
+    """Trains for ever; it notices that it is asked to stop, and does not."""
 
     def fit(self, context: TrainingContext) -> TrainingResult:
         unfinished = Path(os.environ["TWINCLOCK_GATE"]) / "stubborn.tmp"
         unfinished.write_text(str(os.getpid()))
         unfinished.rename(unfinished.with_suffix(".started"))
         while True:
-            time.sleep(1.0)
+            time.sleep(0.005)
+            if context.should_stop():
+                unfinished.with_suffix(".asked").touch()
 
 
 class StoppedOnce:

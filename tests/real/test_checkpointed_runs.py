@@ -72,10 +72,6 @@ def test_a_second_interrupt_leaves_at_once(tmp_path, number):
     gate = Gate(tmp_path / "gate")
     command = start(gate, tmp_path / "run", "gated:StubbornTrainer", grace="1d")
     gate.await_start("stubborn")
-
-    def has_left() -> bool:
-        os.killpg(command.process.pid, number)
-        return command.process.poll() is not None
-
-    until(has_left, "the command leaves")
-    assert command.end() == (130, f"interrupted; go on with: twinclock resume {tmp_path}/run\n")
+    os.killpg(command.process.pid, number)
+    until((gate.folder / "stubborn.asked").exists, "the job is asked to stop")
+    assert command.signal_group(number) == (130, f"interrupted; go on with: twinclock resume {tmp_path}/run\n")
