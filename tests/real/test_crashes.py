@@ -53,7 +53,7 @@ def state(folder: Path, mode: str) -> dict[str, Any]:
     tables = {
         "triggers": run.triggers.drop("fired_s"),
         "trainings": trained.select("trigger", "num_samples", "parent", "loss").sort("trigger"),
-        "models": run.models.select("model", "trigger", "num_samples").sort("model"),
+        "models": run.models.select("model", "first_ts", "last_ts", "num_samples").sort("model"),
     }
     weights = {str(file.relative_to(folder)): file.read_bytes() for file in folder.glob("models/*/*.safetensors")}
     return {name: table.rows(named=True) for name, table in tables.items()} | weights
