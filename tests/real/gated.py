@@ -7,6 +7,7 @@ The gate is the folder named by `TWINCLOCK_GATE`. A training of n samples writes
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,28 @@ class SteppedTrainer:
                 raise StoppedError
         state = {"weight": weights, "bias": torch.zeros(encoding.num_outputs)}
         return TrainingResult(weights=state, encoding=encoding, loss=None, num_steps=step)
+
+
+class FatalTrainer:
+    """As `SteppedTrainer`, in a worker that kills itself before or after it renames something: once for each file in
+    `fatal`, such as `result-before`."""
+
+    def fit(self, context: TrainingContext) -> TrainingResult:
+        import pytest
+        from moments import Moment, Moments
+
+        def die(moment: Moment) -> None:
+            file = (
+                Path(os.environ["TWINCLOCK_GATE"])
+                / "fatal"
+                / f"{moment.what}-{'after' if moment.is_after else 'before'}"
+            )
+            if file.exists():
+                file.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Moments(die).watch(pytest.MonkeyPatch())
+        return SteppedTrainer().fit(context)
 
 
 class StubbornTrainer:

@@ -17,9 +17,9 @@ KILL, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGINT, signal.SIGTERM
 SIZES = (500, 1000, 1500, 2000)
 
 
-def start(gate: Gate, out: Path, trainer: str, **real: object) -> Command:
+def start(gate: Gate, out: Path, trainer: str, attempts: int = 3, **real: object) -> Command:
     config = small()
-    config["training"]["trainer"] = trainer
+    config["training"] |= {"trainer": trainer, "retry": {"attempts": attempts, "backoff": 0.0}}
     config["real"] |= real
     file = out.with_suffix(".yaml")
     file.write_text(json.dumps(config))
@@ -60,6 +60,22 @@ def test_no_step_is_done_twice_whatever_dies_in_the_middle_of_a_training(tmp_pat
     outcomes = Run.load(run).trainings.filter(trigger=0).select("outcome", "error").rows()
     assert outcomes == [("failed", "the worker of cpu:0 was ended by a signal: Killed"), ("trained", None)]
     assert not (run / "work").exists()
+
+
+def test_a_worker_that_dies_before_or_after_it_leaves_something_costs_an_attempt(tmp_path):
+    gate, run = Gate(tmp_path / "gate"), tmp_path / "run"
+    gate.open()
+    (gate.folder / "fatal").mkdir()
+    assert start(gate, tmp_path / "undisturbed", "gated:FatalTrainer").end() == (0, "")
+    fatal = [
+        gate.folder / "fatal" / f"{what}-{when}" for what in ("checkpoint", "result") for when in ("before", "after")
+    ]
+    for file in fatal:
+        file.touch()
+    assert start(gate, run, "gated:FatalTrainer", attempts=10).end() == (0, "")
+    assert end_state(run) == end_state(tmp_path / "undisturbed")
+    assert not any(file.exists() for file in fatal)
+    assert Run.load(run).trainings["outcome"].to_list().count("failed") == len(fatal)
 
 
 def test_an_interrupt_kills_what_does_not_listen_after_the_grace_time(tmp_path):
