@@ -26,10 +26,10 @@ from twinclock.graph import Json
 from twinclock.luck import Fate, FaultPlan, life_s
 from twinclock.messages import Start, path_text
 from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
-from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import needs_a_model, observation
 from twinclock.run_folder import make_folder, replace_durably
 from twinclock.stages import DECISIONS, Context, decide
+from twinclock.training import training_effort
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,7 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
             _drop_work(run, job)
             return Ending("superseded", {})
         fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
+        fit["wait_share"] = result.get("wait_share")
         fit["held_s"] = executor.now() - job["started_s"]
         return Ending("trained", {"fit": fit, "trained": [trigger]})
 
@@ -226,9 +227,8 @@ def _exit(run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
 
 def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Json) -> None:
     config, fate = run.context.config.training, run.faults.fate_of_training(job["trigger"], start)
-    num_samples = job["training_set"]["num_samples"]
-    todo = effort(config.downsample, num_samples=num_samples, epochs=config.epochs, batch_size=config.batch_size)
-    message = {**_training(run, job), **_fails(fate, todo.num_steps), "last": _attempt(start) == config.retry.attempts}
+    num_steps = training_effort(config, job["training_set"]["num_samples"]).steps.num_steps
+    message = {**_training(run, job), **_fails(fate, num_steps), "last": _attempt(start) == config.retry.attempts}
     executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
     run.trainings[job["trigger"]] = job["id"]
 

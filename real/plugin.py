@@ -42,6 +42,8 @@ def unsupported(config: Config) -> list[str]:
         problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
     if config.cluster.device.spot is not None:
         problems.append("cluster.device.spot: that a device is reclaimed can only be simulated; expected null")
+    if config.training.precision == "fp16" and (_section(config).device == "cpu" or not _num_cuda_devices()):
+        problems.append("training.precision: got fp16, which needs a CUDA device; expected fp32 or bf16 on the CPU")
     return [*problems, *_faults_not_injected(config.faults), *brought.problems(config)]
 
 

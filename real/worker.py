@@ -54,17 +54,18 @@ from real.disk import is_disk_full
 from real.kept import KeptTraining, drop_checkpoint, without_attempt
 from real.results import read_result, write_result
 from real.store import load_model, new_folder, write_model
-from twinclock.config import Config, TrainingConfig
+from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
 from twinclock.faults import JobFailed
 from twinclock.graph import ERROR_SLOT, Json
 from twinclock.observing import import_what_is_needed
-from twinclock.policies.downsampling import num_kept
 from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
+from twinclock.policies.selection.validation import split
 from twinclock.section import parse_section
+from twinclock.training import TrainingConfig, training_effort
 
 if TYPE_CHECKING:
     from real.evaluator import Evaluator
@@ -200,6 +201,8 @@ class _Worker:
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
         if model.kind == "import":
             import_object(model.path, "training.model.path")
+        if config.training.loss is not None:
+            import_object(config.training.loss, "training.loss")
         table = load_table(config.data)
         scorer = TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator")
         worker = cls(
@@ -282,9 +285,13 @@ class _Worker:
             _leave_if_orphaned()
             write_checkpoint(checkpoint)
 
+        chosen, held_out = positions(recipe, self.table.label_ranks), None
+        if config.validation is not None:
+            chosen, held_out = split(chosen, config.validation.share)
         context = TrainingContext(
-            rows=self.table.take(positions(recipe, self.table.label_ranks)),
+            rows=self.table.take(chosen),
             columns=self.table.columns,
+            validation=None if held_out is None else self.table.take(held_out),
             config=config,
             seed=recipe["seed"],
             device=self.device,
@@ -300,15 +307,17 @@ class _Worker:
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
         result = {
             "num_samples": recipe["num_samples"],
-            "num_kept": num_kept(config.downsample, recipe["num_samples"], config.batch_size),
-            "epochs": config.epochs,
+            "num_kept": training_effort(config, recipe["num_samples"]).steps.num_kept,
+            "epochs": config.epochs if fitted.num_epochs is None else fitted.num_epochs,
             "steps": fitted.num_steps,
             "loss": fitted.loss,
+            "validation_loss": fitted.validation_loss,
+            "wait_share": fitted.wait_share,
             "path": f"{WORK}/{final.name}",
             "seconds": time.perf_counter() - began_s,
         }
         with new_folder(final) as folder:
-            write_model(folder, fitted.weights, fitted.encoding, config.model)
+            write_model(folder, fitted.weights, fitted.encoding, config.model, fitted.optimizer)
             write_result(folder, result)
             _leave_if_orphaned()
         drop_checkpoint(kept.folder)
