@@ -51,7 +51,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from real.config import RealConfig
 from real.disk import is_disk_full
-from real.kept import KeptTraining, drop_checkpoint, without_attempt
+from real.kept import KeptTraining, attempts_until, drop_checkpoint, without_attempt
 from real.results import read_result, write_result
 from real.store import load_model, new_folder, write_model
 from twinclock.config import Config
@@ -268,17 +268,17 @@ class _Worker:
         from real.trainer import TrainingContext
 
         final, recipe, config = work_folder(self.run_folder, job["id"]), job["training_set"], self.config
-        if (there := read_result(final)) is not None:
-            drop_checkpoint(checkpoint_folder(self.run_folder, job["id"]))
-            return there
-        if final.exists():
-            tell(f"{final}: the result of a training is damaged; the training is done again")
-            shutil.rmtree(final)
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
         began_s = time.perf_counter()
         parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
         kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
+        if (there := self._result_of(job["id"], kept)) is not None:
+            drop_checkpoint(kept.folder)
+            return there
+        if final.exists():
+            tell(f"{final}: the result of a training is damaged; the training is done again")
+            shutil.rmtree(final)
         write_checkpoint = kept.writer()
 
         def save(checkpoint: Checkpoint) -> None:
@@ -306,6 +306,7 @@ class _Worker:
         if fitted.loss is not None and not math.isfinite(fitted.loss):
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
         result = {
+            "training": kept.digest,
             "num_samples": recipe["num_samples"],
             "num_kept": training_effort(config, recipe["num_samples"]).steps.num_kept,
             "epochs": config.epochs if fitted.num_epochs is None else fitted.num_epochs,
@@ -322,6 +323,14 @@ class _Worker:
             _leave_if_orphaned()
         drop_checkpoint(kept.folder)
         return result
+
+    def _result_of(self, job_id: str, kept: KeptTraining) -> Json | None:
+        """What an attempt at this training has left, if it came to its end: perhaps nobody heard of it any more."""
+        for attempt in attempts_until(job_id):
+            result = read_result(work_folder(self.run_folder, attempt))
+            if result is not None and result.get("training") == kept.digest:
+                return result
+        return None
 
     def _evaluate(self, job: Message, should_stop: Callable[[], bool]) -> Json:
         from real.evaluator import EvaluationContext
