@@ -7,6 +7,7 @@ worker, a helper thread that has done a piece of file work, a timer.
 from __future__ import annotations
 
 import heapq
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,9 +16,12 @@ from multiprocessing.connection import Connection, Pipe, wait
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
+from real.config import GRACE_S
+from real.disk import is_disk_full
 from real.pool import Died, Message, WorkerPool
+from real.suspension import stop_jobs
 from twinclock.allocator import Allocator, Key
-from twinclock.errors import ProtocolError
+from twinclock.errors import ProtocolError, RunError
 from twinclock.executor import failure
 from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
 from twinclock.messages import (
@@ -36,10 +40,11 @@ from twinclock.messages import (
 from twinclock.stream import ClockTime
 from twinclock.watch import Watcher
 
-_GRACE_S = 10.0
-"""Seconds that a worker has to stop a job before it is killed."""
+_log = logging.getLogger("twinclock")
 _LOOK_EVERY_S = 0.01
 _HELPER_THREADS = 4
+_MOST_RESTARTS = 3
+"""How often a worker that is killed before all can take jobs is started again."""
 
 
 class Ending(NamedTuple):
@@ -73,13 +78,16 @@ class RealExecutor:
         workers: WorkerPool,
         watcher: Watcher,
         from_clock: ClockTime,
+        grace_s: float = GRACE_S,
     ) -> None:
+        """`grace_s`: seconds that a job has to stop when it is asked to, before its worker is killed."""
         self.workers = workers
         self.stopping = False
         """Set by `stop`: sources end with `stop`, and the pipeline drains."""
         self._bodies = bodies
         self._allocator = allocator
         self._watcher = watcher
+        self._grace_s = grace_s
         self._origin_s = time.monotonic() - from_clock
         self._ready: deque[tuple[str, Event]] = deque()
         self._look_s = 0.0
@@ -94,6 +102,7 @@ class RealExecutor:
         """Job → seconds from its begin to the death of its worker, as long as it has not begun."""
         self._asked_to_stop: dict[str, str] = {}
         self._threads = ThreadPoolExecutor(_HELPER_THREADS, thread_name_prefix="twinclock")
+        self._num_restarts = 0
         self._connecting: tuple[Key, Mapping[str, Json]] | None = None
         self._num_in_threads = 0
         self._done_in_threads: SimpleQueue[tuple[Key, Ending | Exception]] = SimpleQueue()
@@ -137,6 +146,10 @@ class RealExecutor:
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""
         self.stopping = True
+
+    def suspend(self) -> None:
+        """Let every job stop that runs: a training keeps a checkpoint first, what is nearly done may end."""
+        stop_jobs(self.workers, {job_id: job.device for job_id, job in self._jobs.items()}, self.now, self._grace_s)
 
     def close(self) -> None:
         """End the workers and the helper threads."""
@@ -229,8 +242,8 @@ class RealExecutor:
         job = self._jobs.get(job_id)
         if job is not None and job_id not in self._asked_to_stop:
             self._asked_to_stop[job_id] = outcome
-            self.workers.send(job.device, {"do": "stop", "id": job_id})
-            self.after(_GRACE_S, ("grace", job_id), lambda: self.workers.kill(job.device))
+            self.workers.send(job.device, {"do": "stop", "id": job_id, "drop": outcome != CANCELLED})
+            self.after(self._grace_s, ("grace", job_id), lambda: self.workers.kill(job.device))
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -289,6 +302,10 @@ class RealExecutor:
                 self._begin_to_die(happened["device"])
             elif happened["kind"] == "progress":
                 self._watcher.training(happened["device"], happened["id"], happened["done"])
+            elif happened["kind"] == "notice":
+                _log.warning("%s", happened["message"])
+            elif happened["kind"] == "disk_full":
+                raise RunError(f"{happened['id']} on {happened['device']}: {happened['error']['message']}")
             else:
                 self._job_ended(happened)
 
@@ -320,7 +337,10 @@ class RealExecutor:
     def _worker_died(self, died: Died) -> None:
         for job_id in [id_ for id_, job in self._jobs.items() if job.device == died.device]:
             self._job_ended({"id": job_id, "kind": "error", "error": died.error})
-        if self._connecting is not None:
+        if self._connecting is not None and died.is_killed and self._num_restarts < _MOST_RESTARTS:
+            self._num_restarts += 1
+            self.workers.start(died.device)
+        elif self._connecting is not None:
             key, _ = self._connecting
             self._connecting = None
             self.fail(key, died.error)
@@ -338,5 +358,8 @@ class RealExecutor:
             self.fail(key, message["error"])
 
     def _raised(self, key: Key, error: Exception) -> None:
+        """A stage run failed; but a full disk is no fault of its own, and ends the run until there is space."""
+        if is_disk_full(error):
+            raise RunError(str(error)) from error
         if self._running.pop(key, None) is not None:
             self._ready.append((key[0], failure(key[1], error)))

@@ -7,6 +7,7 @@ told after how many steps or intervals. A device that fails is its worker, kille
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,7 @@ from real.active import activate
 from real.executor import Body, Ending, RealExecutor
 from real.pool import Message
 from real.store import MODELS, ModelStore
+from real.worker import WORK, checkpoint_folder, work_folder
 from twinclock import gate, work
 from twinclock.allocator import Key
 from twinclock.config import config_hash
@@ -28,7 +30,7 @@ from twinclock.luck import Fate, FaultPlan, life_s
 from twinclock.messages import Start, path_text
 from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
 from twinclock.policies.observations import needs_a_model, observation
-from twinclock.run_folder import replace_durably
+from twinclock.run_folder import make_folder, replace_durably
 from twinclock.stages import DECISIONS, Context, decide
 from twinclock.training import training_effort
 
@@ -152,12 +154,14 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
     job = start.inputs["job"]
     trigger, superseded = job["trigger"], run.superseded(job["trigger"])
     if superseded.exists() and not executor.has_job(job["id"]):
+        _drop_work(run, job)
         return Ending("superseded", {})
     _launch_training(run, start, executor, job)
     run.waits[trigger] = (start.pipeline, start.id)
 
     def finish(result: Json) -> Ending:
         if superseded.exists():
+            _drop_work(run, job)
             return Ending("superseded", {})
         fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
         fit["wait_share"] = result.get("wait_share")
@@ -230,7 +234,7 @@ def _store_evaluation_results(run: RealRun, start: Start, executor: RealExecutor
 
     def store() -> Ending:
         folder = run.folder / "evaluations"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         digest = hashlib.sha256(path_text(start.path).encode()).hexdigest()[:16]
         with replace_durably(folder / f"{model:05d}-{digest}.parquet") as unfinished:
             pl.DataFrame(scores, infer_schema_length=None).write_parquet(unfinished)
@@ -250,7 +254,7 @@ def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
         return Ending(outcome, values)
     victim = start.inputs["victim"]
     mark = run.superseded(victim)
-    mark.parent.mkdir(exist_ok=True)
+    make_folder(mark.parent)
     with replace_durably(mark) as unfinished:
         unfinished.touch()
     if victim in run.trainings:
@@ -260,16 +264,29 @@ def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
     return Ending(outcome, values)
 
 
-def _exit(_run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
+def _exit(run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
+    """All trainings have ended: what is left of those that failed for good is of no use."""
+    shutil.rmtree(run.folder / WORK, ignore_errors=True)
     return Ending("done", {})
 
 
 def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Json) -> None:
-    fate = run.faults.fate_of_training(job["trigger"], start)
-    todo = training_effort(run.context.config.training, job["training_set"]["num_samples"])
-    message = {**_training(run, job), **_fails(fate, todo.steps.num_steps)}
+    config, fate = run.context.config.training, run.faults.fate_of_training(job["trigger"], start)
+    num_steps = training_effort(config, job["training_set"]["num_samples"]).steps.num_steps
+    message = {**_training(run, job), **_fails(fate, num_steps), "last": _attempt(start) == config.retry.attempts}
     executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
     run.trainings[job["trigger"]] = job["id"]
+
+
+def _attempt(start: Start) -> int:
+    """The number of the attempt that a stage of a training belongs to."""
+    return start.path[0][3] if start.path is not None and start.path[0] is not None else 0
+
+
+def _drop_work(run: RealRun, job: Json) -> None:
+    """Nobody is going to want the result of this training, nor go on with it."""
+    for folder in (work_folder(run.folder, job["id"]), checkpoint_folder(run.folder, job["id"])):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fails(fate: Fate, num_parts: int) -> Message:

@@ -108,7 +108,9 @@ def open(
     check_links(folder)
     config = context.config
     workers = WorkerPool(worker_main, devices(config), (str(folder), config))
-    return RealExecutor({pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock)
+    return RealExecutor(
+        {pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock, _section(config).grace
+    )
 
 
 def restore(folder: Path, registers: Mapping[str, Json]) -> None:

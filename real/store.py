@@ -32,10 +32,11 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from real.encoding import Encoding
+from real.results import read_result
 from twinclock.config import ModelConfig
 from twinclock.errors import RunError
 from twinclock.graph import Json
-from twinclock.run_folder import replace_durably, sync
+from twinclock.run_folder import make_folder, replace_durably, sync
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +47,6 @@ WEIGHTS = "model.safetensors"
 ENCODING = "encoding.json"
 OPTIMIZER = "optimizer.safetensors"
 LINEAGE = "lineage.json"
-RESULT = "result.json"
 """Beside a model that was just trained: what the training reports."""
 MODELS = "models"
 """Folder of the stored models in a run's folder."""
@@ -83,7 +83,7 @@ class ModelStore:
         """Make a trained model durable under the trigger that `entry` names; the bytes of its weights and encoding.
 
         `candidate` is a folder that `write_model` wrote into; it is removed when the model is stored. What
-        `entry` says goes into the lineage, and under `training` what the training left in RESULT. A model that
+        `entry` says goes into the lineage, and under `training` what the training left as its result. A model that
         is there already stays, so a commit may be repeated. RunError names the file that is missing or corrupted.
         """
         final = self.folder(entry["trigger"])
@@ -185,7 +185,7 @@ def new_folder(final: Path) -> Iterator[Path]:
     has a folder of their own: a process left over from a crash can't spoil what its successor writes.
     """
     unfinished = final.with_name(f"{final.name}.{os.getpid()}.tmp")
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     for stale in final.parent.glob(f"{final.name}.*.tmp"):
         shutil.rmtree(stale, ignore_errors=True)
     unfinished.mkdir()
@@ -256,11 +256,8 @@ def _why_gone(folder: Path) -> str:
 
 def _reported(candidate: Path) -> Json:
     """What a training says of itself, but for where it left its result; None if it left nothing."""
-    try:
-        reported = json.loads((candidate / RESULT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return {key: value for key, value in reported.items() if key != "path"}
+    reported = read_result(candidate)
+    return None if reported is None else {key: value for key, value in reported.items() if key != "path"}
 
 
 def _write_json(file: Path, value: Json) -> None:

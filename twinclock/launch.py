@@ -18,7 +18,7 @@ from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
 from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
 from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
-from twinclock.executor import Executor, drive
+from twinclock.executor import Executor, SuspendingExecutor, drive
 from twinclock.graph import ONCE, Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
 from twinclock.machine import Machine
@@ -249,6 +249,7 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
         with watching as observer.watcher:
             finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
         observer.write(folder)
+        folder.update_header(finished=wall_clock_date(), **ending(finish, makespan_s))
     except SupersededError:
         raise  # the folder is another process's now
     except KeyboardInterrupt:
@@ -259,7 +260,6 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
         if isinstance(error, (UserError, OSError, DeadlockError, LivelockError)):
             raise RunError(f"{error}; {_how_on(folder.path, plan.plugin)}") from error
         raise
-    folder.update_header(finished=wall_clock_date(), **ending(finish, makespan_s))
     return Run.load(folder.path)
 
 
@@ -306,6 +306,10 @@ def _drive(
             executor.perform(command)
         finishes = drive({PIPELINE: machine}, executor, {PIPELINE: observer})
         return finishes[PIPELINE], executor.now()
+    except KeyboardInterrupt:
+        if isinstance(executor, SuspendingExecutor):
+            executor.suspend()
+        raise
     finally:
         executor.close()
 

@@ -55,7 +55,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise RunError(f"{path}: a file; expected a new folder for the run")
         with told_as_run_error(path):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             if any(path.iterdir()):
                 raise RunError(f"{path}: not empty; expected a new folder for the run")
             return cls(path, _locked(path))
