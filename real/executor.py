@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
-from real.pool import Died, Message, WorkerPool
+from real.pool import Died, Message, Workers
 from twinclock.allocator import Allocator, Key
 from twinclock.errors import ProtocolError
 from twinclock.executor import failure
@@ -70,7 +70,7 @@ class RealExecutor:
         self,
         bodies: Mapping[str, Mapping[str, Body]],
         allocator: Allocator,
-        workers: WorkerPool,
+        workers: Workers,
         watcher: Watcher,
         from_clock: ClockTime,
     ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from real import brought
-from real.config import RealConfig
+from real.config import RealConfig, real_section
 from twinclock.allocator import Allocator
 from twinclock.cluster import device_names
 from twinclock.config import Config
@@ -17,7 +17,6 @@ from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import Executor
 from twinclock.faults import FaultsConfig
-from twinclock.section import parse_section
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
@@ -28,7 +27,7 @@ is_resumable = True
 
 def unsupported(config: Config) -> list[str]:
     """What can't be run for real: what is only modelled, one training on several devices, classes that aren't there."""
-    _section(config)
+    real_section(config)
     problems = []
     if not isinstance(config.data, TableConfig):
         problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table")
@@ -69,8 +68,8 @@ def open_stream(config: Config) -> Stream:
 def devices(config: Config) -> tuple[str, ...]:
     """Names of the devices that are used: CUDA devices, or slots on the CPU where there is none."""
     wanted = config.cluster.devices
-    kind = _section(config).device
-    num_cuda = 0 if kind == "cpu" else _num_cuda_devices()
+    kind = real_section(config).device
+    num_cuda = 0 if kind == "cpu" else num_cuda_devices()
     if kind == "cuda" or num_cuda:
         if num_cuda < wanted:
             raise ConfigError(f"{config.name}: cluster.devices: got {wanted}, but there are {num_cuda} CUDA devices")
@@ -105,12 +104,8 @@ def open(
     return RealExecutor({pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock)
 
 
-def _section(config: Config) -> RealConfig:
-    return parse_section(RealConfig, config.real, config.name, under="real")
-
-
-def _num_cuda_devices() -> int:
-    """Asked of torch only where there is an NVIDIA driver: importing torch takes a second."""
+def num_cuda_devices() -> int:
+    """CUDA devices that this process sees. Torch, a second to import, is asked only where there is an NVIDIA driver."""
     if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidiactl").exists():
         return 0
     import torch

@@ -44,7 +44,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from real.config import RealConfig
+from real.config import real_section
+from real.devices import see_only, seen_as
 from real.store import load_model, new_folder, write_model
 from twinclock.config import Config, TrainingConfig
 from twinclock.dataset import Table, TableConfig, load_table
@@ -56,7 +57,6 @@ from twinclock.observing import import_what_is_needed
 from twinclock.policies.downsampling import num_kept
 from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
-from twinclock.section import parse_section
 
 if TYPE_CHECKING:
     from real.evaluator import Evaluator
@@ -75,10 +75,16 @@ _LEAST_PROGRESS = 0.01
 def worker_main(connection: Connection, device: str, run_folder: str, config: Config) -> None:
     """The life of a worker process, which has to be a spawned one; see above for what it hears and says."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, but ending is the parent's business
+    see_only(device, os.environ)
+    serve(connection, device, run_folder, config)
+
+
+def serve(connection: Connection, device: str, run_folder: str, config: Config) -> None:
+    """Take jobs until the pipe closes, in a process that sees one CUDA device at most, the worker's own."""
     inbox = _Inbox(connection)
     with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
         try:
-            worker = _Worker.start(device, Path(run_folder), config)
+            worker = _Worker.start(seen_as(device), Path(run_folder), config)
         except Exception as error:
             connection.send({"id": "", "kind": "error", "error": _told(error)})
             sys.exit(1)
@@ -166,7 +172,7 @@ class _Worker:
             raise ConfigError(
                 f"data.kind: got {config.data.kind}, expected table: only recorded samples can be trained on"
             )
-        torch.set_num_threads(parse_section(RealConfig, config.real, config.name, under="real").threads_per_worker)
+        torch.set_num_threads(real_section(config).threads_per_worker)
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
         if model.kind == "import":
             import_object(model.path, "training.model.path")
