@@ -111,7 +111,7 @@ def _observe(run: RealRun, start: Start, executor: RealExecutor) -> Ending | Non
         executor.in_thread(start, observe)
         return None
     job = {"do": "observe", "id": path_text(start.path), "request": request, "active": active, **_fails(fate, 1)}
-    executor.launch(start, device, job, _dies_after_s(run, fate))
+    executor.launch(start, (device,), job, _dies_after_s(run, fate))
     executor.await_job(start, job["id"], lambda result: _observed(request, result["values"]))
     return None
 
@@ -174,7 +174,7 @@ def _wait_for_evaluation_completion(run: RealRun, start: Start, executor: RealEx
     job, fate = start.inputs["evaluation_job"], run.faults.fate(start)
     message = _evaluation(run, path_text(start.path), job["lineage"]["path"], job["intervals"], job["metrics"])
     message |= _fails(fate, len(job["intervals"]))
-    executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
+    executor.launch(start, start.placement["device"], message, _dies_after_s(run, fate))
     executor.await_job(start, message["id"], lambda result: Ending("done", {"result": result["rows"]}))
 
 
@@ -223,7 +223,7 @@ def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Js
     num_samples = job["training_set"]["num_samples"]
     todo = effort(config.downsample, num_samples=num_samples, epochs=config.epochs, batch_size=config.batch_size)
     message = {**_training(run, job), **_fails(fate, todo.num_steps)}
-    executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
+    executor.launch(start, start.placement["device"], message, _dies_after_s(run, fate))
     run.trainings[job["trigger"]] = job["id"]
 
 

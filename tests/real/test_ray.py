@@ -1,4 +1,4 @@
-"""Runs in a Ray cluster of two nodes on this machine: same records and models as without, and what happens if one dies."""
+"""Runs in a Ray cluster of two nodes on this machine: as without it, also when a node, a worker or the driver dies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from real.config import RayConfig
 from real.executor import Ending, RealExecutor
 from real.ray import cluster
 from real.ray.pool import RayPool
-from twinclock.allocator import Allocator
-
 from twinclock import launch
+from twinclock.allocator import Allocator
 from twinclock.errors import ConfigError
 from twinclock.graph import Stage
 from twinclock.messages import Cancel, Ended, Start
@@ -163,7 +162,7 @@ def test_jobs_are_heard_stopped_and_killed_as_in_a_process(nodes, tmp_path, monk
 
 
 def job(start: Start, executor: RealExecutor) -> None:
-    executor.launch(start, start.placement["device"][0], start.inputs["job"])
+    executor.launch(start, start.placement["device"], start.inputs["job"])
     executor.await_job(start, start.inputs["job"]["id"], lambda result: Ending("done", {"said": result}))
 
 
@@ -171,21 +170,12 @@ def read(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        (
-            {"wait": "1s", "cpus_per_device": 3.0},
-            "the worker of cpu:0 found no place in the Ray cluster within 1 s (real.ray.wait): it needs 3 CPU, "
-            "and the cluster has 2 CPU, 2 of them free",
-        ),
-    ],
-)
-def test_what_the_cluster_does_not_have_is_said_in_one_line(nodes, tmp_path, changes, told):
+def test_what_the_cluster_does_not_have_is_said_in_one_line(nodes, tmp_path):
     config, out = small(), tmp_path / "run"
-    config["real"]["ray"] = changes
+    config["real"]["ray"] = {"wait": "1s", "cpus_per_device": 3.0}
     command = on_ray(nodes, fresh_gate(nodes), "run", configured(tmp_path, config), "--on", "ray", "--out", out)
-    assert command.end() == (1, f"the run failed: {told}\n")
+    told = "the worker of cpu:0 found no place in the Ray cluster within 1 s (real.ray.wait): it needs 3 CPU, and"
+    assert command.end() == (1, f"the run failed: {told} the cluster has 2 CPU, 2 of them free\n")
     assert Run.load(out).faults["stage"].to_list() == ["INIT_CLUSTER_CONNECTION"]
 
 
@@ -221,7 +211,8 @@ def test_a_node_that_dies_in_mid_training_is_a_fault_like_any_other(nodes, tmp_p
     assert end_state(out) == undisturbed
     (fault,) = Run.load(out).faults.rows(named=True)
     assert (fault["stage"], fault["attempt"], fault["type"]) == ("WAIT_FOR_TRAINING_COMPLETION", 1, "WorkerDied")
-    assert fault["message"].startswith("the worker of cpu:0 died: The actor is dead because its node has died.")
+    assert fault["message"].startswith("the worker of cpu:0 died: The actor")
+    assert "because its node has died" in fault["message"]
 
 
 @pytest.mark.parametrize(
