@@ -20,6 +20,9 @@ class RayConfig(Section):
     """Clock seconds that a worker waits for a place in the cluster before the run, or the job, fails."""
 
 
+GRACE_S = 10.0
+
+
 class RealConfig(Section):
     """Everything the real run needs beyond what both runs share."""
 
@@ -27,6 +30,9 @@ class RealConfig(Section):
     """What the workers compute on; auto: CUDA if there is any, else the CPU."""
     threads_per_worker: int = Field(default=1, gt=0)
     """CPU threads of torch in each worker. Results are repeatable to the last bit for the same number only."""
+    grace: Duration = GRACE_S
+    """Seconds that a job has to stop when it is asked to, before its worker is killed: one that takes too long, is
+    superseded, or runs when the run is interrupted."""
     ray: RayConfig = RayConfig()
     """For `--on ray`."""
 

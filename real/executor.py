@@ -7,6 +7,7 @@ worker, a helper thread that has done a piece of file work, a timer.
 from __future__ import annotations
 
 import heapq
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,13 @@ from multiprocessing.connection import Connection, Pipe, wait
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
+from real.config import GRACE_S
+from real.disk import is_disk_full
 from real.parts import Parts
 from real.pool import Died, Message, Workers
+from real.suspension import stop_jobs
 from twinclock.allocator import Allocator, Key
-from twinclock.errors import ProtocolError
+from twinclock.errors import ProtocolError, RunError
 from twinclock.executor import failure
 from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
 from twinclock.messages import (
@@ -37,8 +41,7 @@ from twinclock.messages import (
 from twinclock.stream import ClockTime
 from twinclock.watch import Watcher
 
-_GRACE_S = 10.0
-"""Seconds that a worker has to stop a job before it is killed."""
+_log = logging.getLogger("twinclock")
 _LOOK_EVERY_S = 0.01
 _HELPER_THREADS = 4
 
@@ -74,13 +77,16 @@ class RealExecutor:
         workers: Workers,
         watcher: Watcher,
         from_clock: ClockTime,
+        grace_s: float = GRACE_S,
     ) -> None:
+        """`grace_s`: seconds that a job has to stop when it is asked to, before its worker is killed."""
         self.workers = workers
         self.stopping = False
         """Set by `stop`: sources end with `stop`, and the pipeline drains."""
         self._bodies = bodies
         self._allocator = allocator
         self._watcher = watcher
+        self._grace_s = grace_s
         self._origin_s = time.monotonic() - from_clock
         self._ready: deque[tuple[str, Event]] = deque()
         self._look_s = 0.0
@@ -139,6 +145,11 @@ class RealExecutor:
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""
         self.stopping = True
+
+    def suspend(self) -> None:
+        """Let every job stop that runs: a training keeps a checkpoint first, what is nearly done may end."""
+        devices = {job_id: self._parts.open(job_id, job.devices) for job_id, job in self._jobs.items()}
+        stop_jobs(self.workers, devices, self.now, self._grace_s)
 
     def close(self) -> None:
         """End the workers and the helper threads."""
@@ -235,7 +246,7 @@ class RealExecutor:
         job = self._jobs.get(job_id)
         if job is not None and job_id not in self._asked_to_stop:
             self._asked_to_stop[job_id] = outcome
-            self._stop_parts(job_id, job)
+            self._stop_parts(job_id, job, drop=outcome != CANCELLED)
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -294,6 +305,10 @@ class RealExecutor:
                 self._begin_to_die(happened["device"])
             elif happened["kind"] == "progress":
                 self._watcher.training(happened["device"], happened["id"], happened["done"])
+            elif happened["kind"] == "notice":
+                _log.warning("%s", happened["message"])
+            elif happened["kind"] == "disk_full":
+                raise RunError(f"{happened['id']} on {happened['device']}: {happened['error']['message']}")
             else:
                 self._part_ended(happened["device"], happened)
 
@@ -317,19 +332,19 @@ class RealExecutor:
         if whole is not None:
             self._job_ended(job, whole)
         elif message["kind"] != "done":
-            self._stop_parts(message["id"], job)
+            self._stop_parts(message["id"], job, drop=False)
 
-    def _stop_parts(self, job_id: str, job: _Job) -> None:
-        """Ask the workers that are at it to stop; those that do not listen are killed."""
+    def _stop_parts(self, job_id: str, job: _Job, drop: bool) -> None:
+        """Ask the workers that are at it to stop; those that do not listen are killed. `drop`: for good."""
 
         def kill() -> None:
             for device in self._parts.open(job_id, job.devices):
                 self.workers.kill(device)
 
         for device in self._parts.open(job_id, job.devices):
-            self.workers.send(device, {"do": "stop", "id": job_id})
+            self.workers.send(device, {"do": "stop", "id": job_id, "drop": drop})
         if ("grace", job_id) not in self._armed:
-            self.after(_GRACE_S, ("grace", job_id), kill)
+            self.after(self._grace_s, ("grace", job_id), kill)
 
     def _job_ended(self, job: _Job, message: Message) -> None:
         del self._jobs[message["id"]]
@@ -364,5 +379,8 @@ class RealExecutor:
             self.fail(key, message["error"])
 
     def _raised(self, key: Key, error: Exception) -> None:
+        """A stage run failed; but a full disk is no fault of its own, and ends the run until there is space."""
+        if is_disk_full(error):
+            raise RunError(str(error)) from error
         if self._running.pop(key, None) is not None:
             self._ready.append((key[0], failure(key[1], error)))

@@ -7,6 +7,7 @@ told after how many steps or intervals. A device that fails is its worker, kille
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import polars as pl
 from real.executor import Body, Ending, RealExecutor
 from real.pool import Message
 from real.store import ModelStore
+from real.worker import WORK, checkpoint_folder, work_folder
 from twinclock import work
 from twinclock.allocator import Key
 from twinclock.faults import JobFailed
@@ -142,12 +144,14 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
     job = start.inputs["job"]
     trigger, superseded = job["trigger"], run.superseded(job["trigger"])
     if superseded.exists() and not executor.has_job(job["id"]):
+        _drop_work(run, job)
         return Ending("superseded", {})
     _launch_training(run, start, executor, job)
     run.waits[trigger] = (start.pipeline, start.id)
 
     def finish(result: Json) -> Ending:
         if superseded.exists():
+            _drop_work(run, job)
             return Ending("superseded", {})
         fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
         fit["held_s"] = executor.now() - job["started_s"]
@@ -214,7 +218,9 @@ def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
     return Ending(outcome, values)
 
 
-def _exit(_run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
+def _exit(run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
+    """All trainings have ended: what is left of those that failed for good is of no use."""
+    shutil.rmtree(run.folder / WORK, ignore_errors=True)
     return Ending("done", {})
 
 
@@ -222,9 +228,20 @@ def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Js
     config, fate = run.context.config.training, run.faults.fate_of_training(job["trigger"], start)
     num_samples = job["training_set"]["num_samples"]
     todo = effort(config.downsample, num_samples=num_samples, epochs=config.epochs, batch_size=config.batch_size)
-    message = {**_training(run, job), **_fails(fate, todo.num_steps)}
+    message = {**_training(run, job), **_fails(fate, todo.num_steps), "last": _attempt(start) == config.retry.attempts}
     executor.launch(start, start.placement["device"], message, _dies_after_s(run, fate))
     run.trainings[job["trigger"]] = job["id"]
+
+
+def _attempt(start: Start) -> int:
+    """The number of the attempt that a stage of a training belongs to."""
+    return start.path[0][3] if start.path is not None and start.path[0] is not None else 0
+
+
+def _drop_work(run: RealRun, job: Json) -> None:
+    """Nobody is going to want the result of this training, nor go on with it."""
+    for folder in (work_folder(run.folder, job["id"]), checkpoint_folder(run.folder, job["id"])):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fails(fate: Fate, num_parts: int) -> Message:

@@ -101,7 +101,9 @@ def open(
         raise ConfigError("a real run needs a folder")
     config = context.config
     workers = WorkerPool(worker_main, devices(config), (str(folder), config))
-    return RealExecutor({pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock)
+    return RealExecutor(
+        {pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock, real_section(config).grace
+    )
 
 
 def num_cuda_devices() -> int:

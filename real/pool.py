@@ -182,15 +182,15 @@ def _exit_code(process: SpawnProcess) -> int:
 def _signals_put_off() -> Iterator[None]:
     """While a worker is started: an interrupt waits until the worker is known, and never reaches the worker itself.
 
-    Ctrl-C goes to the whole group, but ending is the parent's business. A worker inherits the mask, for it
-    could not ignore the signal by itself before its imports are done.
+    Ctrl-C goes to the whole group, and so may SIGTERM, but ending is the parent's business. A worker inherits the mask,
+    for it could not ignore the signals by itself before its imports are done.
     """
     came: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()  # the only one that a handler interrupts
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
     resource_tracker.ensure_running()  # its own start would undo the mask
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

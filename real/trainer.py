@@ -1,25 +1,19 @@
-"""Training a model on a training set: the interface, and the built-in trainer that implements it.
-
-A trainer of the user's own (`training.trainer: package.module:Class`) is a class without arguments
-whose `fit` does what `Trainer.fit` says; it may use any torch loop, `Dataset` and collate function.
-"""
+"""The built-in trainer, and the names that trainers of a user's own need."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import polars as pl
 import torch
 from torch import Tensor, nn
 
 from real.downsampling import Kept, keep
-from real.encoding import Encoding, fit_encoding
+from real.encoding import fit_encoding
 from real.minibatches import minibatches
 from real.models import (
     ModelError,
@@ -31,75 +25,16 @@ from real.models import (
     torch_device,
     weighted_loss,
 )
-from real.store import StoredModel
-from twinclock.config import OptimizerConfig, TrainingConfig
-from twinclock.dataset import Columns
+from real.training.context import Progress, StoppedError, Trainer, TrainingContext, TrainingResult
 from twinclock.policies.downsampling import Effort, KCenterDownsamplingConfig, ScoredDownsamplingConfig, effort
+from twinclock.training import OptimizerConfig
+
+__all__ = ["Progress", "StoppedError", "TorchTrainer", "Trainer", "TrainingContext", "TrainingResult"]
 
 _STEPS_A_LOOK = 50
 """Steps after which losses are looked at; looking makes the CPU wait for a GPU."""
 _SCORED_AT_ONCE = 65_536
 _REMEDY = "try a smaller training.optimizer.lr, or set training.clip_norm"
-
-
-class StoppedError(Exception):
-    """A job was asked to stop, and did."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a training is."""
-
-    epoch: int
-    """The epoch under way, counted from 1."""
-    num_epochs: int
-    step: int
-    """Gradient steps done, over all epochs."""
-    num_steps: int
-    loss: float
-    """Mean over the steps since the last report."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingContext:
-    """All that a training may look at, and the way to say how it goes."""
-
-    rows: pl.DataFrame
-    """The training set: features and label of each sample, in the shuffled order of its recipe."""
-    columns: Columns
-    """The role of each column."""
-    config: TrainingConfig
-    seed: int
-    """For every random draw of the training; the same seed has to give the same weights."""
-    device: str
-    """`cpu` or `cuda`, with the number of the device: `cuda:0`."""
-    start_from: StoredModel | None
-    """The model to start from; None: from scratch."""
-    report: Callable[[Progress], None]
-    """Cheap enough for every step; what is too frequent is dropped."""
-    should_stop: Callable[[], bool]
-    """To be asked often (each step); once it is true, raise StoppedError."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingResult:
-    """What a training has come to."""
-
-    weights: Mapping[str, Tensor]
-    """The model's `state_dict`."""
-    encoding: Encoding
-    """What the model was trained with; kept with it."""
-    loss: float | None
-    """Mean training loss over the last epoch; finite."""
-    num_steps: int
-    """Gradient steps."""
-
-
-class Trainer(Protocol):
-    """Turns a training set into a model."""
-
-    def fit(self, context: TrainingContext) -> TrainingResult:
-        """Train. Raises StoppedError when asked to stop; anything else that it raises is the training's failure."""
 
 
 class TorchTrainer:

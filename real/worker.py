@@ -2,10 +2,11 @@
 
 The parent and a worker exchange plain dicts over a pipe. To the worker:
 
-    {"do": "train", "id": str, "training_set": recipe, "start_from": folder of a model | None}
+    {"do": "train", "id": str, "training_set": recipe, "start_from": folder of a model | None,
+     "last": is it the last attempt?}
     {"do": "evaluate", "id": str, "model": folder of a model, "intervals": [...], "metrics": [...]}
     {"do": "observe", "id": str, "request": of a trigger policy, "active": lineage entry of the active model | None}
-    {"do": "stop", "id": str}
+    {"do": "stop", "id": str, "drop": true if nobody will ever go on with it}
 
 A job with a number `fails_after` fails as the fault plan has it: a training when its trainer asks whether to stop and
 has done so that often (the built-in one asks before each gradient step); an evaluation after so many intervals; an
@@ -15,24 +16,28 @@ And back, each with the job's id (that of the worker's own start is ""):
 
     {"kind": "ready"}                               it can take jobs
     {"kind": "progress", "done": share of the steps}
+    {"kind": "notice", "message": str}              something is wrong, but the job goes on
     {"kind": "done", "result": ...}                 training: the slot `fit`; evaluation: {"rows": [...]};
                                                     observation: {"values": {...}}
     {"kind": "stopped"}
     {"kind": "error", "error": {type, message, traceback}}
+    {"kind": "disk_full", "error": ...}             it failed for lack of space: another attempt would too
 
 A training leaves its result in `RUN/work/<name made from its id>`, in one step. So a result outlives the
-worker, and asking for the same training again gives the result that is there. When the parent's end of the
-pipe closes, even by its death, the worker exits at once.
+worker, and asking for the same training again gives the result that is there. While it runs it keeps a checkpoint
+beside it (see `kept`), for its next attempt. When the parent's end of the pipe closes, even by its death, the worker
+exits at once; should it be held up until then, it looks for its parent before it leaves anything.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
+import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -46,6 +51,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from real.config import real_section
 from real.devices import see_only, seen_as
+from real.disk import is_disk_full
+from real.kept import KeptTraining, drop_checkpoint, without_attempt
+from real.results import read_result, write_result
 from real.store import load_model, new_folder, write_model
 from twinclock.config import Config, TrainingConfig
 from twinclock.dataset import Table, TableConfig, load_table
@@ -62,19 +70,19 @@ if TYPE_CHECKING:
     from real.evaluator import Evaluator
     from real.observer import Observer
     from real.trainer import Progress, Trainer
+    from real.training.checkpoint import Checkpoint
 
 Message: TypeAlias = dict[str, Any]
 
-RESULT = "result.json"
 WORK = "work"
-"""Folder in the run's folder for the results of trainings."""
+"""Folder in the run's folder for the results of trainings, and for their checkpoints."""
 _LEAST_PROGRESS = 0.01
 """Share of the steps between two reports."""
 
 
 def worker_main(connection: Connection, device: str, run_folder: str, config: Config) -> None:
     """The life of a worker process, which has to be a spawned one; see above for what it hears and says."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, but ending is the parent's business
+    _leave_signals_to_the_parent()
     see_only(device, os.environ)
     serve(connection, device, run_folder, config)
 
@@ -90,9 +98,20 @@ def serve(connection: Connection, device: str, run_folder: str, config: Config) 
             sys.exit(1)
         connection.send({"id": "", "kind": "ready"})
         for job in inbox.jobs():
-            answer = worker.answer(job, connection.send, inbox.is_stopped)
+            answer = worker.answer(job, connection.send, inbox)
             inbox.finished(job)
             connection.send(answer)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Ctrl-C reaches the whole group, and so may SIGTERM, but ending is the parent's business: it has jobs stop first.
+
+    A handler, not SIG_IGN and no mask, for these would pass on to processes that a trainer starts.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def work_folder(run: Path, job_id: str) -> Path:
@@ -101,14 +120,20 @@ def work_folder(run: Path, job_id: str) -> Path:
     return run / WORK / f"{readable}-{hashlib.sha256(job_id.encode()).hexdigest()[:12]}"
 
 
+def checkpoint_folder(run: Path, job_id: str) -> Path:
+    """Where a training keeps how far it is: the same for all its attempts."""
+    folder = work_folder(run, without_attempt(job_id))
+    return folder.with_name(f"{folder.name}.checkpoint")
+
+
 class _Inbox:
     """What the parent says. A thread listens, so that a stop, or the parent's end, is noticed during a job."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._jobs: SimpleQueue[Message] = SimpleQueue()
-        self._stopped: dict[str, bool] = {}
-        """Each job that has not ended → is it to stop?"""
+        self._stopped: dict[str, Message | None] = {}
+        """Each job that has not ended → what asked it to stop, if something did."""
         self._lock = threading.Lock()
         threading.Thread(target=self._listen, name="inbox", daemon=True).start()
 
@@ -119,7 +144,12 @@ class _Inbox:
 
     def is_stopped(self, job_id: str) -> bool:
         """Has the parent asked for this job to stop?"""
-        return self._stopped[job_id]
+        return self._stopped[job_id] is not None
+
+    def is_dropped(self, job_id: str) -> bool:
+        """Is it to stop for good?"""
+        stop = self._stopped[job_id]
+        return stop is not None and stop.get("drop", False)
 
     def finished(self, job: Message) -> None:
         """The job has ended: a stop that comes now is too late."""
@@ -138,9 +168,9 @@ class _Inbox:
         with self._lock:
             if message["do"] == "stop":
                 if job_id in self._stopped:
-                    self._stopped[job_id] = True
+                    self._stopped[job_id] = message
             elif job_id not in self._stopped:  # else it was asked for twice, and one answer will do
-                self._stopped[job_id] = False
+                self._stopped[job_id] = None
                 self._jobs.put(message)
 
 
@@ -196,50 +226,79 @@ class _Worker:
         optimizer.step()
         return worker
 
-    def answer(self, job: Message, send: Callable[[Message], None], is_stopped: Callable[[str], bool]) -> Message:
+    def answer(self, job: Message, send: Callable[[Message], None], inbox: _Inbox) -> Message:
         """Do a job; its last message."""
         from real.trainer import StoppedError
 
         job_id = job["id"]
 
         def should_stop() -> bool:
-            return is_stopped(job_id)
+            return inbox.is_stopped(job_id)
+
+        def tell(message: str) -> None:
+            send({"id": job_id, "kind": "notice", "message": message})
 
         try:
             if should_stop():
                 raise StoppedError
             if job["do"] == "train":
-                result = self._train(job, _reporter(job_id, send), _failing(job, should_stop))
+                result = self._train(job, _reporter(job_id, send), _failing(job, should_stop), tell)
             elif job["do"] == "observe":
                 _fail_at_once_if_asked(job)
                 result = {"values": self.observer.observe(job["request"], job["active"], should_stop)}
             else:
                 result = self._evaluate(job, should_stop)
         except StoppedError:
+            if inbox.is_dropped(job_id):
+                drop_checkpoint(checkpoint_folder(self.run_folder, job_id))
             return {"id": job_id, "kind": "stopped"}
         except Exception as error:
+            if is_disk_full(error):
+                return {"id": job_id, "kind": "disk_full", "error": _told(error)}
+            if job.get("last", False):
+                drop_checkpoint(checkpoint_folder(self.run_folder, job_id))
             return {"id": job_id, "kind": "error", "error": _told(error)}
         return {"id": job_id, "kind": "done", "result": result}
 
-    def _train(self, job: Message, report: Callable[[Progress], None], should_stop: Callable[[], bool]) -> Json:
+    def _train(
+        self,
+        job: Message,
+        report: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        tell: Callable[[str], None],
+    ) -> Json:
         from real.models import ModelError
         from real.trainer import TrainingContext
 
         final, recipe, config = work_folder(self.run_folder, job["id"]), job["training_set"], self.config
+        if (there := read_result(final)) is not None:
+            drop_checkpoint(checkpoint_folder(self.run_folder, job["id"]))
+            return there
         if final.exists():
-            return json.loads((final / RESULT).read_text(encoding="utf-8"))
+            tell(f"{final}: the result of a training is damaged; the training is done again")
+            shutil.rmtree(final)
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
         began_s = time.perf_counter()
+        parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
+        kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
+        write_checkpoint = kept.writer()
+
+        def save(checkpoint: Checkpoint) -> None:
+            _leave_if_orphaned()
+            write_checkpoint(checkpoint)
+
         context = TrainingContext(
             rows=self.table.take(positions(recipe, self.table.label_ranks)),
             columns=self.table.columns,
             config=config,
             seed=recipe["seed"],
             device=self.device,
-            start_from=None if job["start_from"] is None else load_model(Path(job["start_from"])),
+            start_from=parent,
             report=report,
             should_stop=should_stop,
+            resume_from=kept.read(),
+            save_checkpoint=save,
         )
         fitted = self.trainer.fit(context)
         _fail_at_once_if_asked(job)  # its trainer has asked less often than it should
@@ -256,7 +315,9 @@ class _Worker:
         }
         with new_folder(final) as folder:
             write_model(folder, fitted.weights, fitted.encoding, config.model)
-            (folder / RESULT).write_text(json.dumps(result, indent=1), encoding="utf-8")
+            write_result(folder, result)
+            _leave_if_orphaned()
+        drop_checkpoint(kept.folder)
         return result
 
     def _evaluate(self, job: Message, should_stop: Callable[[], bool]) -> Json:
@@ -273,6 +334,13 @@ class _Worker:
         rows = self.evaluator.evaluate(context) if context.intervals else []
         _fail_at_once_if_asked(job)
         return {"rows": rows}
+
+
+def _leave_if_orphaned() -> None:
+    """Leave nothing in the folder of a run that may have gone on without this worker, which was held up meanwhile."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(0)
 
 
 def _failing(job: Message, should_stop: Callable[[], bool]) -> Callable[[], bool]:

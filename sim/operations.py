@@ -16,7 +16,7 @@ from sim.effects import Effect, Load
 from sim.executor import Body, SimExecutor
 from sim.faults import Ages, breaking
 from sim.quality import Quality, drawn_errors, make_quality
-from sim.recovery import Stint, TrainingWork
+from sim.recovery import Stint, TrainingWork, checkpoint_every_s
 from sim.throughput.protocol import Held, Job, Training
 from sim.throughput.scaling import devices_on_one_node
 from twinclock import work
@@ -186,7 +186,8 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     work_s = training_s(run.sim.costs, run.training, job_size, _held(run, start))
     work_s *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     work_s *= run.faults.slow_down(job["trigger"], start)
-    stint = Stint(work_s, run.kept.get(job["trigger"], 0.0), run.sim.costs.checkpoint)
+    every_s = checkpoint_every_s(config.training.checkpoint, work_s=work_s, num_steps=todo.num_steps)
+    stint = Stint(work_s, run.kept.get(job["trigger"], 0.0), every_s, run.sim.costs.checkpoint)
     seconds, began_s = stint.seconds, executor.now()
     run.kept[job["trigger"]] = stint.share_kept(seconds)
     run.quality.trained(job)

@@ -18,7 +18,7 @@ from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
 from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
 from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
-from twinclock.executor import Executor, drive
+from twinclock.executor import Executor, SuspendingExecutor, drive
 from twinclock.graph import ONCE, Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
 from twinclock.machine import Machine
@@ -280,6 +280,10 @@ def _drive(
             executor.perform(command)
         finishes = drive({PIPELINE: machine}, executor, {PIPELINE: observer})
         return finishes[PIPELINE], executor.now()
+    except KeyboardInterrupt:
+        if isinstance(executor, SuspendingExecutor):
+            executor.suspend()
+        raise
     finally:
         executor.close()
 

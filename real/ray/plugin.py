@@ -66,7 +66,8 @@ def open(
     except BaseException:
         leave()
         raise
-    return RealExecutor({pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock)
+    run = bodies(context, folder)
+    return RealExecutor({pipeline: run}, allocator, workers, watcher, from_clock, real_section(config).grace)
 
 
 def _kind(config: Config) -> str:

@@ -270,6 +270,9 @@ def _training(draw: Draw, most_at_once: int, *, warm: bool) -> Config:
             clip_norm=lambda: 1.0,
             downsample=lambda: _downsample(draw),
         ),
+        **draw.keys(
+            0.1, checkpoint=lambda: draw.keys(0.7, every=lambda: draw.of(0.5, 3.0), every_steps=lambda: draw.of(1, 20))
+        ),
     }
 
 

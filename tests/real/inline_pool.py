@@ -9,8 +9,9 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
+from real.results import read_result, write_result
 from real.store import ENCODING, FORMAT, LINEAGE, WEIGHTS, new_folder
-from real.worker import RESULT, WORK, work_folder
+from real.worker import WORK, work_folder
 
 
 class InlinePool:
@@ -60,8 +61,8 @@ class InlinePool:
 
     def _train(self, job: Mapping[str, Any]) -> Any:
         final, recipe = work_folder(self._folder, job["id"]), job["training_set"]
-        if final.exists():
-            return json.loads((final / RESULT).read_text())
+        if (there := read_result(final)) is not None:
+            return there
         weights, encoding = json.dumps(recipe).encode(), b"{}"
         digest = {WEIGHTS: hashlib.sha256(weights).hexdigest(), ENCODING: hashlib.sha256(encoding).hexdigest()}
         result = {
@@ -76,7 +77,7 @@ class InlinePool:
             (folder / WEIGHTS).write_bytes(weights)
             (folder / ENCODING).write_bytes(encoding)
             (folder / LINEAGE).write_text(json.dumps({"format": FORMAT, "sha256": digest}))
-            (folder / RESULT).write_text(json.dumps(result))
+            write_result(folder, result)
         return result
 
 

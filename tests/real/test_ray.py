@@ -109,14 +109,13 @@ def test_a_run_whose_driver_was_killed_goes_on_in_the_cluster(nodes, tmp_path, u
 def test_jobs_are_heard_stopped_and_killed_as_in_a_process(nodes, tmp_path, monkeypatch):
     """In this process, with a worker that needs no torch."""
     monkeypatch.setenv(cluster.ADDRESS, nodes.address)
-    monkeypatch.setattr("real.executor._GRACE_S", 0.2)
     before = signal.getsignal(signal.SIGTERM)
     leave, log = cluster.join(1), tmp_path / "log"
     assert signal.getsignal(signal.SIGTERM) is before
     needs = RayConfig()
     pool = RayPool(light_worker, ["cpu:0"], (str(log), "ready"), folder=tmp_path, needs=needs, at_end=leave)
     bodies = {"CONNECT": lambda start, executor: executor.connect(start, {}), "JOB": job}
-    executor = RealExecutor({"main": bodies}, Allocator({}), pool, UNWATCHED, ClockTime(0.0))
+    executor = RealExecutor({"main": bodies}, Allocator({}), pool, UNWATCHED, ClockTime(0.0), 0.2)
 
     def start(id_: int, operation: str, do: str = "") -> None:
         inputs = {"job": {"do": do, "id": f"job {id_}", "say": id_}}

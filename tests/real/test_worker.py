@@ -125,6 +125,25 @@ def test_the_same_training_again_gives_the_result_that_is_there(worker):
     assert worker.answer() == first
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("result.json", b"500", b"501"), ("model.safetensors", b"[", b"("), ("result.json", b"{", b"")],
+)
+def test_a_damaged_result_is_made_again_never_used(worker, name, old, new):
+    worker.train("damaged")
+    first = worker.answer()["result"]
+    file = worker.folder / first["path"] / name
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(old, new, 1))
+    worker.train("damaged")
+    told = worker.answer()
+    assert (told["id"], told["kind"]) == ("damaged", "notice")
+    assert told["message"] == f"{file.parent}: the result of a training is damaged; the training is done again"
+    again = worker.answer()["result"]
+    assert again | {"seconds": 0.0} == first | {"seconds": 0.0}
+    assert name == "result.json" or file.read_bytes() == whole
+
+
 def test_equal_trainings_give_equal_bytes(worker):
     contents = []
     for id_ in ("twin 1", "twin 2"):

@@ -51,8 +51,8 @@ def test_a_run_without_noise_gives_its_costs_back(tmp_path):
 
 def test_trainings_that_went_on_from_a_checkpoint_are_left_out(tmp_path):
     """The last attempts of those took less than their samples do."""
-    costs = {"training": TRUTH, "noise_sigma": 0.0, "launch_s": 0.0, "checkpoint": {"every": 2.0}}
-    training = {**RUN["training"], "retry": {"attempts": 1000, "backoff": 0.0}}
+    costs = {"training": TRUTH, "noise_sigma": 0.0, "launch_s": 0.0}
+    training = {**RUN["training"], "checkpoint": {"every": 2.0}, "retry": {"attempts": 1000, "backoff": 0.0}}
     broken = {**RUN, "training": training, "faults": {"device_mtbf": 30.0}, "sim": {"costs": costs}}
     run = tc.run(broken, on="sim", out=tmp_path / "run")
     assert run.trainings.filter(pl.col("outcome") == "trained").height == 20

@@ -119,7 +119,9 @@ def the_luck_of_a_training_is_its_own(witnessed: Witness) -> None:
         sim = parse_section(SimConfig, config.sim, "case")
         cost, luck = sim.costs.training, config.faults.stragglers
         others_count = any(can_interfere(each.run.config) for each in witnessed.pipelines.values())
-        if not isinstance(cost, ConstantCost) or sim.costs.checkpoint.every is not None or seen.broken or others_count:
+        keeps = config.training.checkpoint
+        kept = keeps.every is not None or keeps.every_steps is not None
+        if not isinstance(cost, ConstantCost) or kept or seen.broken or others_count:
             continue
         for each in seen.of("WAIT_FOR_TRAINING_COMPLETION"):
             if "fit" in each.values:
