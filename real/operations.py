@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ import polars as pl
 from real.executor import Body, Ending, RealExecutor
 from real.pool import Message
 from real.store import ModelStore
+from real.usage import Usage
 from real.worker import WORK, checkpoint_folder, work_folder
 from twinclock import work
 from twinclock.allocator import Key
@@ -44,14 +46,22 @@ class RealRun:
     """Serial of the trigger → the job of its training."""
     waits: dict[int, Key] = field(default_factory=dict)
     """Serial of the trigger → the stage run that waits, or has waited, for its training."""
+    launches: Iterator[int] = field(default_factory=count)
+    """Numbers for trainings on several devices, as they are launched."""
 
     def superseded(self, trigger: int) -> Path:
         """The file that is there when the training of a trigger is to stop."""
         return self.folder / "superseded" / f"{trigger:05d}"
 
+    def rendezvous(self) -> Path:
+        """The file by which the ranks of a training find each other; another one for each time that one is launched."""
+        _rendezvous(self.folder).mkdir(parents=True, exist_ok=True)
+        return _rendezvous(self.folder).resolve() / str(next(self.launches))
+
 
 def bodies(context: Context, folder: Path) -> dict[str, Body]:
     """Operation → what does it, for one pipeline whose files are in `folder`."""
+    shutil.rmtree(_rendezvous(folder), ignore_errors=True)  # of a process before this one
     run = RealRun(context, folder, FaultPlan(context.config.faults, context.config.seed))
     done: Mapping[str, Callable[[RealRun, Start, RealExecutor], Ending | None]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
@@ -75,6 +85,10 @@ def bodies(context: Context, folder: Path) -> dict[str, Body]:
         return Ending(*decide(context, start))
 
     return dict.fromkeys(DECISIONS, decided) | {operation: bind(operation) for operation in done}
+
+
+def _rendezvous(folder: Path) -> Path:
+    return folder / WORK / "rendezvous"
 
 
 def _init_cluster_connection(run: RealRun, start: Start, executor: RealExecutor) -> None:
@@ -154,6 +168,7 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
             _drop_work(run, job)
             return Ending("superseded", {})
         fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
+        fit |= {key: result.get(key) for key in Usage._fields}
         fit["held_s"] = executor.now() - job["started_s"]
         return Ending("trained", {"fit": fit, "trained": [trigger]})
 
@@ -229,7 +244,10 @@ def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Js
     num_samples = job["training_set"]["num_samples"]
     todo = effort(config.downsample, num_samples=num_samples, epochs=config.epochs, batch_size=config.batch_size)
     message = {**_training(run, job), **_fails(fate, todo.num_steps), "last": _attempt(start) == config.retry.attempts}
-    executor.launch(start, start.placement["device"], message, _dies_after_s(run, fate))
+    devices = start.placement["device"]
+    if len(devices) > 1 and not executor.has_job(job["id"]):
+        message["rendezvous"] = str(run.rendezvous())
+    executor.launch(start, devices, message, _dies_after_s(run, fate))
     run.trainings[job["trigger"]] = job["id"]
 
 

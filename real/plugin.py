@@ -26,13 +26,11 @@ is_resumable = True
 
 
 def unsupported(config: Config) -> list[str]:
-    """What can't be run for real: what is only modelled, one training on several devices, classes that aren't there."""
+    """What can't be run for real: what is only modelled, classes that aren't there."""
     real_section(config)
     problems = []
     if not isinstance(config.data, TableConfig):
         problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table")
-    if config.training.devices > 1:
-        problems.append(f"training.devices: got {config.training.devices}, expected 1")
     if config.cluster.pools is not None:
         problems.append("cluster.pools: the devices of a real run are those that are there; expected cluster.devices")
     if config.cluster.jobs_per_device > 1:

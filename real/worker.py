@@ -23,6 +23,9 @@ And back, each with the job's id (that of the worker's own start is ""):
     {"kind": "error", "error": {type, message, traceback}}
     {"kind": "disk_full", "error": ...}             it failed for lack of space: another attempt would too
 
+A training on several devices goes to the worker of each, with `rank`, `world_size`, and in `rendezvous` the file by
+which they find each other; the answer of rank 0 is the one that counts.
+
 A training leaves its result in `RUN/work/<name made from its id>`, in one step. So a result outlives the
 worker, and asking for the same training again gives the result that is there. While it runs it keeps a checkpoint
 beside it (see `kept`), for its next attempt. When the parent's end of the pipe closes, even by its death, the worker
@@ -55,6 +58,7 @@ from real.disk import is_disk_full
 from real.kept import KeptTraining, drop_checkpoint, without_attempt
 from real.results import read_result, write_result
 from real.store import load_model, new_folder, write_model
+from real.usage import Meter
 from twinclock.config import Config, TrainingConfig
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
@@ -269,17 +273,19 @@ class _Worker:
     ) -> Json:
         from real.models import ModelError
         from real.trainer import TrainingContext
+        from real.training.distributed import Ranks, joined
 
+        ranks = Ranks(job.get("rank", 0), job.get("world_size", 1))
         final, recipe, config = work_folder(self.run_folder, job["id"]), job["training_set"], self.config
         if (there := read_result(final)) is not None:
             drop_checkpoint(checkpoint_folder(self.run_folder, job["id"]))
             return there
-        if final.exists():
+        if final.exists() and ranks.is_first:
             tell(f"{final}: the result of a training is damaged; the training is done again")
             shutil.rmtree(final)
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
-        began_s = time.perf_counter()
+        began_s, meter = time.perf_counter(), Meter(self.device)
         parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
         kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
         write_checkpoint = kept.writer()
@@ -295,15 +301,19 @@ class _Worker:
             seed=recipe["seed"],
             device=self.device,
             start_from=parent,
-            report=report,
-            should_stop=should_stop,
+            report=report if ranks.is_first else lambda _: None,
+            should_stop=ranks.agreed(should_stop),
             resume_from=kept.read(),
-            save_checkpoint=save,
+            save_checkpoint=save if ranks.is_first else lambda _: None,
+            ranks=ranks,
         )
-        fitted = self.trainer.fit(context)
+        with joined(ranks, job.get("rendezvous", ""), self.device):
+            fitted = self.trainer.fit(context)
         _fail_at_once_if_asked(job)  # its trainer has asked less often than it should
         if fitted.loss is not None and not math.isfinite(fitted.loss):
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
+        if not ranks.is_first:
+            return {}
         result = {
             "num_samples": recipe["num_samples"],
             "num_kept": num_kept(config.downsample, recipe["num_samples"], config.batch_size),
@@ -312,6 +322,7 @@ class _Worker:
             "loss": fitted.loss,
             "path": f"{WORK}/{final.name}",
             "seconds": time.perf_counter() - began_s,
+            **meter.read()._asdict(),
         }
         with new_folder(final) as folder:
             write_model(folder, fitted.weights, fitted.encoding, config.model)
