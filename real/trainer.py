@@ -63,7 +63,9 @@ class TorchTrainer:
             if parent is not None:
                 inherit_weights(model, parent.weights)
             model.to(device)
-            loss = _descend(_Training(model, encoding.num_outputs, features, targets, todo, context))
+            loss = _descend(
+                _Training(model, context.ranks.sharing(model), encoding.num_outputs, features, targets, todo, context)
+            )
         return TrainingResult(
             weights={name: tensor.cpu() for name, tensor in model.state_dict().items()},
             encoding=encoding,
@@ -76,6 +78,8 @@ class _Training(NamedTuple):
     """All that stays the same during one training, but for the model's weights."""
 
     model: nn.Module
+    shared: nn.Module
+    """The same, to be called in a step."""
     num_outputs: int
     features: Tensor
     targets: Tensor
@@ -109,7 +113,7 @@ def _descend(training: _Training) -> float:
             unseen.append(loss.detach())
             step += 1
             if len(unseen) == _STEPS_A_LOOK or step == epoch * steps_per_epoch:
-                seen = torch.stack(unseen).tolist()
+                seen = context.ranks.mean(torch.stack(unseen)).tolist()
                 unseen = []
                 _check_finite(seen, len(losses), epoch, steps_per_epoch)
                 losses += seen
@@ -129,15 +133,16 @@ def _descend(training: _Training) -> float:
 
 
 def _loss(training: _Training, minibatch: Kept) -> Tensor:
-    """The loss of a minibatch, ready to go backward."""
+    """The loss of a minibatch, ready to go backward; on several devices what this one adds to it."""
     task, device = training.context.config.task, training.targets.device
+    minibatch, factor = training.context.ranks.part(minibatch)
     chosen = minibatch.chosen.to(device)
-    outputs = training.model(training.features.index_select(0, chosen))
+    outputs = training.shared(training.features.index_select(0, chosen))
     check_outputs(outputs, len(chosen), training.num_outputs, training.model)
     targets = training.targets.index_select(0, chosen)
     if minibatch.weights is None:
-        return mean_loss(task, outputs, targets)
-    return weighted_loss(task, outputs, targets, minibatch.weights.to(device))
+        return mean_loss(task, outputs, targets) * factor
+    return weighted_loss(task, outputs, targets, minibatch.weights.to(device)) * factor
 
 
 def _judge(
@@ -160,7 +165,7 @@ def _judge(
         targets = training.targets.index_select(0, candidates.to(device))
         kept = keep(config, context.config.task, torch.cat(said), targets, num_kept, rng)
     model.train()
-    return Kept(candidates[kept.chosen], kept.weights)
+    return context.ranks.as_first(Kept(candidates[kept.chosen], kept.weights))
 
 
 def _optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:

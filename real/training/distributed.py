@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from real.downsampling import Kept
 
 _PEER_LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
 """What torch says, in errors of no type of their own, if another rank does not answer."""
@@ -19,6 +24,15 @@ _PEER_LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by 
 
 class PeerLostError(Exception):
     """Another rank of the same training has failed or died; what happened, it says, or its death does."""
+
+
+class Part(NamedTuple):
+    """What a rank does of a minibatch."""
+
+    minibatch: Kept
+    factor: float
+    """The mean of the ranks' losses, each times its factor, is the loss of the whole; so are the gradients. It is 0 for
+    a rank that has nothing to do; that one goes through the motions with a sample, so that the others need not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,43 @@ class Ranks:
             return bool(answer)
 
         return asked
+
+    def sharing(self, model: nn.Module) -> nn.Module:
+        """The model as to be called in a step: going backward then gives every rank the mean of all ranks' gradients.
+
+        All ranks go on with the weights of rank 0.
+        """
+        return model if self.size == 1 else DistributedDataParallel(model)
+
+    def part(self, minibatch: Kept) -> Part:
+        """The part of this rank of a minibatch. All ranks have to call it with the same one."""
+        if self.size == 1:
+            return Part(minibatch, 1.0)
+        num_samples = len(minibatch.chosen)
+        first, stop = (rank * num_samples // self.size for rank in (self.rank, self.rank + 1))
+        # where there are fewer samples than ranks: some models can't do with none
+        mine = slice(first, stop) if first < stop else slice(1)
+        share = (stop - first) / num_samples
+        weights = minibatch.weights
+        if weights is not None:
+            share = float(weights[first:stop].sum() / weights.sum())
+            weights = weights[mine]
+        return Part(Kept(minibatch.chosen[mine], weights), share * self.size)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all ranks, number by number."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+    def as_first(self, kept: Kept) -> Kept:
+        """What rank 0 has in its place: on GPUs, what a model says can differ in the last digits. Of the CPU."""
+        if self.size > 1:
+            for tensor in (kept.chosen, kept.weights):
+                if tensor is not None:
+                    dist.broadcast(tensor, 0)
+        return kept
 
 
 ALONE = Ranks()
