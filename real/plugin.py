@@ -52,7 +52,7 @@ def _faults_not_injected(faults: FaultsConfig) -> list[str]:
         got = f"faults.stragglers.share: got {faults.stragglers.share:g}"
         problems.append(f"{got}, and real devices are as fast as they are; expected 0")
     if faults.nodes is not None:
-        problems.append("faults.nodes: a real run is on one node, and a failure can only be simulated; expected null")
+        problems.append("faults.nodes: that a node fails can only be simulated; expected null")
     return problems
 
 
