@@ -1,4 +1,4 @@
-"""What the user brings along for real runs, looked at before one starts: classes of models, trainers, evaluators."""
+"""What the user brings along for real runs, looked at before one starts: models, losses, trainers, evaluators."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def problems(config: Config) -> Iterator[str]:
     looks: list[Callable[[], None]] = []
     if isinstance(model, ImportedModelConfig):
         looks.append(partial(_look_at_model, model))
+    if config.training.loss is not None:
+        looks.append(partial(_look_at_loss, config.training.loss))
     if trainer is not None:
         looks.append(partial(_look_at, trainer, "training.trainer", "fit"))
     if evaluator is not None:
@@ -42,6 +44,12 @@ def _look_at_model(config: ImportedModelConfig) -> None:
     except TypeError as error:
         called = ", ".join(["num_inputs", "num_classes", *config.args])
         raise ConfigError(f"training.model.args: {config.path} is called with {called}, but {error}") from None
+
+
+def _look_at_loss(path: str) -> None:
+    loss = import_object(path, "training.loss")
+    if not callable(loss):
+        raise ConfigError(f"training.loss: {path} is a {type(loss).__name__}, expected a function")
 
 
 def _look_at(path: str, key: str, method: str) -> None:

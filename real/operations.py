@@ -28,10 +28,10 @@ from twinclock.graph import Json
 from twinclock.luck import Fate, FaultPlan, life_s
 from twinclock.messages import Start, path_text
 from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
-from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import needs_a_model, observation
 from twinclock.run_folder import replace_durably
 from twinclock.stages import DECISIONS, Context, decide
+from twinclock.training import training_effort
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
             _drop_work(run, job)
             return Ending("superseded", {})
         fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
-        fit |= {key: result.get(key) for key in Usage._fields}
+        fit |= {key: result.get(key) for key in ("wait_share", *Usage._fields)}
         fit["held_s"] = executor.now() - job["started_s"]
         return Ending("trained", {"fit": fit, "trained": [trigger]})
 
@@ -241,9 +241,9 @@ def _exit(run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
 
 def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Json) -> None:
     config, fate = run.context.config.training, run.faults.fate_of_training(job["trigger"], start)
-    num_samples = job["training_set"]["num_samples"]
-    todo = effort(config.downsample, num_samples=num_samples, epochs=config.epochs, batch_size=config.batch_size)
-    message = {**_training(run, job), **_fails(fate, todo.num_steps), "last": _attempt(start) == config.retry.attempts}
+    todo = training_effort(config, job["training_set"]["num_samples"])
+    is_last = _attempt(start) == config.retry.attempts
+    message = {**_training(run, job), **_fails(fate, todo.steps.num_steps), "last": is_last}
     devices = start.placement["device"]
     if len(devices) > 1 and not executor.has_job(job["id"]):
         message["rendezvous"] = str(run.rendezvous())

@@ -27,7 +27,7 @@ is_resumable = True
 
 def unsupported(config: Config) -> list[str]:
     """What can't be run for real: what is only modelled, classes that aren't there."""
-    real_section(config)
+    device = real_section(config).device
     problems = []
     if not isinstance(config.data, TableConfig):
         problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table")
@@ -39,6 +39,8 @@ def unsupported(config: Config) -> list[str]:
         problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
     if config.cluster.device.spot is not None:
         problems.append("cluster.device.spot: that a device is reclaimed can only be simulated; expected null")
+    if config.training.precision == "fp16" and (device == "cpu" or (device == "auto" and not num_cuda_devices())):
+        problems.append("training.precision: got fp16, which needs a CUDA device; expected fp32 or bf16 on the CPU")
     return [*problems, *_faults_not_injected(config.faults), *brought.problems(config)]
 
 

@@ -6,7 +6,8 @@ A model's folder holds
 |---|---|
 | model.safetensors | the weights |
 | encoding.json | how rows become inputs and classes (see `encoding`) |
-| lineage.json | SHA-256 of the other two, architecture, classes; of a stored model its entry in the records too |
+| optimizer.safetensors | the state of the optimizer, if `training.optimizer.state` is `keep` |
+| lineage.json | SHA-256 of the others, architecture, classes; of a stored model its entry in the records too |
 
 Nothing is ever unpickled. This module itself does not need torch, only reading and writing weights does.
 """
@@ -38,8 +39,8 @@ FORMAT = 1
 """Version of the layout of a model's folder."""
 WEIGHTS = "model.safetensors"
 ENCODING = "encoding.json"
+OPTIMIZER = "optimizer.safetensors"
 LINEAGE = "lineage.json"
-_CHECKED = (WEIGHTS, ENCODING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class StoredModel:
     config: ModelConfig
     """What the model is built from."""
     lineage: Json
+    optimizer: Mapping[str, Tensor] | None = None
+    """State of the optimizer that trained it; None: it is not kept."""
 
 
 class ModelStore:
@@ -76,13 +79,14 @@ class ModelStore:
             lineage = read_lineage(candidate)
             _verify(candidate, lineage)
             with new_folder(final) as folder:
-                for name in _CHECKED:
+                for name in _checked(lineage):
                     shutil.copyfile(candidate / name, folder / name)
                 _write_json(folder / LINEAGE, {**lineage, **entry})
                 _verify(folder, lineage)
-        _verify(final, read_lineage(final))
+        lineage = read_lineage(final)
+        _verify(final, lineage)
         shutil.rmtree(candidate, ignore_errors=True)
-        return sum((final / name).stat().st_size for name in (*_CHECKED, LINEAGE))
+        return sum((final / name).stat().st_size for name in (*_checked(lineage), LINEAGE))
 
     def load(self, trigger: int) -> StoredModel:
         """A stored model. RunError as for `load_model`."""
@@ -94,13 +98,19 @@ class ModelStore:
         return sorted((read_lineage(each) for each in folders), key=lambda lineage: int(lineage["trigger"]))
 
 
-def write_model(folder: Path, weights: Mapping[str, Tensor], encoding: Encoding, config: ModelConfig) -> None:
-    """Write a trained model's files into an existing folder."""
-    from safetensors.torch import save_file
-
-    # clones: tensors that share memory are one in torch, but safetensors refuses them
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}, folder / WEIGHTS)
+def write_model(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    encoding: Encoding,
+    config: ModelConfig,
+    optimizer: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a trained model's files into an existing folder, with the state of its optimizer if that is kept."""
+    _write_tensors(folder / WEIGHTS, weights)
+    if optimizer is not None:
+        _write_tensors(folder / OPTIMIZER, optimizer)
     _write_json(folder / ENCODING, encoding.to_json())
+    written = (WEIGHTS, ENCODING, *([] if optimizer is None else [OPTIMIZER]))
     lineage = {
         "format": FORMAT,
         "architecture": {
@@ -109,7 +119,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], encoding: Encoding,
             "num_classes": encoding.num_outputs,
         },
         "classes": list(encoding.classes),
-        "sha256": {name: _sha256(folder / name) for name in _CHECKED},
+        "sha256": {name: _sha256(folder / name) for name in written},
     }
     _write_json(folder / LINEAGE, lineage)
 
@@ -127,6 +137,7 @@ def load_model(folder: Path) -> StoredModel:
             encoding=Encoding.from_json(json.loads((folder / ENCODING).read_text(encoding="utf-8"))),
             config=TypeAdapter[ModelConfig](ModelConfig).validate_python(lineage["architecture"]["model"]),
             lineage=lineage,
+            optimizer=load_file(folder / OPTIMIZER) if OPTIMIZER in lineage["sha256"] else None,
         )
     except (SafetensorError, ValidationError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{folder}: not a model that this version wrote ({type(error).__name__})") from error
@@ -175,9 +186,14 @@ def new_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def _checked(lineage: Mapping[str, Json]) -> tuple[str, ...]:
+    """The files of a model, whose checksums its lineage has."""
+    return (WEIGHTS, ENCODING, *([OPTIMIZER] if OPTIMIZER in lineage["sha256"] else []))
+
+
 def _verify(folder: Path, lineage: Mapping[str, Json]) -> None:
     """RunError unless every file is the one that the lineage speaks of."""
-    for name in _CHECKED:
+    for name in _checked(lineage):
         expected = lineage["sha256"].get(name)
         try:
             found = _sha256(folder / name)
@@ -188,6 +204,13 @@ def _verify(folder: Path, lineage: Mapping[str, Json]) -> None:
                 f"{folder / name}: corrupted model file (its SHA-256 begins with {found[:12]}, "
                 f"{LINEAGE} says {str(expected)[:12]})"
             )
+
+
+def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    # clones: tensors that share memory are one in torch, but safetensors refuses them
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
 
 
 def _write_json(file: Path, value: Json) -> None:

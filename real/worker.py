@@ -55,20 +55,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from real.config import real_section
 from real.devices import see_only, seen_as
 from real.disk import is_disk_full
+from real.fated import fail_at_once_if_asked, failing
 from real.kept import KeptTraining, drop_checkpoint, without_attempt
 from real.results import read_result, write_result
 from real.store import load_model, new_folder, write_model
 from real.usage import Meter
-from twinclock.config import Config, TrainingConfig
+from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
-from twinclock.faults import JobFailed
 from twinclock.graph import ERROR_SLOT, Json
 from twinclock.observing import import_what_is_needed
-from twinclock.policies.downsampling import num_kept
 from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
+from twinclock.policies.selection.validation import split
+from twinclock.training import TrainingConfig, training_effort
 
 if TYPE_CHECKING:
     from real.evaluator import Evaluator
@@ -210,6 +211,8 @@ class _Worker:
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
         if model.kind == "import":
             import_object(model.path, "training.model.path")
+        if config.training.loss is not None:
+            import_object(config.training.loss, "training.loss")
         table = load_table(config.data)
         scorer = TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator")
         worker = cls(
@@ -246,9 +249,9 @@ class _Worker:
             if should_stop():
                 raise StoppedError
             if job["do"] == "train":
-                result = self._train(job, _reporter(job_id, send), _failing(job, should_stop), tell)
+                result = self._train(job, _reporter(job_id, send), failing(job, should_stop), tell)
             elif job["do"] == "observe":
-                _fail_at_once_if_asked(job)
+                fail_at_once_if_asked(job)
                 result = {"values": self.observer.observe(job["request"], job["active"], should_stop)}
             else:
                 result = self._evaluate(job, should_stop)
@@ -286,6 +289,9 @@ class _Worker:
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
         began_s, meter = time.perf_counter(), Meter(self.device)
+        chosen, held_out = positions(recipe, self.table.label_ranks), None
+        if config.validation is not None:
+            chosen, held_out = split(chosen, config.validation.share)
         parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
         kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
         write_checkpoint = kept.writer()
@@ -295,8 +301,9 @@ class _Worker:
             write_checkpoint(checkpoint)
 
         context = TrainingContext(
-            rows=self.table.take(positions(recipe, self.table.label_ranks)),
+            rows=self.table.take(chosen),
             columns=self.table.columns,
+            validation=None if held_out is None else self.table.take(held_out),
             config=config,
             seed=recipe["seed"],
             device=self.device,
@@ -309,23 +316,25 @@ class _Worker:
         )
         with joined(ranks, job.get("rendezvous", ""), self.device):
             fitted = self.trainer.fit(context)
-        _fail_at_once_if_asked(job)  # its trainer has asked less often than it should
+        fail_at_once_if_asked(job)  # its trainer has asked less often than it should
         if fitted.loss is not None and not math.isfinite(fitted.loss):
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
         if not ranks.is_first:
             return {}
         result = {
             "num_samples": recipe["num_samples"],
-            "num_kept": num_kept(config.downsample, recipe["num_samples"], config.batch_size),
-            "epochs": config.epochs,
+            "num_kept": training_effort(config, recipe["num_samples"]).steps.num_kept,
+            "epochs": config.epochs if fitted.num_epochs is None else fitted.num_epochs,
             "steps": fitted.num_steps,
             "loss": fitted.loss,
+            "validation_loss": fitted.validation_loss,
+            "wait_share": fitted.wait_share,
             "path": f"{WORK}/{final.name}",
             "seconds": time.perf_counter() - began_s,
             **meter.read()._asdict(),
         }
         with new_folder(final) as folder:
-            write_model(folder, fitted.weights, fitted.encoding, config.model)
+            write_model(folder, fitted.weights, fitted.encoding, config.model, fitted.optimizer)
             write_result(folder, result)
             _leave_if_orphaned()
         drop_checkpoint(kept.folder)
@@ -343,7 +352,7 @@ class _Worker:
             should_stop=should_stop,
         )
         rows = self.evaluator.evaluate(context) if context.intervals else []
-        _fail_at_once_if_asked(job)
+        fail_at_once_if_asked(job)
         return {"rows": rows}
 
 
@@ -352,27 +361,6 @@ def _leave_if_orphaned() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
         os._exit(0)
-
-
-def _failing(job: Message, should_stop: Callable[[], bool]) -> Callable[[], bool]:
-    """The same question, but a job that is to fail does so when it has been asked as often as that."""
-    if "fails_after" not in job:
-        return should_stop
-    num_left = job["fails_after"]
-
-    def asked() -> bool:
-        nonlocal num_left
-        if num_left == 0:
-            raise JobFailed
-        num_left -= 1
-        return should_stop()
-
-    return asked
-
-
-def _fail_at_once_if_asked(job: Message) -> None:
-    if "fails_after" in job:
-        raise JobFailed
 
 
 def _reporter(job_id: str, send: Callable[[Message], None]) -> Callable[[Progress], None]:

@@ -26,11 +26,11 @@ from twinclock.graph import Json
 from twinclock.luck import FaultPlan
 from twinclock.messages import Start
 from twinclock.observing import DetectorMemory, Sources, distances, num_samples_read, numbers_of
-from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import needs_a_model, observation
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, Decide
 from twinclock.stream import ClockTime
+from twinclock.training import training_effort
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,9 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     if job["trigger"] in run.superseded:
         return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
-    downsample, batch_size = config.training.downsample, config.training.batch_size
-    todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
-    job_size = Job(num_samples=todo.num_kept, epochs=epochs, batch_size=batch_size, num_scored=todo.num_scored)
+    num_held_out, todo = training_effort(config.training, num_samples)
+    num_scored = todo.num_scored + epochs * num_held_out
+    job_size = Job(todo.num_kept, epochs, config.training.batch_size, num_scored)
     work_s = training_s(run.sim.costs, run.training, job_size, _held(run, start))
     work_s *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     work_s *= run.faults.slow_down(job["trigger"], start)
@@ -201,6 +201,7 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
             "loss": None,
             "path": job["id"],
             "seconds": seconds,
+            "wait_share": None,
             "held_s": began_s - job["started_s"] + seconds,
         }
         return {"fit": fit, "trained": [job["trigger"]]}

@@ -53,6 +53,7 @@ CLOCKS = {
     "experiments/progress.py": {"time.monotonic"},  # how often a line is written, and what is left
     "twinclock/run_folder.py": {"datetime.now"},  # dates in the header of a run
     "real/executor.py": {"time.monotonic"},  # the clock of a real run
+    "real/training/clock.py": {"time.perf_counter"},  # when a checkpoint is due, and how long samples are waited for
     "real/usage.py": {"time.perf_counter", "time.process_time"},  # how busy a job keeps its device
     "real/worker.py": {"time.perf_counter"},  # seconds of a training, as the worker measures them
 }

@@ -61,6 +61,7 @@ from twinclock.policies.triggers import TriggerConfig
 from twinclock.render import mermaid
 from twinclock.schemas import SCHEMAS
 from twinclock.show import _composites, _figures
+from twinclock.training import ScheduleConfig
 from twinclock.yaml_text import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -414,7 +415,7 @@ def leaves(model: type[BaseModel] | BaseModel, prefix: str, skip: Sequence[str] 
         if name in skip:
             continue
         default = declared.get_default(call_default_factory=True) if isinstance(model, type) else getattr(model, name)
-        if isinstance(default, BaseModel) and name not in ("model", "optimizer"):
+        if isinstance(default, BaseModel) and name not in ("model", "optimizer", "schedule"):
             yield from leaves(default, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", as_yaml(default)
@@ -471,6 +472,16 @@ def test_keys_of_a_daily_rhythm() -> None:
     assert list(listed) == list(DailyConfig.model_fields)
     for name, declared in DailyConfig.model_fields.items():
         assert read_yaml(listed[name], name) == ("required" if declared.is_required() else declared.default)
+
+
+def test_keys_of_a_schedule() -> None:
+    kinds = get_args(get_args(ScheduleConfig)[0])
+    listed = {plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", "key of a schedule")}
+    assert listed.keys() == {key for kind in kinds for key in kind.model_fields}
+    for kind in kinds:
+        for name, declared in kind.model_fields.items():
+            if name != "kind":
+                assert read_yaml(listed[name], name) == declared.default, name
 
 
 @pytest.mark.parametrize(("first_cell", "model"), [("key of spot", SpotConfig), ("key of nodes", NodesConfig)])

@@ -82,6 +82,7 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "loss": pl.Float64,
         "error": pl.String,
         "lost_s": pl.Float64,
+        "wait_share": pl.Float64,
         "peak_memory_bytes": pl.Int64,
         "utilisation": pl.Float64,
     },

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, model_validator
 
 from twinclock.durations import Delay, Duration
-from twinclock.policies.downsampling import DownsamplingConfig, downsampling_kinds
+from twinclock.policies.downsampling import DownsamplingConfig, Effort, downsampling_kinds, effort
 from twinclock.policies.metrics import Task
+from twinclock.policies.selection.validation import num_held_out
 from twinclock.section import ImportPath, ListOf, Section, WrongKeyError
 
 
@@ -53,6 +54,76 @@ class OptimizerConfig(Section):
     kind: Literal["adam", "sgd"] = "adam"
     lr: float = Field(default=0.001, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    """Of sgd."""
+    state: Literal["reset", "keep"] = "reset"
+    """What a training that starts from the active model has of that one's optimizer: nothing, or its state."""
+
+    @model_validator(mode="after")
+    def _momentum_is_of_sgd(self) -> OptimizerConfig:
+        if self.momentum > 0 and self.kind != "sgd":
+            raise WrongKeyError("momentum", f"got {self.momentum:g}, expected 0 for {self.kind}: only sgd has it")
+        return self
+
+
+Warmup: TypeAlias = Annotated[int, Field(ge=0)]
+"""Steps over which the learning rate first grows to `optimizer.lr`, in equal parts."""
+EndShare: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+"""What is left of the learning rate at the end. [share]"""
+
+
+class ConstantScheduleConfig(Section):
+    """The learning rate stays."""
+
+    kind: Literal["constant"] = "constant"
+    warmup_steps: Warmup = 0
+
+
+class CosineScheduleConfig(Section):
+    """The learning rate falls along half a cosine."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_steps: Warmup = 0
+    end: EndShare = 0.0
+
+
+class LinearScheduleConfig(Section):
+    """The learning rate falls along a straight line."""
+
+    kind: Literal["linear"] = "linear"
+    warmup_steps: Warmup = 0
+    end: EndShare = 0.0
+
+
+class StepScheduleConfig(Section):
+    """The learning rate falls by a factor every few epochs."""
+
+    kind: Literal["step"] = "step"
+    warmup_steps: Warmup = 0
+    every_epochs: int = Field(default=1, gt=0)
+    factor: float = Field(default=0.1, gt=0, le=1)
+
+
+ScheduleConfig: TypeAlias = Annotated[
+    ConstantScheduleConfig | CosineScheduleConfig | LinearScheduleConfig | StepScheduleConfig,
+    Field(discriminator="kind"),
+]
+
+
+class ValidationConfig(Section):
+    """The newest samples of a training set are held out, to see how a training gets on."""
+
+    share: float = Field(gt=0, lt=1)
+    """Of the training set."""
+
+
+class EarlyStoppingConfig(Section):
+    """A training ends when the loss on the held-out samples gets no better; the best weights are kept."""
+
+    patience: int = Field(default=3, gt=0)
+    """Epochs without an improvement after which it ends."""
+    min_delta: float = Field(default=0.0, ge=0)
+    """Least fall of the loss that counts as an improvement."""
 
 
 class CheckpointConfig(Section):
@@ -72,14 +143,29 @@ class TrainingConfig(Section):
     model: ModelConfig = LogisticConfig()
     epochs: int = Field(default=5, gt=0)
     batch_size: int = Field(default=64, gt=0)
-    """Samples in a gradient step."""
+    """Samples that go through the model at a time."""
+    accumulate: int = Field(default=1, gt=0)
+    """Minibatches in a step of the optimizer."""
     optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ConstantScheduleConfig()
     start_from: Literal["scratch", "active"] = "scratch"
     """Fresh weights, or those of the active model."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of a gradient; None: not clipped."""
     downsample: DownsamplingConfig | None = None
     """Step on a part of the training set only, picked anew as the model learns; None: on all of it."""
+    validation: ValidationConfig | None = None
+    """Hold out a part of the training set; None: train on all of it."""
+    early_stopping: EarlyStoppingConfig | None = None
+    """None: all epochs."""
+    loss: ImportPath | None = None
+    """A user's own loss, a function from (outputs, targets) to the loss of each sample; None: that of the task."""
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    """What a sample of each class weighs in the loss; None: all the same."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What the model computes in, where that is known to do no harm."""
+    compile: bool = False
+    """Compile the model before it is trained (`torch.compile`)."""
     trainer: ImportPath | None = None
     """A user's own trainer; None: the built-in one."""
     devices: int = Field(default=1, gt=0)
@@ -90,6 +176,19 @@ class TrainingConfig(Section):
     """Clock seconds from the grant of the devices; None: no limit."""
     retry: TrainingRetryConfig = TrainingRetryConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _can_be_weighed(self) -> TrainingConfig:
+        if self.class_weights is not None and self.task != "classification":
+            raise WrongKeyError("class_weights", f"expected null for training.task {self.task}, which has no classes")
+        if self.early_stopping is not None and self.validation is None:
+            raise WrongKeyError("early_stopping", "needs samples to judge by; expected training.validation to be set")
+        if self.loss is not None and self.downsample is not None and self.downsample.kind == "gradnorm":
+            expected = "expected another kind: that one knows the gradient of the cross-entropy only"
+            raise WrongKeyError(
+                "downsample.kind", f"got gradnorm with a loss of your own under training.loss, {expected}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_downsample(self) -> TrainingConfig:
@@ -105,3 +204,25 @@ class TrainingConfig(Section):
                 "downsample.kind", f"got {self.downsample.kind}, expected one of {known} for training.task {self.task}"
             )
         return self
+
+
+class TrainingEffort(NamedTuple):
+    """What training on a training set of some size comes to."""
+
+    num_held_out: int
+    """Samples that are held out to see how it gets on."""
+    steps: Effort
+    """On the rest."""
+
+
+def training_effort(config: TrainingConfig, num_samples: int) -> TrainingEffort:
+    """What a training on `num_samples` samples comes to if it goes through all its epochs."""
+    held_out = 0 if config.validation is None else num_held_out(num_samples, config.validation.share)
+    steps = effort(
+        config.downsample,
+        num_samples=num_samples - held_out,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        accumulate=config.accumulate,
+    )
+    return TrainingEffort(held_out, steps)

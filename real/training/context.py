@@ -51,6 +51,8 @@ class TrainingContext:
     """The training set: features and label of each sample, in the shuffled order of its recipe."""
     columns: Columns
     """The role of each column."""
+    validation: pl.DataFrame | None = None
+    """The samples that `training.validation` holds out, oldest first; None: it holds out none."""
     config: TrainingConfig
     seed: int
     """For every random draw of the training; the same seed has to give the same weights."""
@@ -82,9 +84,17 @@ class TrainingResult:
     encoding: Encoding
     """What the model was trained with; kept with it."""
     loss: float | None
-    """Mean training loss over the last epoch; finite."""
+    """Mean training loss over the epoch that the weights are from; finite."""
     num_steps: int
-    """Gradient steps."""
+    """Steps of the optimizer."""
+    num_epochs: int | None = None
+    """Epochs gone through; None: all of `training.epochs`."""
+    validation_loss: float | None = None
+    """Mean loss over the samples held out; None: there are none."""
+    wait_share: float | None = None
+    """Share of the time of all steps in which the next one waited for its samples; None: not measured."""
+    optimizer: Mapping[str, Tensor] | None = None
+    """State of the optimizer for the trainings that go on from this model; None: they begin with none."""
 
 
 class Trainer(Protocol):

@@ -7,9 +7,9 @@ step is that of one device with the whole minibatch. Rank 0 reports, keeps check
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.distributed as dist
@@ -81,6 +81,20 @@ class Ranks:
             weights = weights[mine]
         return Part(Kept(minibatch.chosen[mine], weights), share * self.size)
 
+    def bringing_together(self, stepping: object, is_last: bool) -> AbstractContextManager[None]:
+        """To go through the model in, forward and backward; gradients come together in the last minibatch of a step."""
+        if isinstance(stepping, DistributedDataParallel) and not is_last:
+            return cast(AbstractContextManager[None], stepping.no_sync())
+        return nullcontext()
+
+    def first(self, value: float) -> float:
+        """What rank 0 has in its place: on GPUs, the same sum can differ in the last digits."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return float(shared)
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all ranks, number by number."""
         if self.size > 1:
@@ -89,7 +103,7 @@ class Ranks:
         return values
 
     def as_first(self, kept: Kept) -> Kept:
-        """What rank 0 has in its place: on GPUs, what a model says can differ in the last digits. Of the CPU."""
+        """The same of what a model has chosen; its tensors are of the CPU."""
         if self.size > 1:
             for tensor in (kept.chosen, kept.weights):
                 if tensor is not None:

@@ -21,6 +21,7 @@ _FOR_REAL = "for the real executor only"
 NOT_DRAWN: Mapping[str, str] = {
     "Config.real": _FOR_REAL,
     "TrainingConfig.trainer": _NEEDS_A_CLASS,
+    "TrainingConfig.loss": _NEEDS_A_CLASS,
     "TrainingConfig.task=regression": "the simulator can't score it",
     "TrainingConfig.model:ImportedModelConfig": _NEEDS_A_CLASS,
     "EvaluationConfig.evaluator": _NEEDS_A_CLASS,

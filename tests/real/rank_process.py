@@ -17,6 +17,15 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "ragged last batch": {"num_samples": 77, "batch_size": 32, "epochs": 2, "model": MLP},
     "a last batch of one, and a slice of none": {"num_samples": 65, "batch_size": 32, "epochs": 2, "model": MLP},
     "clipped": {"num_samples": 64, "batch_size": 16, "epochs": 2, "clip_norm": 0.1, "optimizer": {"lr": 1.0}},
+    "accumulated": {"num_samples": 90, "batch_size": 16, "epochs": 2, "accumulate": 3, "model": MLP},
+    "held out, weighted by class, and stopped early": {
+        "num_samples": 90,
+        "batch_size": 16,
+        "epochs": 6,
+        "class_weights": "balanced",
+        "validation": {"share": 0.2},
+        "early_stopping": {"patience": 1, "min_delta": 0.5},
+    },
     "weighted by what is kept": {
         "num_samples": 100,
         "batch_size": 20,

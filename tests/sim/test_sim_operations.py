@@ -185,6 +185,7 @@ def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched(
         "loss": None,
         "path": "/on_device#0@2",
         "seconds": 15.0,
+        "wait_share": None,
         "held_s": 15.0,
     }
     assert (effect.outcome, effect.values) == ("trained", {"fit": fit, "trained": [3]})

@@ -1,0 +1,93 @@
+"""A training under way: all that it is made of.
+
+Everything in it that changes is in its checkpoint (see `resume`), so one that goes on from there takes the same steps,
+to the last bit on a CPU, as if it had not been interrupted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from real.downsampling import Kept, keep
+from real.minibatches import Minibatches
+from real.models import hidden_features
+from real.training.clock import Stopwatch
+from real.training.context import StoppedError, TrainingContext
+from real.training.gradient import Network
+from real.training.samples import Samples
+from real.training.stopping import Stopping
+from twinclock.policies.downsampling import Effort, KCenterDownsamplingConfig, ScoredDownsamplingConfig
+
+SCORED_AT_ONCE = 65_536
+"""Samples that go forward through the model at a time when nothing is learnt from them."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Training:
+    """One training under way."""
+
+    context: TrainingContext
+    todo: Effort
+    network: Network
+    samples: Samples
+    class_weights: Tensor | None
+    """Of each sample, by its class; float64, on the CPU."""
+    held_out: Samples | None
+    held_out_weights: Tensor | None
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR | None
+    order_rng: torch.Generator
+    stopping: Stopping
+    minibatches: Minibatches = field(init=False)
+    step: int = 0
+    """Steps done, over all epochs."""
+    losses: list[float] = field(default_factory=list)
+    """Of the minibatches of this epoch that have been looked at."""
+    waited: Stopwatch = field(default_factory=Stopwatch)
+    """For samples."""
+
+    def __post_init__(self) -> None:
+        config = self.context.config
+        self.minibatches = Minibatches(
+            config.downsample, len(self.samples.targets), config.batch_size, self.judge, self.order_rng
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """All epochs have as many."""
+        return self.todo.num_steps // self.context.config.epochs
+
+    @property
+    def minibatches_per_epoch(self) -> int:
+        """All epochs have as many."""
+        return -(-self.todo.num_kept // self.context.config.batch_size)
+
+    @property
+    def asks_the_model(self) -> bool:
+        """Is the model asked which samples to step on?"""
+        downsample = self.context.config.downsample
+        return downsample is not None and downsample.kind != "rs2"
+
+    def judge(self, config: ScoredDownsamplingConfig, candidates: Tensor, num_kept: int) -> Kept:
+        """Ask the model, as it is now, which of some places in the training set to keep."""
+        self.waited.stop()  # this is computing
+        network, context = self.network, self.context
+        said: list[Tensor] = []
+        network.model.eval()
+        with torch.no_grad():
+            for places in torch.split(candidates, SCORED_AT_ONCE):
+                if context.should_stop():
+                    raise StoppedError
+                inputs = self.samples.features_at(places)
+                if isinstance(config, KCenterDownsamplingConfig):
+                    said.append(hidden_features(network.model, context.config.model, inputs))
+                else:
+                    said.append(network.outputs(inputs))
+            targets = self.samples.targets_at(candidates)
+            kept = keep(config, network.objective.losses, torch.cat(said), targets, num_kept, self.order_rng)
+        network.model.train()
+        self.waited.start()
+        return context.ranks.as_first(Kept(candidates[kept.chosen], kept.weights))
