@@ -44,6 +44,8 @@ from twinclock.watch import Watcher
 _log = logging.getLogger("twinclock")
 _LOOK_EVERY_S = 0.01
 _HELPER_THREADS = 4
+_MOST_RESTARTS = 3
+"""How often a worker that is killed before all can take jobs is started again."""
 
 
 class Ending(NamedTuple):
@@ -102,6 +104,7 @@ class RealExecutor:
         """Job → seconds from its begin to the death of its worker, as long as it has not begun."""
         self._asked_to_stop: dict[str, str] = {}
         self._threads = ThreadPoolExecutor(_HELPER_THREADS, thread_name_prefix="twinclock")
+        self._num_restarts = 0
         self._connecting: tuple[Key, Mapping[str, Json]] | None = None
         self._num_in_threads = 0
         self._done_in_threads: SimpleQueue[tuple[Key, Ending | Exception]] = SimpleQueue()
@@ -361,7 +364,10 @@ class RealExecutor:
     def _worker_died(self, died: Died) -> None:
         for job_id in [id_ for id_, job in self._jobs.items() if died.device in self._parts.open(id_, job.devices)]:
             self._part_ended(died.device, {"id": job_id, "kind": "error", "error": died.error})
-        if self._connecting is not None:
+        if self._connecting is not None and died.is_killed and self._num_restarts < _MOST_RESTARTS:
+            self._num_restarts += 1
+            self.workers.start(died.device)
+        elif self._connecting is not None:
             key, _ = self._connecting
             self._connecting = None
             self.fail(key, died.error)

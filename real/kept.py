@@ -56,7 +56,7 @@ class KeptTraining:
         return None if found is None else Checkpoint(tensors=found.tensors, state=state["trainer"])
 
     def writer(self) -> Callable[[Checkpoint], None]:
-        """What keeps a checkpoint in place of the last. If the disk refuses it, the last one stays; that is told once."""
+        """What keeps a checkpoint in place of the last. If the disk refuses, the last one stays; that is told once."""
         has_told = False
 
         def write(checkpoint: Checkpoint) -> None:

@@ -29,7 +29,7 @@ from twinclock.luck import Fate, FaultPlan, life_s
 from twinclock.messages import Start, path_text
 from twinclock.observing import DetectorMemory, distances, import_what_is_needed, numbers_of
 from twinclock.policies.observations import needs_a_model, observation
-from twinclock.run_folder import replace_durably
+from twinclock.run_folder import make_folder, replace_durably
 from twinclock.stages import DECISIONS, Context, decide
 from twinclock.training import training_effort
 
@@ -203,7 +203,7 @@ def _store_evaluation_results(run: RealRun, start: Start, executor: RealExecutor
 
     def store() -> Ending:
         folder = run.folder / "evaluations"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         digest = hashlib.sha256(path_text(start.path).encode()).hexdigest()[:16]
         with replace_durably(folder / f"{model:05d}-{digest}.parquet") as unfinished:
             pl.DataFrame(scores, infer_schema_length=None).write_parquet(unfinished)
@@ -223,7 +223,7 @@ def _preempt(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
         return Ending(outcome, values)
     victim = start.inputs["victim"]
     mark = run.superseded(victim)
-    mark.parent.mkdir(exist_ok=True)
+    make_folder(mark.parent)
     with replace_durably(mark) as unfinished:
         unfinished.touch()
     if victim in run.trainings:

@@ -26,6 +26,8 @@ class Died(NamedTuple):
     device: str
     error: Mapping[str, Any]
     """Why, as far as is known: type and message."""
+    is_killed: bool = False
+    """By a signal, from outside: another one may live."""
 
 
 class Workers(Protocol):
@@ -164,7 +166,7 @@ class WorkerPool:
             self._starting.discard(device)
             how = f"was ended by a signal: {signal.strsignal(-code)}" if code < 0 else f"ended with exit code {code}"
             died = {"type": "WorkerDied", "message": f"the worker of {device} {how}"}
-            happened.append(Died(device, self._last_words.pop(device, died)))
+            happened.append(Died(device, self._last_words.pop(device, died), code < 0))
         return happened
 
 

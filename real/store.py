@@ -30,7 +30,7 @@ from real.encoding import Encoding
 from twinclock.config import ModelConfig
 from twinclock.errors import RunError
 from twinclock.graph import Json
-from twinclock.run_folder import sync
+from twinclock.run_folder import make_folder, sync
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,7 +167,7 @@ def new_folder(final: Path) -> Iterator[Path]:
     has a folder of their own: a process left over from a crash can't spoil what its successor writes.
     """
     unfinished = final.with_name(f"{final.name}.{os.getpid()}.tmp")
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     for stale in final.parent.glob(f"{final.name}.*.tmp"):
         shutil.rmtree(stale, ignore_errors=True)
     unfinished.mkdir()

@@ -241,6 +241,7 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
         folder.update_header(state="running", error=None)
         finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
         observer.write(folder)
+        folder.update_header(finished=wall_clock_date(), **ending(finish, makespan_s))
     except SupersededError:
         raise  # the folder is another process's now
     except KeyboardInterrupt:
@@ -251,7 +252,6 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
         if isinstance(error, (UserError, OSError, DeadlockError, LivelockError)):
             raise RunError(f"{error}; {_how_on(folder.path, plan.plugin)}") from error
         raise
-    folder.update_header(finished=wall_clock_date(), **ending(finish, makespan_s))
     return Run.load(folder.path)
 
 

@@ -57,7 +57,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise RunError(f"{path}: a file; expected a new folder for the run")
         with told_as_run_error(path):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             if any(path.iterdir()):
                 raise RunError(f"{path}: not empty; expected a new folder for the run")
             return cls(path, _locked(path))
@@ -117,7 +117,7 @@ class RunFolder:
                 part = self.path / "tables" / name / f"{self._num_parts:05d}.parquet"
                 if self._num_parts and table.is_empty():
                     continue
-                part.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(part.parent)
                 with replace_durably(part) as unfinished:
                     table.write_parquet(unfinished, compression="zstd")
         self._num_parts += 1
@@ -197,6 +197,14 @@ def replace_durably(file: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
         raise
     sync(file.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those around it, unless they are there; their names then survive a power cut too."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:

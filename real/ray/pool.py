@@ -156,7 +156,8 @@ class RayPool:
         except self._ray.exceptions.GetTimeoutError:
             self._put(device, handle, Died(device, self._no_place(device)))
         except Exception as error:
-            self._put(device, handle, Died(device, _told(device, error)))
+            is_killed = isinstance(error, self._ray.exceptions.RayActorError)
+            self._put(device, handle, Died(device, _told(device, error), is_killed))
 
     def _put(self, device: str, handle: Any, happened: Message | Died) -> None:
         self._happened.put((device, handle, happened))

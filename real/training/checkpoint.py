@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from twinclock.graph import Json
-from twinclock.run_folder import replace_durably
+from twinclock.run_folder import make_folder, replace_durably
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     content = save({name: each.detach().cpu().contiguous().clone() for name, each in checkpoint.tensors.items()})
     sha256 = hashlib.sha256(content).hexdigest()
     text = json.dumps({"format": FORMAT, "sha256": sha256, "state": checkpoint.state}, allow_nan=False)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     file = folder / f"{sha256}.safetensors"
     with replace_durably(file) as unfinished:
         unfinished.write_bytes(content)

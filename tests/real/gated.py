@@ -7,6 +7,7 @@ The gate is the folder named by `TWINCLOCK_GATE`. A training of n samples writes
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,15 +93,39 @@ class GatedRanks:
         return TorchTrainer().fit(context)
 
 
+class FatalTrainer:
+    """As `SteppedTrainer`, in a worker that kills itself before or after it renames something: once for each file in
+    `fatal`, such as `result-before`."""
+
+    def fit(self, context: TrainingContext) -> TrainingResult:
+        import pytest
+        from moments import Moment, Moments
+
+        def die(moment: Moment) -> None:
+            file = (
+                Path(os.environ["TWINCLOCK_GATE"])
+                / "fatal"
+                / f"{moment.what}-{'after' if moment.is_after else 'before'}"
+            )
+            if file.exists():
+                file.unlink()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Moments(die).watch(pytest.MonkeyPatch())
+        return SteppedTrainer().fit(context)
+
+
 class StubbornTrainer:
-    """Trains for ever and does not listen."""
+    """Trains for ever; it notices that it is asked to stop, and does not."""
 
     def fit(self, context: TrainingContext) -> TrainingResult:
         unfinished = Path(os.environ["TWINCLOCK_GATE"]) / "stubborn.tmp"
         unfinished.write_text(str(os.getpid()))
         unfinished.rename(unfinished.with_suffix(".started"))
         while True:
-            time.sleep(1.0)
+            time.sleep(0.005)
+            if context.should_stop():
+                unfinished.with_suffix(".asked").touch()
 
 
 class StoppedOnce:

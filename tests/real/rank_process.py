@@ -43,9 +43,12 @@ def fit(name: str, ranks: Ranks) -> tuple[dict[str, Any], float, int, list[tuple
     from real.trainer import TorchTrainer
 
     training = dict(TRAININGS[name])
+    rows = separable(training.pop("num_samples"))
+    held_out = separable(30, seed=1) if "validation" in training else None
     reported: list[tuple[int, float]] = []
     asked = context(
-        separable(training.pop("num_samples")),
+        rows,
+        held_out=held_out,
         report=lambda progress: reported.append((progress.step, progress.loss)),
         **training,
     )

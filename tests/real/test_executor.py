@@ -117,6 +117,22 @@ def test_a_worker_that_can_not_start_fails_the_connection(workshop, message):
     assert (event.id, event.outcome, event.values["error"]["message"]) == (0, "failed", message)
 
 
+@pytest.mark.parametrize("workshop", [(1, "die at first")], indirect=True)
+def test_a_worker_that_is_killed_before_it_is_ready_is_started_again(workshop):
+    workshop.start(0, "CONNECT")
+    assert workshop.next() == Ended(0, "done", {})
+    assert workshop.noted() == ["start", "start"]
+
+
+@pytest.mark.parametrize("workshop", [(1, "die")], indirect=True)
+def test_but_not_for_ever(workshop):
+    workshop.start(0, "CONNECT")
+    event = workshop.next()
+    assert event.outcome == "failed"
+    assert event.values["error"]["message"] == "the worker of cpu:0 was ended by a signal: Killed"
+    assert workshop.noted() == ["start"] * 4
+
+
 def test_a_killed_worker_is_noticed_at_once_and_another_takes_over(workshop):
     workshop.start(1, "JOB", "ignore")
     old = workshop.worker("begin job 1")
