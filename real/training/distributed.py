@@ -117,25 +117,39 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(ranks: Ranks, rendezvous: str, device: str) -> Iterator[None]:
-    """The ranks find each other by a file that all see and that is not there before; gloo, on CUDA nccl beside it.
+    """With more than one rank, be in a process group; see `process_group`.
 
-    Waits for all. PeerLostError if the work inside ends because another rank is gone.
+    PeerLostError if the work inside ends because another rank is gone.
     """
     if ranks.size == 1:
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
     try:
-        if device.startswith("cuda"):
-            torch.cuda.set_device(device)
-        dist.init_process_group(backend, init_method=f"file://{rendezvous}", rank=ranks.rank, world_size=ranks.size)
-        yield
+        with process_group(ranks, rendezvous, device):
+            yield
     except (RuntimeError, dist.DistError) as error:
         if isinstance(error, dist.DistError) or any(each in str(error) for each in _PEER_LOST):
-            raise PeerLostError(
-                f"another rank of the training is gone ({' '.join(str(error).split())[:200]})"
-            ) from error
+            told = " ".join(str(error).split())[:200]
+            raise PeerLostError(f"another rank of the training is gone ({told})") from error
         raise
+
+
+@contextmanager
+def process_group(ranks: Ranks, rendezvous: str, device: str) -> Iterator[None]:
+    """Find each other by a file that all ranks see and that is not there before; by gloo, on CUDA by nccl beside it.
+
+    Waits for all.
+    """
+    is_cuda = device.startswith("cuda")
+    if is_cuda:
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if is_cuda else "gloo",
+        init_method=f"file://{rendezvous}",
+        rank=ranks.rank,
+        world_size=ranks.size,
+    )
+    try:
+        yield
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()  # a rank that waits for this one hears of its end
+        dist.destroy_process_group()  # a rank that waits for this one hears of its end

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
 """Name → a number of samples, and a section `training`."""
 
 
-def fit(name: str, ranks: Ranks) -> tuple[dict[str, Any], float, int, list[tuple[int, float]]]:
+def fit(name: str, ranks: Ranks, **changes: Any) -> tuple[dict[str, Any], float, int, list[tuple[int, float]]]:
     """Weights, loss, number of steps, and what was reported: step and loss."""
     from real_samples import context, separable
 
@@ -52,7 +54,7 @@ def fit(name: str, ranks: Ranks) -> tuple[dict[str, Any], float, int, list[tuple
         report=lambda progress: reported.append((progress.step, progress.loss)),
         **training,
     )
-    done = TorchTrainer().fit(replace(asked, ranks=ranks))
+    done = TorchTrainer().fit(replace(asked, ranks=ranks, **changes))
     return dict(done.weights), done.loss, done.num_steps, reported
 
 
@@ -64,6 +66,7 @@ def rank_main(rank: int, size: int, folder: Path) -> None:
     with joined(ranks, str(folder / "first"), "cpu:0"):
         _train(ranks, folder)
         _stop(ranks, folder)
+        _go_on(ranks, folder)
     try:
         with joined(ranks, str(folder / "second"), "cpu:0"):
             _fail(ranks)
@@ -87,6 +90,27 @@ def _stop(ranks: Ranks, folder: Path) -> None:
     while not should_stop():
         steps += 1
     (folder / f"stopped.{ranks.rank}").write_text(str(steps))
+
+
+def _go_on(ranks: Ranks, folder: Path) -> None:
+    """A training is stopped in the middle, rank 0 keeps a checkpoint, and both go on from it."""
+    import torch.distributed as dist
+    from safetensors.torch import save_file
+
+    from real.training.checkpoint import read_checkpoint, write_checkpoint
+    from real.training.context import StoppedError
+
+    kept, asked = folder / "checkpoint", iter(range(100))
+    should_stop = ranks.agreed(lambda: ranks.rank == 1 and next(asked) == 4)
+    save = partial(write_checkpoint, kept) if ranks.is_first else lambda _: None
+    with suppress(StoppedError):
+        fit("fixed batch", ranks, should_stop=should_stop, save_checkpoint=save)
+    dist.barrier()
+    found = read_checkpoint(kept).checkpoint
+    assert found is not None
+    assert found.state["step"] == 4
+    weights, *_ = fit("fixed batch", ranks, resume_from=found)
+    save_file(weights, folder / f"resumed.{ranks.rank}.safetensors")
 
 
 def _fail(ranks: Ranks) -> None:

@@ -47,10 +47,7 @@ def test_on_a_cpu_the_use_is_resident_memory_and_cpu_time():
     assert used.utilisation > 0.0
 
 
-def test_the_use_is_recorded_with_each_training_and_no_simulated_one(tmp_path):
-    run = launch.run(small(), on="real", out=tmp_path / "run")
-    assert (run.trainings["peak_memory_bytes"] > 10 * 2**20).all()
-    assert (run.trainings["utilisation"] > 0.0).all()
+def test_a_simulated_training_takes_nothing_of_a_device_that_could_be_measured():
     simulated = launch.run(small(), on="sim")
     assert simulated.trainings["peak_memory_bytes"].is_null().all()
     assert simulated.trainings["utilisation"].is_null().all()

@@ -79,6 +79,13 @@ def test_all_ranks_stop_at_the_same_step(trained):
     assert [(trained / f"stopped.{rank}").read_text() for rank in (0, 1)] == ["7", "7"]
 
 
+def test_all_ranks_go_on_from_the_checkpoint_of_rank_0_to_the_last_bit(trained):
+    for rank in (0, 1):
+        undisturbed = load_file(trained / f"fixed batch.{rank}.safetensors")
+        resumed = load_file(trained / f"resumed.{rank}.safetensors")
+        assert all(torch.equal(resumed[key], tensor) for key, tensor in undisturbed.items())
+
+
 def test_who_waits_for_a_rank_that_has_failed_says_that_it_is_gone(trained):
     assert (trained / "failed.1").read_text() == "RuntimeError: of its own"
     assert (trained / "failed.0").read_text().startswith("PeerLostError: another rank of the training is gone (")
@@ -90,6 +97,8 @@ def test_a_training_on_two_devices_fails_as_a_whole_if_a_worker_dies_and_is_then
     gate, config = Gate(tmp_path / "gate"), small(cluster={"devices": 2})
     config["training"]["optimizer"] = {"kind": "sgd", "lr": 0.05}  # Adam makes much of a gradient's last digits
     alone = launch.run(config, on="real", out=tmp_path / "alone")
+    assert (alone.trainings["peak_memory_bytes"] > 10 * 2**20).all()
+    assert (alone.trainings["utilisation"] > 0.0).all()
 
     def interfere() -> None:
         try:
