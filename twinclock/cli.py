@@ -34,7 +34,7 @@ RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a
 RayAddress = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        metavar="HOST:PORT", help="The Ray cluster for --on ray; without it RAY_ADDRESS, or one on this machine."
+        metavar="HOST:PORT", help="The cluster of a run on ray; else that of RAY_ADDRESS, or one on this machine."
     ),
 ]
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration in YAML.")]
