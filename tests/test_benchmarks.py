@@ -16,6 +16,7 @@ SMALL = {
     "fleet": ["4", "2"],
     "sweep": ["20", "1"],
     "drift": ["20", "2", "1"],
+    "data_waiting": ["2000", "1"],
     "real_overhead": None,
     "hand_written": None,
 }

@@ -46,7 +46,8 @@ TABLES = {
     "observations": "batch decision member kind first stop model name value observed_s",
     "triggers": "trigger position first stop num_samples first_ts last_ts training_samples fired_s",
     "trainings": (
-        "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error lost_s wait_share peak_memory_bytes utilisation"
+        "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error lost_s "
+        "wait_share peak_memory_bytes utilisation"
     ),
     "models": "model parent first_ts last_ts num_samples size_bytes loss path stored_s",
     "evaluations": "plan model start_ts end_ts metric value num_samples evaluated_s",

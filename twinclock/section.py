@@ -161,8 +161,8 @@ def _locate(
     is_name = False
     """Is the next key one that the user made up, in a mapping?"""
     for part in loc:
-        if part == "[key]":
-            continue  # pydantic's mark that the name itself is wrong
+        if isinstance(part, str) and part.startswith("["):
+            continue  # [key]: pydantic's mark that the name itself is wrong; or which of several forms was meant
         if not is_name and len(options) > 1 and (chosen := [o for o in options if part in _kinds(o)]):
             options = chosen  # the tag of a union: no key of the user's
             owner = chosen[0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from twinclock.durations import Delay, Duration
 from twinclock.policies.downsampling import DownsamplingConfig, Effort, downsampling_kinds, effort
 from twinclock.policies.metrics import Task
 from twinclock.policies.selection.validation import num_held_out
-from twinclock.section import ImportPath, ListOf, Section, WrongKeyError
+from twinclock.section import ImportPath, ListOf, Section, WrongKeyError, shown
 
 
 class TrainingRetryConfig(Section):
@@ -135,6 +136,17 @@ class CheckpointConfig(Section):
     """Steps of the optimizer from one to the next; None: none is due by steps."""
 
 
+def _way_of_weighing(value: object) -> str:
+    return "[by label]" if isinstance(value, Mapping) else "[balanced]"
+
+
+ClassWeights: TypeAlias = Annotated[
+    Annotated[Literal["balanced"], Tag("[balanced]")]
+    | Annotated[dict[str, Annotated[float, Field(gt=0)]], Tag("[by label]")],
+    Discriminator(_way_of_weighing),
+]
+
+
 class TrainingConfig(Section):
     """One training: what, for how long, and on how much hardware."""
 
@@ -160,7 +172,7 @@ class TrainingConfig(Section):
     """None: all epochs."""
     loss: ImportPath | None = None
     """A user's own loss, a function from (outputs, targets) to the loss of each sample; None: that of the task."""
-    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    class_weights: ClassWeights | None = None
     """What a sample of each class weighs in the loss; None: all the same."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """What the model computes in, where that is known to do no harm."""
@@ -180,7 +192,8 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _can_be_weighed(self) -> TrainingConfig:
         if self.class_weights is not None and self.task != "classification":
-            raise WrongKeyError("class_weights", f"expected null for training.task {self.task}, which has no classes")
+            expected = f"expected null for {self.task}, which has no classes"
+            raise WrongKeyError("class_weights", f"got {shown(self.class_weights)}, {expected}")
         if self.early_stopping is not None and self.validation is None:
             raise WrongKeyError("early_stopping", "needs samples to judge by; expected training.validation to be set")
         if self.loss is not None and self.downsample is not None and self.downsample.kind == "gradnorm":

@@ -9,6 +9,7 @@
 | gradient | The gradient of a step |
 | resume | What of it is in its checkpoint |
 | samples | The training set as tensors |
+| fetching | Minibatches on their way to the device |
 | objective | Losses, and what samples weigh in them |
 | optimizer | Optimizer and learning rate |
 | precision, compiling | What the model computes in |

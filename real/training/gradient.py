@@ -8,11 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from real.downsampling import Kept
 from real.models import ModelError, check_outputs
+from real.training.fetching import Fetched
 from real.training.objective import Objective
 from real.training.precision import Precision
-from real.training.samples import Samples
 
 
 class Network(NamedTuple):
@@ -46,45 +45,24 @@ class Network(NamedTuple):
         return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
 
 
-class Fetched(NamedTuple):
-    """A minibatch on the device."""
-
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor | None
-
-
-def fetch(samples: Samples, minibatch: Kept) -> Fetched:
-    """Bring a minibatch to the device."""
-    return Fetched(
-        samples.features_at(minibatch.chosen),
-        samples.targets_at(minibatch.chosen),
-        None if minibatch.weights is None else minibatch.weights.to(samples.device),
-    )
-
-
-def backward(network: Network, fetched: Fetched, factor: float, share: float, where: Callable[[], str]) -> Tensor:
+def backward(network: Network, fetched: Fetched, step_weight: float | None, where: Callable[[], str]) -> Tensor:
     """Add the gradient of a minibatch, or of a rank's part of it, to that of its step; its loss.
 
     ModelError if it has no gradient, with the place that `where` says.
 
-    A step's gradient is that of Σ weight · loss / Σ weight over all its samples. `share` is the minibatch's of that
-    Σ weight, and `factor` as in `Part`: 1 if the minibatch is whole.
+    A step's gradient is that of Σ weight · loss / Σ weight over all its samples. `step_weight` is that Σ weight;
+    None: the minibatch is the whole step.
     """
     loss = network.step_loss(fetched.inputs, fetched.targets, fetched.weights)
     if not loss.requires_grad:
         raise ModelError(f"the gradient is empty {where()}: the loss depends on no parameter of {_name(network)}")
-    part = loss if factor * share == 1.0 else loss * (factor * share)
+    scale = fetched.factor if step_weight is None else fetched.factor * (fetched.weight / step_weight)
+    part = loss if scale == 1.0 else loss * scale
     network.precision.scaler.scale(part).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
-    return loss.detach() if factor == 1.0 else loss.detach() * factor
+    return loss.detach() if fetched.factor == 1.0 else loss.detach() * fetched.factor
 
 
-def weight_of(minibatch: Kept) -> float:
-    """Σ weight of its samples."""
-    return float(len(minibatch.chosen)) if minibatch.weights is None else float(minibatch.weights.sum())
-
-
-def check_first_gradient(network: Network, samples: Samples, step: Sequence[Kept], where: Callable[[], str]) -> None:
+def check_first_gradient(network: Network, step: Sequence[Fetched], where: Callable[[], str]) -> None:
     """ModelError if the loss does not depend on the weights, with the place that `where` says.
 
     To be asked after the first step went backward. The samples of a step may pull in opposite directions and come to
@@ -93,11 +71,10 @@ def check_first_gradient(network: Network, samples: Samples, step: Sequence[Kept
     if any(each.grad is not None and bool(each.grad.any()) for each in network.model.parameters()):
         return
     network.model.eval()  # no dropout, so no draw; and nothing is learnt by layers that take averages
-    chosen = torch.cat([each.chosen for each in step])
+    inputs, targets = torch.cat([each.inputs for each in step]), torch.cat([each.targets for each in step])
     with torch.no_grad():
-        losses = network.objective.losses(network.outputs(samples.features_at(chosen)), samples.targets_at(chosen))
-    largest = chosen[int(losses.argmax())].unsqueeze(0)
-    loss = network.loss(samples.features_at(largest), samples.targets_at(largest), None)
+        largest = int(network.objective.losses(network.outputs(inputs), targets).argmax())
+    loss = network.loss(inputs[largest : largest + 1], targets[largest : largest + 1], None)
     parameters = [each for each in network.model.parameters() if each.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     network.model.train()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from real.downsampling import Kept
 from real.models import ModelError
 from real.training.clock import Due
 from real.training.context import Progress, StoppedError
-from real.training.gradient import backward, check_first_gradient, fetch, weight_of
+from real.training.fetching import Fetched
+from real.training.gradient import backward, check_first_gradient
 from real.training.resume import checkpoint_of
 from real.training.under_way import SCORED_AT_ONCE, Training
 
@@ -26,76 +27,49 @@ def descend(training: Training) -> None:
     unseen: list[Tensor] = []
     """Losses of minibatches that have not been looked at."""
     training.network.model.train()
-    while training.step < training.todo.num_steps and not training.stopping.is_over:
-        before = training.minibatches.state() if training.asks_the_model else None
-        is_to_stop = training.context.should_stop()
-        if (is_to_stop and due.is_new(training.step)) or _is_due(training, due):
-            unseen = _look(training, unseen)
-            _keep(training, due)
-        if is_to_stop:
-            raise StoppedError
-        try:
-            minibatches = _next_step(training)
-        except StoppedError:  # while the model was asked which samples to keep
-            if before is not None and due.is_new(training.step):
-                _look(training, unseen)
-                training.minibatches.restore(before)
+    with training.feed:
+        while training.step < training.todo.num_steps and not training.stopping.is_over:
+            if _is_due(training, due):
+                unseen = _look(training, unseen)
                 _keep(training, due)
-            raise
-        unseen += _take_step(training, minibatches)
-        training.step += 1
-        is_end_of_epoch = training.step % training.steps_per_epoch == 0
-        if len(unseen) >= _STEPS_A_LOOK or is_end_of_epoch:
-            unseen = _look(training, unseen)
-        if is_end_of_epoch:
-            training.stopping.judge(training.network.model, _epoch_loss(training), _validation_loss(training))
-            training.losses = []
+            try:
+                if training.context.should_stop():
+                    raise StoppedError
+                with training.waited:
+                    minibatches = training.feed.next_step()  # asks too, if it asks the model for long
+            except StoppedError:
+                if due.is_new(training.step):
+                    _look(training, unseen)
+                    _keep(training, due)
+                raise
+            unseen += _take_step(training, minibatches)
+            training.step += 1
+            is_end_of_epoch = training.step % training.steps_per_epoch == 0
+            if len(unseen) >= _STEPS_A_LOOK or is_end_of_epoch:
+                unseen = _look(training, unseen)
+            if is_end_of_epoch:
+                training.stopping.judge(training.network.model, _epoch_loss(training), _validation_loss(training))
+                training.losses = []
     training.stopping.finish(training.network.model)
     if not all(bool(tensor.isfinite().all()) for tensor in training.network.model.state_dict().values()):
         raise ModelError(f"the weights are not finite after the last step, which is {training.step}; {_REMEDY}")
 
 
-def _next_step(training: Training) -> list[Kept]:
-    """The minibatches of the next step: some, or what the epoch still has."""
-    config, per_epoch = training.context.config, training.minibatches_per_epoch
-    first = training.step % training.steps_per_epoch * config.accumulate
-    with training.waited:
-        taken = [training.minibatches.take() for _ in range(min(config.accumulate, per_epoch - first))]
-        return [_weighed(minibatch, training.class_weights) for minibatch in taken]
-
-
-def _weighed(minibatch: Kept, class_weights: Tensor | None) -> Kept:
-    if class_weights is None:
-        return minibatch
-    by_class = class_weights[minibatch.chosen]
-    return Kept(minibatch.chosen, by_class if minibatch.weights is None else by_class * minibatch.weights)
-
-
-def _take_step(training: Training, minibatches: list[Kept]) -> list[Tensor]:
+def _take_step(training: Training, minibatches: list[Fetched]) -> list[Tensor]:
     """One step of the optimizer; the loss of each minibatch."""
     network, optimizer, config = training.network, training.optimizer, training.context.config
     scaler = network.precision.scaler
-    step_weight = sum(map(weight_of, minibatches))
-    ranks = training.context.ranks
+    step_weight = sum(each.weight for each in minibatches) if len(minibatches) > 1 else None
     optimizer.zero_grad()
-    losses: list[Tensor] = []
-
-    def where() -> str:
-        first = training.step % training.steps_per_epoch * config.accumulate
-        return _where(training, training.step + 1, first + min(len(losses) + 1, len(minibatches)))
-
-    for minibatch in minibatches:
-        with training.waited:
-            part, factor = ranks.part(minibatch)
-            fetched = fetch(training.samples, part)
-        is_last = len(losses) + 1 == len(minibatches)
-        with ranks.bringing_together(network.stepping, is_last):
-            losses.append(backward(network, fetched, factor, weight_of(minibatch) / step_weight, where))
+    losses = []
+    for number, minibatch in enumerate(minibatches, 1):
+        with training.context.ranks.bringing_together(network.stepping, number == len(minibatches)):
+            losses.append(backward(network, minibatch, step_weight, partial(_where_now, training, number)))
     if config.clip_norm is not None:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.model.parameters(), config.clip_norm)
     if training.step == 0:
-        check_first_gradient(network, training.samples, minibatches, where)
+        check_first_gradient(network, minibatches, partial(_where_now, training, len(minibatches)))
     scale = scaler.get_scale()
     scaler.step(optimizer)
     scaler.update()
@@ -131,6 +105,12 @@ def _look(training: Training, unseen: list[Tensor]) -> list[Tensor]:
 def _epoch(training: Training) -> int:
     """The epoch of the last step, counted from 1."""
     return -(-training.step // training.steps_per_epoch)
+
+
+def _where_now(training: Training, number: int) -> str:
+    """The step that is being taken, and which of its minibatches, counted from 1."""
+    first = training.step % training.steps_per_epoch * training.context.config.accumulate
+    return _where(training, training.step + 1, first + number)
 
 
 def _where(training: Training, step: int, minibatch: int) -> str:

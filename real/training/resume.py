@@ -21,10 +21,11 @@ def checkpoint_of(training: Training) -> Checkpoint:
     """All of a training that changes, between two steps."""
     optimizer = training.optimizer.state_dict()
     best, stopping = training.stopping.state()
+    minibatches, num_used = training.feed.state()
     parts: dict[str, Mapping[str, Tensor]] = {
         "model": training.network.model.state_dict(),
         "best": best,
-        "minibatches": training.minibatches.state(),
+        "minibatches": minibatches,
         "random": _random_states(training.samples.device),
         "loop": {"losses": torch.tensor(training.losses, dtype=torch.float64)},
         "optimizer": {
@@ -36,6 +37,7 @@ def checkpoint_of(training: Training) -> Checkpoint:
         state={
             "of": _identity(training),
             "step": training.step,
+            "used": num_used,
             "stopping": stopping,
             "param_groups": optimizer["param_groups"],
             "scaler": training.network.precision.scaler.state_dict(),
@@ -53,7 +55,7 @@ def restore(training: Training, checkpoint: Checkpoint) -> bool:
     training.losses = _part(checkpoint, "loop")["losses"].tolist()
     training.network.model.load_state_dict(_part(checkpoint, "model"))
     training.stopping.restore(_part(checkpoint, "best"), state["stopping"], training.samples.device)
-    training.minibatches.restore(_part(checkpoint, "minibatches"))
+    training.feed.restore(_part(checkpoint, "minibatches"), state["used"], state["step"])
     states: dict[int, dict[str, Tensor]] = {}
     for name, each in _part(checkpoint, "optimizer").items():
         index, _, key = name.partition(_SPAN)

@@ -16,6 +16,7 @@ from real.minibatches import Minibatches
 from real.models import hidden_features
 from real.training.clock import Stopwatch
 from real.training.context import StoppedError, TrainingContext
+from real.training.fetching import Feed
 from real.training.gradient import Network
 from real.training.samples import Samples
 from real.training.stopping import Stopping
@@ -41,7 +42,7 @@ class Training:
     schedule: torch.optim.lr_scheduler.LambdaLR | None
     order_rng: torch.Generator
     stopping: Stopping
-    minibatches: Minibatches = field(init=False)
+    feed: Feed = field(init=False)
     step: int = 0
     """Steps done, over all epochs."""
     losses: list[float] = field(default_factory=list)
@@ -50,9 +51,15 @@ class Training:
     """For samples."""
 
     def __post_init__(self) -> None:
-        config = self.context.config
-        self.minibatches = Minibatches(
-            config.downsample, len(self.samples.targets), config.batch_size, self.judge, self.order_rng
+        downsample, batch_size = self.context.config.downsample, self.context.config.batch_size
+        self.feed = Feed(
+            Minibatches(downsample, len(self.samples.targets), batch_size, self.judge, self.order_rng),
+            self.samples,
+            self.class_weights,
+            self.num_minibatches,
+            batch_size=batch_size,
+            asks_the_model=downsample is not None and downsample.kind != "rs2",
+            ranks=self.context.ranks,
         )
 
     @property
@@ -65,11 +72,12 @@ class Training:
         """All epochs have as many."""
         return -(-self.todo.num_kept // self.context.config.batch_size)
 
-    @property
-    def asks_the_model(self) -> bool:
-        """Is the model asked which samples to step on?"""
-        downsample = self.context.config.downsample
-        return downsample is not None and downsample.kind != "rs2"
+    def num_minibatches(self, step: int) -> int:
+        """Of a step, counted from 0: as many as are accumulated, or what the epoch still has; none after the last."""
+        if step >= self.todo.num_steps:
+            return 0
+        accumulate = self.context.config.accumulate
+        return min(accumulate, self.minibatches_per_epoch - step % self.steps_per_epoch * accumulate)
 
     def judge(self, config: ScoredDownsamplingConfig, candidates: Tensor, num_kept: int) -> Kept:
         """Ask the model, as it is now, which of some places in the training set to keep."""

@@ -73,7 +73,9 @@ def train(rows: pl.DataFrame, **options) -> TrainingResult:
 
 def stored(result: TrainingResult, **training) -> StoredModel:
     config = TrainingConfig.model_validate(training).model
-    return StoredModel(weights=result.weights, encoding=result.encoding, config=config, lineage={})
+    return StoredModel(
+        weights=result.weights, encoding=result.encoding, config=config, lineage={}, optimizer=result.optimizer
+    )
 
 
 def evaluation(

@@ -89,6 +89,32 @@ def worker(new_worker):
     return worker
 
 
+def test_what_it_holds_out_and_what_it_keeps_for_the_next_training(new_worker):
+    training = {
+        "optimizer": {"kind": "adam", "lr": 0.01, "state": "keep"},
+        "validation": {"share": 0.2},
+        "early_stopping": {"patience": 1, "min_delta": 1.0},
+        "accumulate": 2,
+        "loss": "training_parts:cross_entropy",
+    }
+    worker = new_worker(settings=config(**training))
+    assert worker.answer()["kind"] == "ready"
+    worker.train("first")
+    fit = worker.answer()["result"]
+    assert (fit["num_samples"], fit["num_kept"]) == (SHORT, 400)
+    assert (fit["epochs"], fit["steps"]) == (2, 2 * 4)  # 7 minibatches an epoch, and no fall by a whole 1.0
+    assert fit["validation_loss"] > 0.0
+    assert 0.0 < fit["wait_share"] < 1.0
+    store = ModelStore(worker.folder / "models")
+    store.commit(worker.folder / fit["path"], {"trigger": 0, "path": "models/00000"})
+    stored = store.load(0)
+    assert set(stored.lineage["sha256"]) == {"model.safetensors", "encoding.json", "optimizer.safetensors"}
+    assert stored.optimizer["step:weight"] == 8
+    worker.train("second", start_from=str(store.folder(0)))
+    assert worker.answer()["kind"] == "done"
+    assert load_model(work_folder(worker.folder, "second")).optimizer["step:weight"] == 16
+
+
 def test_it_trains_stores_and_scores(worker):
     job_id = "/new_data#3/[2]/training#0/on_device#0@1"
     worker.train(job_id)
