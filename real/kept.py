@@ -27,6 +27,12 @@ def without_attempt(job_id: str) -> str:
     return _ATTEMPT.sub("", job_id)
 
 
+def attempts_until(job_id: str) -> list[str]:
+    """This job, and before it in time the attempts at the same training: the last one first."""
+    name, _, attempt = job_id.rpartition("@")
+    return [f"{name}@{number}" for number in range(int(attempt), 0, -1)] if attempt.isdecimal() else [job_id]
+
+
 @dataclass(frozen=True, slots=True)
 class KeptTraining:
     """The checkpoint of one training."""
@@ -44,11 +50,16 @@ class KeptTraining:
         """The checkpoint in `folder` of a training with this recipe and this model to start from."""
         return cls(folder, [training_set, None if parent is None else parent.lineage["sha256"]], tell)
 
+    @property
+    def digest(self) -> str:
+        """Of what makes it this training: a result with another one is that of another training."""
+        return _digest(self.identity)
+
     def read(self) -> Checkpoint | None:
         """The checkpoint to go on from; None if there is none of this training, or it is damaged, which is told."""
         found, problem = read_checkpoint(self.folder)
         state = found.state if found is not None and isinstance(found.state, dict) else {}
-        if found is not None and self._digest(state.get("trainer")) != state.get("digest"):
+        if found is not None and self._digest_of(state.get("trainer")) != state.get("digest"):
             problem = f"{self.folder}: a checkpoint of another training, or a damaged one"
         if problem is not None:
             self.tell(f"{problem}; the training begins anew")
@@ -61,7 +72,7 @@ class KeptTraining:
 
         def write(checkpoint: Checkpoint) -> None:
             nonlocal has_told
-            state = {"digest": self._digest(checkpoint.state), "trainer": checkpoint.state}
+            state = {"digest": self._digest_of(checkpoint.state), "trainer": checkpoint.state}
             try:
                 write_checkpoint(self.folder, Checkpoint(tensors=checkpoint.tensors, state=state))
             except OSError as error:
@@ -72,10 +83,13 @@ class KeptTraining:
 
         return write
 
-    def _digest(self, state: Json) -> str:
-        """As JSON gives it back: a tuple is a list there."""
-        text = json.dumps([self.identity, state], sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+    def _digest_of(self, state: Json) -> str:
+        return _digest([self.identity, state])
+
+
+def _digest(value: Json) -> str:
+    """The same for what JSON gives back: a tuple is a list there."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def drop_checkpoint(folder: Path) -> None:

@@ -241,9 +241,8 @@ def _exit(run: RealRun, _start: Start, _executor: RealExecutor) -> Ending:
 
 def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Json) -> None:
     config, fate = run.context.config.training, run.faults.fate_of_training(job["trigger"], start)
-    todo = training_effort(config, job["training_set"]["num_samples"])
-    is_last = _attempt(start) == config.retry.attempts
-    message = {**_training(run, job), **_fails(fate, todo.steps.num_steps), "last": is_last}
+    num_steps = training_effort(config, job["training_set"]["num_samples"]).steps.num_steps
+    message = {**_training(run, job), **_fails(fate, num_steps), "last": _attempt(start) == config.retry.attempts}
     devices = start.placement["device"]
     if len(devices) > 1 and not executor.has_job(job["id"]):
         message["rendezvous"] = str(run.rendezvous())

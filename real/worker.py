@@ -56,7 +56,7 @@ from real.config import real_section
 from real.devices import see_only, seen_as
 from real.disk import is_disk_full
 from real.fated import fail_at_once_if_asked, failing
-from real.kept import KeptTraining, drop_checkpoint, without_attempt
+from real.kept import KeptTraining, attempts_until, drop_checkpoint, without_attempt
 from real.results import read_result, write_result
 from real.store import load_model, new_folder, write_model
 from real.usage import Meter
@@ -280,26 +280,26 @@ class _Worker:
 
         ranks = Ranks(job.get("rank", 0), job.get("world_size", 1))
         final, recipe, config = work_folder(self.run_folder, job["id"]), job["training_set"], self.config
-        if (there := read_result(final)) is not None:
-            drop_checkpoint(checkpoint_folder(self.run_folder, job["id"]))
+        if recipe["num_samples"] == 0:
+            raise ModelError("the training set has 0 samples, expected at least one")
+        began_s, meter = time.perf_counter(), Meter(self.device)
+        parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
+        kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
+        if (there := self._result_of(job["id"], kept)) is not None:
+            drop_checkpoint(kept.folder)
             return there
         if final.exists() and ranks.is_first:
             tell(f"{final}: the result of a training is damaged; the training is done again")
             shutil.rmtree(final)
-        if recipe["num_samples"] == 0:
-            raise ModelError("the training set has 0 samples, expected at least one")
-        began_s, meter = time.perf_counter(), Meter(self.device)
-        chosen, held_out = positions(recipe, self.table.label_ranks), None
-        if config.validation is not None:
-            chosen, held_out = split(chosen, config.validation.share)
-        parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
-        kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
         write_checkpoint = kept.writer()
 
         def save(checkpoint: Checkpoint) -> None:
             _leave_if_orphaned()
             write_checkpoint(checkpoint)
 
+        chosen, held_out = positions(recipe, self.table.label_ranks), None
+        if config.validation is not None:
+            chosen, held_out = split(chosen, config.validation.share)
         context = TrainingContext(
             rows=self.table.take(chosen),
             columns=self.table.columns,
@@ -322,6 +322,7 @@ class _Worker:
         if not ranks.is_first:
             return {}
         result = {
+            "training": kept.digest,
             "num_samples": recipe["num_samples"],
             "num_kept": training_effort(config, recipe["num_samples"]).steps.num_kept,
             "epochs": config.epochs if fitted.num_epochs is None else fitted.num_epochs,
@@ -339,6 +340,14 @@ class _Worker:
             _leave_if_orphaned()
         drop_checkpoint(kept.folder)
         return result
+
+    def _result_of(self, job_id: str, kept: KeptTraining) -> Json | None:
+        """What an attempt at this training has left, if it came to its end: perhaps nobody heard of it any more."""
+        for attempt in attempts_until(job_id):
+            result = read_result(work_folder(self.run_folder, attempt))
+            if result is not None and result.get("training") == kept.digest:
+                return result
+        return None
 
     def _evaluate(self, job: Message, should_stop: Callable[[], bool]) -> Json:
         from real.evaluator import EvaluationContext

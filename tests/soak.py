@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--triggers", type=int, default=2000, help="how many trainings (default: 2000)")
-    parser.add_argument("--worker-every", type=float, default=5.0, help="seconds between kills of a worker (5)")
-    parser.add_argument("--command-every", type=float, default=60.0, help="seconds between kills of the command (60)")
+    parser.add_argument("--worker-every", type=float, default=5.0, help="seconds of work between kills of a worker (5)")
+    parser.add_argument("--command-every", type=float, default=60.0, help="and between those of the command (60)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills (0)")
     parser.add_argument("--out", type=Path, help="folder to work in (default: a temporary one)")
     parser.add_argument("--report", type=Path, help="a file to write the report to as well")
@@ -81,29 +81,30 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def soak(folder: Path, num_triggers: int, worker_every_s: float, command_every_s: float, rng: random.Random) -> Soak:
-    """Run to the end, killing on the way; the run is in `folder/run`. RuntimeError if the command fails by itself."""
+    """Run to the end, killing on the way; the run is in `folder/run`. RuntimeError if the command fails by itself.
+
+    Seconds count in which models are stored: those in which a worker starts would only be a matter of the machine.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_samples(folder / "samples.parquet", num_triggers * SAMPLES_A_TRIGGER)
     (folder / "config.yaml").write_text(json.dumps(config(folder / "samples.parquet")))
     run, seen = folder / "run", Soak()
     command = started(folder, seen, "run", folder / "config.yaml", "--on", "real", "--out", run, "--quiet")
-    next_worker_s = time.monotonic() + rng.expovariate(1 / worker_every_s)
-    next_command_s = time.monotonic() + rng.expovariate(1 / command_every_s)
+    worker_at_s, command_at_s = rng.expovariate(1 / worker_every_s), rng.expovariate(1 / command_every_s)
+    worked_s, num_models = 0.0, 0
     while command.poll() is None:
         time.sleep(_LOOK_EVERY_S)
         look(command.pid, run, seen.incarnations[-1])
-        now_s = time.monotonic()
-        if now_s >= next_command_s and (run / "models").exists():
-            next_command_s = now_s + rng.expovariate(1 / command_every_s)
-            if rng.random() < 0.5:
-                command.kill()
-            else:
-                command.send_signal(signal.SIGTERM)
+        if num_models < (num_models := models_stored(run)):
+            worked_s += _LOOK_EVERY_S
+        if worked_s >= command_at_s:
+            command_at_s = worked_s + rng.expovariate(1 / command_every_s)
+            command.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM]))
             command.wait()
             seen.num_command_kills += 1
             command = started(folder, seen, "resume", run, "--quiet")
-        elif now_s >= next_worker_s and (run / "models").exists():
-            next_worker_s = now_s + rng.expovariate(1 / worker_every_s)
+        elif worked_s >= worker_at_s:
+            worker_at_s = worked_s + rng.expovariate(1 / worker_every_s)
             for worker in workers(command.pid):
                 os.kill(worker, signal.SIGKILL)
                 seen.num_worker_kills += 1
@@ -136,7 +137,7 @@ def judge(run_folder: Path, num_triggers: int, seen: Soak, wall_s: float) -> tup
     slope = growth(longest.rss_bytes)
     if slope is not None and slope > _MOST_BYTES_A_TRIGGER:
         problems.append(f"the command's memory grows by {slope:.0f} bytes a trigger")
-    rss = [size for each in seen.incarnations for _, size in each.rss_bytes]
+    rss = [size for each in seen.incarnations for _, size in each.rss_bytes if size]
     lines = [
         f"{num_triggers} triggers of {SAMPLES_A_TRIGGER} samples, live, {wall_s:.0f} s",
         f"{seen.num_worker_kills} workers killed, {seen.num_command_kills} times the command killed or terminated",
@@ -215,11 +216,15 @@ def look(process: int, run: Path, incarnation: Incarnation) -> None:
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
         num_files = len(os.listdir(f"/proc/{process}/fd"))
-        num_models = sum(1 for _ in os.scandir(run / "models"))
-    except (OSError, IndexError):  # it is just leaving, or has no model yet
+    except (OSError, IndexError):  # it is just leaving
         return
-    incarnation.rss_bytes.append((num_models, pages * os.sysconf("SC_PAGE_SIZE")))
+    incarnation.rss_bytes.append((models_stored(run), pages * os.sysconf("SC_PAGE_SIZE")))
     incarnation.most_files = max(incarnation.most_files, num_files)
+
+
+def models_stored(run: Path) -> int:
+    """How far it is."""
+    return len(os.listdir(run / "models")) if (run / "models").exists() else 0
 
 
 def workers(command: int) -> Iterator[int]:

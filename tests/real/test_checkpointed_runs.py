@@ -82,6 +82,22 @@ def test_a_worker_that_dies_before_or_after_it_leaves_something_costs_an_attempt
     assert Run.load(run).trainings["outcome"].to_list().count("failed") == len(fatal)
 
 
+def test_an_orphan_that_was_held_up_leaves_nothing(tmp_path):
+    """It stands still when the command is killed, and goes on when nobody wants it any more."""
+    gate, run = Gate(tmp_path / "gate"), tmp_path / "run"
+    command = start(gate, run, "gated:SteppedTrainer")
+    worker = gate.await_start(500)
+    os.kill(worker, signal.SIGSTOP)
+    command.process.kill()
+    command.process.wait()
+    before = sorted(run.rglob("*"))
+    gate.open()
+    os.kill(worker, signal.SIGCONT)
+    command.end()
+    assert steps(gate) == [[500, step] for step in range(1, 11)]
+    assert sorted(run.rglob("*")) == before
+
+
 def test_an_interrupt_kills_what_does_not_listen_after_the_grace_time(tmp_path):
     gate = Gate(tmp_path / "gate")
     command = start(gate, tmp_path / "run", "gated:StubbornTrainer", grace=0.2)
