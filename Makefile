@@ -52,8 +52,10 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/criteo_size.py
 	$(BIN)/python benchmarks/fleet.py
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/data_waiting.py
 	$(BIN)/python benchmarks/real_overhead.py
 	$(BIN)/python benchmarks/drift.py
+	$(BIN)/python benchmarks/resume.py
 
 notebooks: $(VENV)/.installed
 	$(BIN)/jupytext --quiet --update --to ipynb notebooks/*.py

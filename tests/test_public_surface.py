@@ -21,6 +21,7 @@ PUBLIC = [
 COMMANDS = {
     "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--ray-address", "--quiet", "--debug"],
     "resume": ["RUN_DIR", "--ray-address", "--quiet", "--debug"],
+    "watch": ["RUN_DIR", "--debug"],
     "show": ["RUN_DIR", "--debug"],
     "compare": ["RUN_DIR RUN_DIR…", "--debug"],
     "whatif": ["RUN_DIR", "--set", "--quiet", "--debug"],

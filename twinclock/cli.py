@@ -92,6 +92,16 @@ def resume(run_dir: RunDir, ray_address: RayAddress = None, quiet: Quiet = False
 
 
 @app.command()
+def watch(run_dir: RunDir, debug: Debug = False) -> None:
+    """Look at a real run while it goes on: active stages, devices, backlog, last trigger, scores."""
+    from rich.console import Console
+
+    from twinclock.monitoring.view import watch as watch_run
+
+    watch_run(run_dir, Console())
+
+
+@app.command()
 def show(run_dir: RunDir, debug: Debug = False) -> None:
     """Show a run: its figures, and its pictures as files beside them."""
     from twinclock.fleet import Fleet

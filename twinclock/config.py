@@ -27,7 +27,7 @@ from twinclock.policies.metrics import METRIC_NAMES, find_metric, metric_names
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.selection import NewDataConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
-from twinclock.section import ImportPath, ListOf, Section, WrongKeyError, parse_section, problems, shown
+from twinclock.section import ImportPath, ListOf, Section, Title, WrongKeyError, parse_section, problems, shown
 from twinclock.training import (
     ImportedModelConfig,
     LogisticConfig,
@@ -145,7 +145,7 @@ class ObservationConfig(Section):
 class Config(Section):
     """All that decides a run, but for the executor that it runs on."""
 
-    name: str = Field(default="run", min_length=1)
+    name: Title = "run"
     seed: int = Field(default=0, ge=0)
     variant: Variant = "seed"
     """Which stage graph: what happens beside what."""

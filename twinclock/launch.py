@@ -23,7 +23,8 @@ from twinclock.graph import ONCE, Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
 from twinclock.machine import Machine
 from twinclock.messages import Finish
-from twinclock.observer import RunObserver
+from twinclock.monitoring.monitor import monitored
+from twinclock.observer import Journaled, RunObserver
 from twinclock.pipeline import GraphOptions, build_graph
 from twinclock.policies.needs import looks_at_models
 from twinclock.progress import watching_in_python
@@ -227,19 +228,20 @@ def run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
 
 def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, watcher: Watcher) -> Run:
     """Replay what there is, then run to the end; whatever goes wrong, the folder says how far the run came."""
-    machine = Machine(plan.graph, PIPELINE)
-    observer = RunObserver(plan.stream, folder, journal, watcher)
+    watching: AbstractContextManager[Watcher]
     watcher.begin(plan.stream.num_samples)
-    from_clock = ClockTime(0.0)
-    if journal is not None:
+    if journal is None:
+        machine, num_parts, from_clock = Machine(plan.graph, PIPELINE), 0, ClockTime(0.0)
+        observer, watching = RunObserver(plan.stream, folder, None, watcher), nullcontext(watcher)
+    else:
+        machine, observer, num_parts = _as_left(plan, folder, journal, watcher)
         from_clock = journal.last_clock()
-        for now, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
-            observer.recorder.record(now, event, commands)
-            watcher.event(now, event, commands)
+        watching = monitored(folder.path, Context(plan.config, plan.stream), machine, from_clock, watcher)
     try:
-        folder.drop_tables()
+        folder.drop_tables(num_parts)
         folder.update_header(state="running", error=None)
-        finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
+        with watching as observer.watcher:
+            finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
         observer.write(folder)
         folder.update_header(finished=wall_clock_date(), **ending(finish, makespan_s))
     except SupersededError:
@@ -253,6 +255,22 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
             raise RunError(f"{error}; {_how_on(folder.path, plan.plugin)}") from error
         raise
     return Run.load(folder.path)
+
+
+def _as_left(plan: RunPlan, folder: RunFolder, journal: Journal, watcher: Watcher) -> tuple[Machine, RunObserver, int]:
+    """Machine and observer where the journal ends, and how many parts of the tables lie before its first event."""
+    snapshot = journal.snapshot()
+    if snapshot is None:
+        machine = Machine(plan.graph, PIPELINE)
+    else:
+        machine = Machine.restore(plan.graph, snapshot["machine"], PIPELINE)
+    observer = RunObserver(plan.stream, folder, Journaled(journal, machine), watcher)
+    if snapshot is not None:
+        _, outstanding = machine.outstanding()
+        observer.restore(snapshot, outstanding)
+    for now, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
+        observer.note(now, event, commands)
+    return machine, observer, 0 if snapshot is None else snapshot["num_parts"]
 
 
 def _drive(

@@ -5,7 +5,7 @@
 | run.json | the header: versions, hashes, dates, how the run ended, and its state (below) |
 | config.yaml, graph.json | what was run |
 | tables/NAME/00000.parquet | the records, in parts, written as the run goes on |
-| journal.sqlite | real mode: every event, before its effects (see `journal`) |
+| journal.sqlite | real mode: every event, before its effects, since the last snapshot (see `journal`) |
 | models/00003/ | real mode: the model of trigger 3 |
 | lock | held by the process that runs it |
 
@@ -16,11 +16,9 @@ error outside the graph is `crashed`. `finished` is written when all else is dur
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -101,11 +99,36 @@ class RunFolder:
         """Change some keys of the header."""
         self.write_header({**read_header(self.path), **changes})
 
-    def drop_tables(self) -> None:
-        """Begin the tables anew: they are made again from the journal."""
-        with told_as_run_error(self.path), contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.path / "tables")
-        self._num_parts = 0
+    @property
+    def num_parts(self) -> int:
+        """How many parts of the tables there are."""
+        return self._num_parts
+
+    def num_files(self, before_part: int) -> dict[str, int]:
+        """Table → how many files hold its parts up to a number; a part of it that would be empty has none."""
+        return {
+            name: sum(file.name < f"{before_part:05d}" for file in _parts(self.path, name)) for name in sorted(SCHEMAS)
+        }
+
+    def ensure_files(self, before_part: int, num_files: Mapping[str, int]) -> None:
+        """RunError if any of the files is gone that `num_files` counted."""
+        found = self.num_files(before_part)
+        for name, expected in num_files.items():
+            if missing := expected - found[name]:
+                raise RunError(
+                    f"{self.path / 'tables' / name}: {missing} of {expected} parts are missing; "
+                    "what they held is no longer in the journal"
+                )
+
+    def drop_tables(self, from_part: int = 0) -> None:
+        """Take back all parts from a number on: they are made again from the journal."""
+        kept = {f"{number:05d}.parquet" for number in range(from_part)}
+        with told_as_run_error(self.path):
+            for table in (self.path / "tables").glob("*"):
+                for file in [file for file in table.iterdir() if file.name not in kept]:
+                    file.unlink()
+                sync(table)
+        self._num_parts = from_part
 
     def write_tables(self, tables: Mapping[str, pl.DataFrame]) -> None:
         """Add a part to every table that has rows (the first part of each is written even if empty).
@@ -159,7 +182,7 @@ class StoredTables(Mapping[str, pl.DataFrame]):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._parts = {name: sorted((path / "tables" / name).glob("*.parquet")) for name in SCHEMAS}
+        self._parts = {name: _parts(path, name) for name in SCHEMAS}
         self._read: dict[str, pl.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pl.DataFrame:
@@ -183,6 +206,10 @@ class StoredTables(Mapping[str, pl.DataFrame]):
         except (pl.exceptions.PolarsError, OSError) as error:
             told = f"{self._path / 'tables' / name}: can't be read ({str(error).splitlines()[0]})"
             raise RunError(told) from None
+
+
+def _parts(path: Path, name: str) -> list[Path]:
+    return sorted((path / "tables" / name).glob("*.parquet"))
 
 
 @contextmanager

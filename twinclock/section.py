@@ -19,10 +19,13 @@ ListOf: TypeAlias = Annotated[tuple[T, ...], Strict(False)]
 """A YAML list, kept as a tuple; only the sequence type is lenient, its items are not."""
 _IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+_TITLE = r"^[^\s./\\\x00-\x1f][^/\\\x00-\x1f]*$"
 ImportPath: TypeAlias = Annotated[str, Field(pattern=_IMPORT_PATH)]
 """`package.module:name`, something that the user brings along."""
 Name: TypeAlias = Annotated[str, Field(pattern=_NAME)]
 """What users may call what they name themselves: a name of a folder on any system, and no way out of one."""
+Title: TypeAlias = Annotated[str, Field(pattern=_TITLE)]
+"""A name for people that becomes part of the name of a folder, and leads out of none."""
 
 
 class Section(BaseModel):
@@ -109,6 +112,7 @@ _EXPECTED = {
 _PATTERNS = {
     _IMPORT_PATH: "package.module:name",
     _NAME: "a name of letters, digits, - and _ that begins with a letter",
+    _TITLE: "a name on one line, without / and \\, that begins with neither a dot nor a space",
 }
 _BOUNDS = {
     "greater_than": (">", "gt"),

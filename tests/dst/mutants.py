@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from sim import operations
 from sim.executor import SimExecutor
-from twinclock import result, scheduling, stages, work
+from twinclock import _snapshot, result, scheduling, stages, work
 from twinclock.allocator import Allocator
 from twinclock.lateness import OnTime
 from twinclock.machine import Machine
@@ -190,6 +190,22 @@ def _grant_time_forgotten(right: Any) -> Any:
     return record
 
 
+def _visits_forgotten(right: Any) -> Any:
+    def inside(frame: Any, values: Any) -> dict:
+        row = right(frame, values)
+        return row | {"visits": {}} if "visits" in row else row
+
+    return inside
+
+
+def _begin_forgotten(right: Any) -> Any:
+    def snapshot(recorder: Recorder) -> Any:
+        told = right(recorder)
+        return told | {"open": [[id_, 0.0] for id_, _ in told["open"]]}
+
+    return snapshot
+
+
 MUTANTS: Mapping[str, Mutant] = {
     "a model is visible when its store begins": _patched(Machine, "_start", _visible_at_start),
     "the allocator grants a device that is held": _patched(Allocator, "_hand_over", _grants_what_is_held),
@@ -208,6 +224,8 @@ MUTANTS: Mapping[str, Mutant] = {
     "queueing counts as busy": _patched(result, "occupied", _queueing_is_busy),
     "a stop is not heard": _patched(SimExecutor, "stop", _never_stops),
     "a training that is done is stopped": _patched(work, "preempted", _too_late_all_the_same),
+    "a snapshot forgets how often a step was visited": _patched(_snapshot, "_inside", _visits_forgotten),
+    "a snapshot forgets when a stage began": _patched(Recorder, "snapshot", _begin_forgotten),
     "requests are dated by their grant": _patched(Recorder, "record", _grant_time_forgotten),
 }
 """What is wrong → the context in which it is."""

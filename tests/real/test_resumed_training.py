@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import nn
 
 from real.trainer import StoppedError, TorchTrainer
+from real.training import fetching
 from real.training.checkpoint import read_checkpoint, write_checkpoint
 
 ROWS, HELD_OUT = separable(60), separable(20, seed=1)
@@ -98,11 +99,17 @@ def interrupted(config, folder: Path, stops, **options):
     return TorchTrainer().fit(replace(begun, validation=HELD_OUT, resume_from=read_checkpoint(folder).checkpoint))
 
 
-@settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("num_ahead", [None, 1, 3])
+@settings(deadline=None, max_examples=10, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(config=TRAININGS, stops=st.lists(st.integers(0, 40), min_size=1, max_size=3))
-def test_it_comes_to_the_same_to_the_last_bit(tmp_path_factory, config, stops):
+def test_it_comes_to_the_same_to_the_last_bit(tmp_path_factory, monkeypatch, num_ahead, config, stops):
+    """Also if the samples of some steps are gathered ahead, which large minibatches are."""
     whole = TorchTrainer().fit(replace(context(ROWS, **config), validation=HELD_OUT))
-    assert outcome(interrupted(config, tmp_path_factory.mktemp("kept"), stops)) == outcome(whole)
+    with monkeypatch.context() as patched:
+        if num_ahead is not None:
+            patched.setattr(fetching, "_WORTH_A_THREAD_BYTES", 0)
+            patched.setattr(fetching, "_AHEAD_BYTES", num_ahead * config["batch_size"] * config["accumulate"] * 4 * 4)
+        assert outcome(interrupted(config, tmp_path_factory.mktemp("kept"), stops)) == outcome(whole)
 
 
 @pytest.mark.parametrize("downsample", DOWNSAMPLES, ids=str)

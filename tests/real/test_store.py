@@ -9,7 +9,7 @@ import pytest
 import torch
 from real_samples import frame, separable, train
 
-from real.store import ENCODING, LINEAGE, WEIGHTS, ModelStore, load_model, new_folder, write_model
+from real.store import ENCODING, LINEAGE, OPTIMIZER, WEIGHTS, ModelStore, load_model, new_folder, write_model
 from twinclock.config import LogisticConfig
 from twinclock.errors import RunError
 
@@ -102,6 +102,19 @@ def test_a_damaged_file_is_named_never_read(store, candidate, name, damage):
             read()
         assert str(file) in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_the_state_of_the_optimizer_is_stored_and_checked_with_the_model(store, tmp_path, result):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    write_model(folder, result.weights, result.encoding, LogisticConfig(), {"step:weight": torch.tensor(7.0)})
+    size_bytes = store.commit(folder, ENTRY)
+    assert store.load(3).optimizer["step:weight"] == 7.0
+    file = store.folder(3) / OPTIMIZER
+    assert size_bytes > file.stat().st_size
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match="corrupted model file"):
+        store.load(3)
 
 
 def test_a_damaged_candidate_is_not_stored(store, candidate):

@@ -154,6 +154,8 @@ def test_trainings_on_several_devices_or_parts_are_refused(tmp_path):
     assert "trains on 2 devices, expected one" in refusal(several)
     part = made(tmp_path / "part", training={"downsample": {"kind": "loss", "ratio": 0.5}})
     assert "has a training.downsample" in refusal(part)
+    held_out = made(tmp_path / "held out", training={"validation": {"share": 0.5}})
+    assert "has a training.validation" in refusal(held_out)
 
 
 def test_trainings_that_do_not_take_longer_on_more_samples_are_refused(tmp_path):
