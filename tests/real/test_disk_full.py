@@ -1,6 +1,6 @@
 """A disk that fills up, at whichever write: one clear error, and a run that goes on once there is space.
 
-`TWINCLOCK_NUM_CRASHES` above 6 tries every write, else a part of them.
+With `TWINCLOCK_NUM_CRASHES` every write is tried, else a part of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from inline_pool import InlinePool
 from real_runs import end_state, journaled, small
-from test_crashes import NUM_RANDOM, resumed
+from test_crashes import IS_LONG, resumed
 
 from real.disk import is_disk_full
 from twinclock import launch
@@ -26,7 +26,7 @@ from twinclock.errors import RunError
 from twinclock.result import Run
 from twinclock.run_folder import HEADER, read_header
 
-STRIDE = 1 if NUM_RANDOM > 6 else 9
+STRIDE = 1 if IS_LONG else 13
 """Of the writes, every so-manieth is tried."""
 
 

@@ -16,7 +16,7 @@ NUM_TRIGGERS = 40
 
 
 def test_nothing_is_lost_whatever_is_killed(tmp_path):
-    seen = soak.soak(tmp_path, NUM_TRIGGERS, worker_every_s=1.0, command_every_s=3.0, rng=random.Random(1))
+    seen = soak.soak(tmp_path, NUM_TRIGGERS, worker_every_s=1.5, command_every_s=5.0, rng=random.Random(1))
     lines, problems = soak.judge(tmp_path / "run", NUM_TRIGGERS, seen, wall_s=0.0)
     assert problems == []
     assert len(lines) == 5
