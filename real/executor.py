@@ -10,7 +10,7 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe, wait
 from queue import SimpleQueue
@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from real.config import GRACE_S
 from real.disk import is_disk_full
-from real.pool import Died, Message, WorkerPool
+from real.parts import Parts
+from real.pool import Died, Message, Workers
 from real.suspension import stop_jobs
 from twinclock.allocator import Allocator, Key
 from twinclock.errors import ProtocolError, RunError
@@ -59,9 +60,9 @@ Body: TypeAlias = "Callable[[Start, RealExecutor], Ending | None]"
 
 
 class _Job(NamedTuple):
-    """A job in a worker."""
+    """A job in a worker, or in several that do it together."""
 
-    device: str
+    devices: tuple[str, ...]
     owner: Key
     """The stage run that waits for it or, as long as none does, launched it."""
     finish: Callable[[Json], Ending] | None
@@ -75,7 +76,7 @@ class RealExecutor:
         self,
         bodies: Mapping[str, Mapping[str, Body]],
         allocator: Allocator,
-        workers: WorkerPool,
+        workers: Workers,
         watcher: Watcher,
         from_clock: ClockTime,
         grace_s: float = GRACE_S,
@@ -97,6 +98,7 @@ class RealExecutor:
         self._armed: dict[tuple[Any, ...], int] = {}
         self._num_timers = 0
         self._jobs: dict[str, _Job] = {}
+        self._parts = Parts()
         self._results: dict[str, Message] = {}
         self._lives_s: dict[str, float] = {}
         """Job → seconds from its begin to the death of its worker, as long as it has not begun."""
@@ -149,7 +151,8 @@ class RealExecutor:
 
     def suspend(self) -> None:
         """Let every job stop that runs: a training keeps a checkpoint first, what is nearly done may end."""
-        stop_jobs(self.workers, {job_id: job.device for job_id, job in self._jobs.items()}, self.now, self._grace_s)
+        devices = {job_id: self._parts.open(job_id, job.devices) for job_id, job in self._jobs.items()}
+        stop_jobs(self.workers, devices, self.now, self._grace_s)
 
     def close(self) -> None:
         """End the workers and the helper threads."""
@@ -212,18 +215,22 @@ class RealExecutor:
 
         self._threads.submit(work)
 
-    def launch(self, start: Start, device: str, job: Message, dies_after_s: float | None = None) -> None:
-        """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone.
+    def launch(self, start: Start, devices: Sequence[str], job: Message, dies_after_s: float | None = None) -> None:
+        """Hand a job to the workers of its devices; nobody waits for it yet. A job under way is left alone.
 
-        `dies_after_s`: seconds of the job after which its worker is killed; a worker that is starting starts first.
+        Several get it as `rank` 0, 1, … of `world_size`. The result is that of rank 0; if one fails, the others are
+        stopped, and the job has failed when all have ended. `dies_after_s`: seconds of the job after which
+        the first of its workers is killed; a worker that is starting starts first.
         """
         if not self.has_job(job["id"]):
-            self._jobs[job["id"]] = _Job(device, (start.pipeline, start.id), None)
-            self.workers.send(device, job)
+            self._jobs[job["id"]] = _Job(tuple(devices), (start.pipeline, start.id), None)
+            for rank, device in enumerate(devices):
+                part = {"rank": rank, "world_size": len(devices)} if len(devices) > 1 else {}
+                self.workers.send(device, {**job, **part})
             if dies_after_s is not None:
                 self._lives_s[job["id"]] = dies_after_s
-            if not self.workers.is_starting(device):
-                self._begin_to_die(device)
+            if not self.workers.is_starting(devices[0]):
+                self._begin_to_die(devices[0])
 
     def has_job(self, job_id: str) -> bool:
         """Is this job under way, or its result here?"""
@@ -242,8 +249,7 @@ class RealExecutor:
         job = self._jobs.get(job_id)
         if job is not None and job_id not in self._asked_to_stop:
             self._asked_to_stop[job_id] = outcome
-            self.workers.send(job.device, {"do": "stop", "id": job_id, "drop": outcome != CANCELLED})
-            self.after(self._grace_s, ("grace", job_id), lambda: self.workers.kill(job.device))
+            self._stop_parts(job_id, job, drop=outcome != CANCELLED)
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -307,11 +313,11 @@ class RealExecutor:
             elif happened["kind"] == "disk_full":
                 raise RunError(f"{happened['id']} on {happened['device']}: {happened['error']['message']}")
             else:
-                self._job_ended(happened)
+                self._part_ended(happened["device"], happened)
 
     def _begin_to_die(self, device: str) -> None:
         """The jobs of this device begin now, so far as any is going to be the last of its worker."""
-        for job_id in [job_id for job_id in self._lives_s if self._jobs[job_id].device == device]:
+        for job_id in [job_id for job_id in self._lives_s if self._jobs[job_id].devices[0] == device]:
             self.after(self._lives_s.pop(job_id), ("death", job_id), lambda: self.workers.kill(device))
 
     def _connected(self) -> None:
@@ -320,13 +326,34 @@ class RealExecutor:
             self._connecting = None
             self.end(key, "done", values)
 
-    def _job_ended(self, message: Message) -> None:
-        job = self._jobs.pop(message["id"], None)
+    def _part_ended(self, device: str, message: Message) -> None:
+        """A worker has ended its part of a job, which in most cases is all of it."""
+        job = self._jobs.get(message["id"])
+        if job is None:
+            return
+        whole = self._parts.end(job.devices, device, message)
+        if whole is not None:
+            self._job_ended(job, whole)
+        elif message["kind"] != "done":
+            self._stop_parts(message["id"], job, drop=False)
+
+    def _stop_parts(self, job_id: str, job: _Job, drop: bool) -> None:
+        """Ask the workers that are at it to stop; those that do not listen are killed. `drop`: for good."""
+
+        def kill() -> None:
+            for device in self._parts.open(job_id, job.devices):
+                self.workers.kill(device)
+
+        for device in self._parts.open(job_id, job.devices):
+            self.workers.send(device, {"do": "stop", "id": job_id, "drop": drop})
+        if ("grace", job_id) not in self._armed:
+            self.after(self._grace_s, ("grace", job_id), kill)
+
+    def _job_ended(self, job: _Job, message: Message) -> None:
+        del self._jobs[message["id"]]
         self.forget(("grace", message["id"]))
         self.forget(("death", message["id"]))
         self._lives_s.pop(message["id"], None)
-        if job is None:
-            return
         if job.finish is not None:
             self._finish(job.owner, message, job.finish)
         elif self._asked_to_stop.get(message["id"]) == CANCELLED:  # nobody is going to wait for it
@@ -335,8 +362,8 @@ class RealExecutor:
             self._results[message["id"]] = message
 
     def _worker_died(self, died: Died) -> None:
-        for job_id in [id_ for id_, job in self._jobs.items() if job.device == died.device]:
-            self._job_ended({"id": job_id, "kind": "error", "error": died.error})
+        for job_id in [id_ for id_, job in self._jobs.items() if died.device in self._parts.open(id_, job.devices)]:
+            self._part_ended(died.device, {"id": job_id, "kind": "error", "error": died.error})
         if self._connecting is not None and died.is_killed and self._num_restarts < _MOST_RESTARTS:
             self._num_restarts += 1
             self.workers.start(died.device)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +21,7 @@ from real.active import activate
 from real.executor import Body, Ending, RealExecutor
 from real.pool import Message
 from real.store import MODELS, ModelStore
+from real.usage import Usage
 from real.worker import WORK, checkpoint_folder, work_folder
 from twinclock import gate, work
 from twinclock.allocator import Key
@@ -47,6 +49,8 @@ class RealRun:
     """Serial of the trigger → the job of its training."""
     waits: dict[int, Key] = field(default_factory=dict)
     """Serial of the trigger → the stage run that waits, or has waited, for its training."""
+    launches: Iterator[int] = field(default_factory=count)
+    """Numbers for trainings on several devices, as they are launched."""
 
     @cached_property
     def config_hash(self) -> str:
@@ -57,9 +61,15 @@ class RealRun:
         """The file that is there when the training of a trigger is to stop."""
         return self.folder / "superseded" / f"{trigger:05d}"
 
+    def rendezvous(self) -> Path:
+        """The file by which the ranks of a training find each other; another one for each time that one is launched."""
+        _rendezvous(self.folder).mkdir(parents=True, exist_ok=True)
+        return _rendezvous(self.folder).resolve() / str(next(self.launches))
+
 
 def bodies(context: Context, folder: Path) -> dict[str, Body]:
     """Operation → what does it, for one pipeline whose files are in `folder`."""
+    shutil.rmtree(_rendezvous(folder), ignore_errors=True)  # of a process before this one
     run = RealRun(context, folder, FaultPlan(context.config.faults, context.config.seed))
     done: Mapping[str, Callable[[RealRun, Start, RealExecutor], Ending | None]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
@@ -85,6 +95,10 @@ def bodies(context: Context, folder: Path) -> dict[str, Body]:
         return Ending(*decide(context, start))
 
     return dict.fromkeys(DECISIONS, decided) | {operation: bind(operation) for operation in done}
+
+
+def _rendezvous(folder: Path) -> Path:
+    return folder / WORK / "rendezvous"
 
 
 def _init_cluster_connection(run: RealRun, start: Start, executor: RealExecutor) -> None:
@@ -123,7 +137,7 @@ def _observe(run: RealRun, start: Start, executor: RealExecutor) -> Ending | Non
         executor.in_thread(start, observe)
         return None
     job = {"do": "observe", "id": path_text(start.path), "request": request, "active": active, **_fails(fate, 1)}
-    executor.launch(start, device, job, _dies_after_s(run, fate))
+    executor.launch(start, (device,), job, _dies_after_s(run, fate))
     executor.await_job(start, job["id"], lambda result: _observed(request, result["values"]))
     return None
 
@@ -164,7 +178,7 @@ def _wait_for_training_completion(run: RealRun, start: Start, executor: RealExec
             _drop_work(run, job)
             return Ending("superseded", {})
         fit = {key: result[key] for key in ("num_samples", "num_kept", "epochs", "loss", "path", "seconds")}
-        fit["wait_share"] = result.get("wait_share")
+        fit |= {key: result.get(key) for key in ("wait_share", *Usage._fields)}
         fit["held_s"] = executor.now() - job["started_s"]
         return Ending("trained", {"fit": fit, "trained": [trigger]})
 
@@ -224,7 +238,7 @@ def _wait_for_evaluation_completion(run: RealRun, start: Start, executor: RealEx
     job, fate = start.inputs["evaluation_job"], run.faults.fate(start)
     message = _evaluation(run, path_text(start.path), job["lineage"]["path"], job["intervals"], job["metrics"])
     message |= _fails(fate, len(job["intervals"]))
-    executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
+    executor.launch(start, start.placement["device"], message, _dies_after_s(run, fate))
     executor.await_job(start, message["id"], lambda result: Ending("done", {"result": result["rows"]}))
 
 
@@ -274,7 +288,10 @@ def _launch_training(run: RealRun, start: Start, executor: RealExecutor, job: Js
     config, fate = run.context.config.training, run.faults.fate_of_training(job["trigger"], start)
     num_steps = training_effort(config, job["training_set"]["num_samples"]).steps.num_steps
     message = {**_training(run, job), **_fails(fate, num_steps), "last": _attempt(start) == config.retry.attempts}
-    executor.launch(start, start.placement["device"][0], message, _dies_after_s(run, fate))
+    devices = start.placement["device"]
+    if len(devices) > 1 and not executor.has_job(job["id"]):
+        message["rendezvous"] = str(run.rendezvous())
+    executor.launch(start, devices, message, _dies_after_s(run, fate))
     run.trainings[job["trigger"]] = job["id"]
 
 

@@ -1,4 +1,4 @@
-"""One spawned worker process per device: started, spoken to, watched, started again after a death."""
+"""The workers of a run, one per device: what the executor needs of them, and the pool of processes on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from twinclock.spawning import SPAWN
 
@@ -30,13 +30,49 @@ class Died(NamedTuple):
     """By a signal, from outside: another one may live."""
 
 
+class Workers(Protocol):
+    """One worker per device, wherever it runs: started, spoken to, watched, started again after a death.
+
+    Nothing here waits: what comes of a call is heard by waiting on `sources()` and taking what has come.
+    """
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices."""
+
+    @property
+    def are_starting(self) -> bool:
+        """Is a worker on its way that has not said `ready`?"""
+
+    def is_starting(self, device: str) -> bool:
+        """Is the worker of this device on its way?"""
+
+    def start(self, device: str) -> None:
+        """Start the worker of a device unless it is there."""
+
+    def send(self, device: str, message: Mapping[str, Any]) -> None:
+        """Send a message to the worker of a device, starting it if need be. A dead worker loses it: see `take`."""
+
+    def sources(self) -> Iterator[Connection | int]:
+        """What to wait on, with `multiprocessing.connection.wait`."""
+
+    def take(self, source: Any) -> list[Message | Died]:
+        """What has come from one of `sources()`: messages, each with its `device`, then the death if there was one."""
+
+    def kill(self, device: str) -> None:
+        """End a worker that does not listen; its death is then seen like any other."""
+
+    def close(self) -> None:
+        """End all workers; may be called twice."""
+
+
 class _Worker(NamedTuple):
     process: SpawnProcess
     connection: Connection
 
 
 class WorkerPool:
-    """The workers of a run by device. Nothing is started before it is needed.
+    """`Workers` that are processes spawned by this one. Nothing is started before it is needed.
 
     `target` is the main function of a worker, called as `target(connection, device, *arguments)` in a
     fresh interpreter. It says `{"kind": "ready"}` once it can take jobs, or `{"kind": "error", "error":

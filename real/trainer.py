@@ -102,12 +102,14 @@ def _training(
     if parent is not None and parent.optimizer is not None and config.optimizer.state == "keep":
         inherit_state(optimizer, model, parent.optimizer)
     weights = class_weights(config, encoding.classes, samples.targets)
+    forward = cast(nn.Module, torch.compile(model)) if config.compile else model
     return Training(
         context=context,
         todo=todo,
         network=Network(
             model=model,
-            forward=cast(nn.Module, torch.compile(model)) if config.compile else model,
+            forward=forward,
+            stepping=context.ranks.sharing(forward),
             num_outputs=encoding.num_outputs,
             objective=make_objective(config),
             precision=Precision(config.precision, samples.device),

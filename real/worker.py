@@ -25,6 +25,9 @@ And back, each with the job's id (that of the worker's own start is ""):
     {"kind": "error", "error": {type, message, traceback}}
     {"kind": "disk_full", "error": ...}             it failed for lack of space: another attempt would too
 
+A training on several devices goes to the worker of each, with `rank`, `world_size`, and in `rendezvous` the file by
+which they find each other; the answer of rank 0 is the one that counts.
+
 A training leaves its result in `RUN/work/<name made from its id>`, in one step. So a result outlives the
 worker, and asking for the same training again gives the result that is there. While it runs it keeps a checkpoint
 beside it (see `kept`), for its next attempt. When the parent's end of the pipe closes, even by its death, the worker
@@ -42,32 +45,32 @@ import re
 import shutil
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from real.config import RealConfig
+from real.config import real_section
+from real.devices import see_only, seen_as
 from real.disk import is_disk_full
+from real.fated import fail_at_once_if_asked, failing
+from real.inbox import Inbox, Message
 from real.kept import KeptTraining, attempts_until, drop_checkpoint, without_attempt
 from real.results import read_result, write_result
 from real.store import load_model, new_folder, write_model
+from real.usage import Meter
 from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
-from twinclock.faults import JobFailed
 from twinclock.gate import first_of
 from twinclock.graph import ERROR_SLOT, Json
 from twinclock.observing import import_what_is_needed
 from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
 from twinclock.policies.selection.validation import split
-from twinclock.section import parse_section
 from twinclock.training import TrainingConfig, training_effort
 
 if TYPE_CHECKING:
@@ -75,8 +78,6 @@ if TYPE_CHECKING:
     from real.observer import Observer
     from real.trainer import Progress, Trainer
     from real.training.checkpoint import Checkpoint
-
-Message: TypeAlias = dict[str, Any]
 
 WORK = "work"
 """Folder in the run's folder for the results of trainings, and for their checkpoints."""
@@ -87,10 +88,16 @@ _LEAST_PROGRESS = 0.01
 def worker_main(connection: Connection, device: str, run_folder: str, config: Config) -> None:
     """The life of a worker process, which has to be a spawned one; see above for what it hears and says."""
     _leave_signals_to_the_parent()
-    inbox = _Inbox(connection)
+    see_only(device, os.environ)
+    serve(connection, device, run_folder, config)
+
+
+def serve(connection: Connection, device: str, run_folder: str, config: Config) -> None:
+    """Take jobs until the pipe closes, in a process that sees one CUDA device at most, the worker's own."""
+    inbox = Inbox(connection)
     with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
         try:
-            worker = _Worker.start(device, Path(run_folder), config)
+            worker = _Worker.start(seen_as(device), Path(run_folder), config)
         except Exception as error:
             connection.send({"id": "", "kind": "error", "error": _told(error)})
             sys.exit(1)
@@ -124,54 +131,6 @@ def checkpoint_folder(run: Path, job_id: str) -> Path:
     return folder.with_name(f"{folder.name}.checkpoint")
 
 
-class _Inbox:
-    """What the parent says. A thread listens, so that a stop, or the parent's end, is noticed during a job."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._jobs: SimpleQueue[Message] = SimpleQueue()
-        self._stopped: dict[str, Message | None] = {}
-        """Each job that has not ended → what asked it to stop, if something did."""
-        self._lock = threading.Lock()
-        threading.Thread(target=self._listen, name="inbox", daemon=True).start()
-
-    def jobs(self) -> Iterator[Message]:
-        """Jobs in the order in which they came; never ends, for the process ends with the pipe."""
-        while True:
-            yield self._jobs.get()
-
-    def is_stopped(self, job_id: str) -> bool:
-        """Has the parent asked for this job to stop?"""
-        return self._stopped[job_id] is not None
-
-    def is_dropped(self, job_id: str) -> bool:
-        """Is it to stop for good?"""
-        stop = self._stopped[job_id]
-        return stop is not None and stop.get("drop", False)
-
-    def finished(self, job: Message) -> None:
-        """The job has ended: a stop that comes now is too late."""
-        with self._lock:
-            del self._stopped[job["id"]]
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                self._take(self._connection.recv())
-        except (EOFError, OSError):
-            os._exit(0)  # from a thread, in the middle of whatever: what is on disk is whole, or not there
-
-    def _take(self, message: Message) -> None:
-        job_id = message["id"]
-        with self._lock:
-            if message["do"] == "stop":
-                if job_id in self._stopped:
-                    self._stopped[job_id] = message
-            elif job_id not in self._stopped:  # else it was asked for twice, and one answer will do
-                self._stopped[job_id] = None
-                self._jobs.put(message)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Worker:
     """What does the jobs."""
@@ -200,7 +159,7 @@ class _Worker:
             raise ConfigError(
                 f"data.kind: got {config.data.kind}, expected table: only recorded samples can be trained on"
             )
-        torch.set_num_threads(parse_section(RealConfig, config.real, config.name, under="real").threads_per_worker)
+        torch.set_num_threads(real_section(config).threads_per_worker)
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
         metrics_of_gate = () if config.training.gate is None else (config.training.gate.metric,)
         if model.kind == "import":
@@ -227,7 +186,7 @@ class _Worker:
         optimizer.step()
         return worker
 
-    def answer(self, job: Message, send: Callable[[Message], None], inbox: _Inbox) -> Message:
+    def answer(self, job: Message, send: Callable[[Message], None], inbox: Inbox) -> Message:
         """Do a job; its last message."""
         from real.trainer import StoppedError
 
@@ -243,12 +202,12 @@ class _Worker:
             if should_stop():
                 raise StoppedError
             if job["do"] == "train":
-                result = self._train(job, _reporter(job_id, send), _failing(job, should_stop), tell)
+                result = self._train(job, _reporter(job_id, send), failing(job, should_stop), tell)
             elif job["do"] == "observe":
-                _fail_at_once_if_asked(job)
+                fail_at_once_if_asked(job)
                 result = {"values": self.observer.observe(job["request"], job["active"], should_stop)}
             elif job["do"] == "score_candidate":
-                _fail_at_once_if_asked(job)
+                fail_at_once_if_asked(job)
                 result = self._score_candidate(job, should_stop)
             else:
                 result = self._evaluate(job, should_stop)
@@ -273,17 +232,19 @@ class _Worker:
     ) -> Json:
         from real.models import ModelError
         from real.trainer import TrainingContext
+        from real.training.distributed import Ranks, joined
 
+        ranks = Ranks(job.get("rank", 0), job.get("world_size", 1))
         final, recipe, config = work_folder(self.run_folder, job["id"]), job["training_set"], self.config
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
-        began_s = time.perf_counter()
+        began_s, meter = time.perf_counter(), Meter(self.device)
         parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
         kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
         if (there := self._result_of(job["id"], kept)) is not None:
             drop_checkpoint(kept.folder)
             return there
-        if final.exists():
+        if final.exists() and ranks.is_first:
             tell(f"{final}: the result of a training is damaged; the training is done again")
             shutil.rmtree(final)
         write_checkpoint = kept.writer()
@@ -303,15 +264,19 @@ class _Worker:
             seed=recipe["seed"],
             device=self.device,
             start_from=parent,
-            report=report,
-            should_stop=should_stop,
+            report=report if ranks.is_first else lambda _: None,
+            should_stop=ranks.agreed(should_stop),
             resume_from=kept.read(),
-            save_checkpoint=save,
+            save_checkpoint=save if ranks.is_first else lambda _: None,
+            ranks=ranks,
         )
-        fitted = self.trainer.fit(context)
-        _fail_at_once_if_asked(job)  # its trainer has asked less often than it should
+        with joined(ranks, job.get("rendezvous", ""), self.device):
+            fitted = self.trainer.fit(context)
+        fail_at_once_if_asked(job)  # its trainer has asked less often than it should
         if fitted.loss is not None and not math.isfinite(fitted.loss):
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
+        if not ranks.is_first:
+            return {}
         result = {
             "training": kept.digest,
             "num_samples": recipe["num_samples"],
@@ -323,6 +288,7 @@ class _Worker:
             "wait_share": fitted.wait_share,
             "path": f"{WORK}/{final.name}",
             "seconds": time.perf_counter() - began_s,
+            **meter.read()._asdict(),
         }
         with new_folder(final) as folder:
             write_model(folder, fitted.weights, fitted.encoding, config.model, fitted.optimizer)
@@ -351,7 +317,7 @@ class _Worker:
             should_stop=should_stop,
         )
         rows = self.evaluator.evaluate(context) if context.intervals else []
-        _fail_at_once_if_asked(job)
+        fail_at_once_if_asked(job)
         return {"rows": rows}
 
     def _score_candidate(self, job: Message, should_stop: Callable[[], bool]) -> Json:
@@ -385,27 +351,6 @@ def _leave_if_orphaned() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
         os._exit(0)
-
-
-def _failing(job: Message, should_stop: Callable[[], bool]) -> Callable[[], bool]:
-    """The same question, but a job that is to fail does so when it has been asked as often as that."""
-    if "fails_after" not in job:
-        return should_stop
-    num_left = job["fails_after"]
-
-    def asked() -> bool:
-        nonlocal num_left
-        if num_left == 0:
-            raise JobFailed
-        num_left -= 1
-        return should_stop()
-
-    return asked
-
-
-def _fail_at_once_if_asked(job: Message) -> None:
-    if "fails_after" in job:
-        raise JobFailed
 
 
 def _reporter(job_id: str, send: Callable[[Message], None]) -> Callable[[Progress], None]:

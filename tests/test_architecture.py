@@ -55,6 +55,7 @@ CLOCKS = {
     "twinclock/run_folder.py": {"datetime.now"},  # dates in the header of a run
     "real/executor.py": {"time.monotonic"},  # the clock of a real run
     "real/training/clock.py": {"time.perf_counter"},  # when a checkpoint is due, and how long samples are waited for
+    "real/usage.py": {"time.perf_counter", "time.process_time"},  # how busy a job keeps its device
     "real/worker.py": {"time.perf_counter"},  # seconds of a training, as the worker measures them
 }
 """The only places that may ask what time it is."""

@@ -19,8 +19,8 @@ PUBLIC = [
 ]
 
 COMMANDS = {
-    "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--quiet", "--debug"],
-    "resume": ["RUN_DIR", "--quiet", "--debug"],
+    "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--ray-address", "--quiet", "--debug"],
+    "resume": ["RUN_DIR", "--ray-address", "--quiet", "--debug"],
     "watch": ["RUN_DIR", "--debug"],
     "show": ["RUN_DIR", "--debug"],
     "compare": ["RUN_DIR RUN_DIR…", "--debug"],
@@ -48,7 +48,8 @@ TABLES = {
     "observations": "batch decision member kind first stop model name value observed_s",
     "triggers": "trigger position first stop num_samples first_ts last_ts training_samples fired_s",
     "trainings": (
-        "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error lost_s wait_share"
+        "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error lost_s "
+        "wait_share peak_memory_bytes utilisation"
     ),
     "models": "model parent first_ts last_ts num_samples size_bytes loss path stored_s",
     "activations": "model activated_s metric first stop value active active_value reason decided_s",

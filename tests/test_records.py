@@ -64,7 +64,7 @@ def test_decisions():
 
 def test_trainings_also_those_that_failed():
     trainings = story({0: "once"}).run.trainings
-    assert trainings.drop("id", "error", "lost_s").rows() == [
+    assert trainings.drop("id", "error", "lost_s", "wait_share", "peak_memory_bytes", "utilisation").rows() == [
         (0, "failed", 10, None, "sim:0", 9.0, 9.0, 9.0, 9.0, None),
         (0, "trained", 10, None, "sim:0", 10.0, 10.0, 10.0, 15.0, None),
         (1, "trained", 10, None, "sim:0", 19.0, 19.0, 19.0, 24.0, None),
@@ -277,6 +277,8 @@ def test_times_say_whose_they_are(name):
     numbers = [column for column, kind in SCHEMAS[name].items() if kind == pl.Float64]
     assert {column for column in numbers if not column.endswith(("_s", "_ts"))} <= {
         "loss",
+        "wait_share",
+        "utilisation",
         "value",
         "active_value",
         "observation",

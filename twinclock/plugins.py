@@ -81,6 +81,15 @@ class RestoringPlugin(ExecutorPlugin, Protocol):
         """
 
 
+def ensure_reads(plugin: ExecutorPlugin, variable: str, option: str) -> None:
+    """ConfigError unless an executor reads an environment variable that the command's option would set.
+
+    Those that read any name them in `environment`, a tuple, beside what the protocol asks for.
+    """
+    if variable not in getattr(plugin, "environment", ()):
+        raise ConfigError(f"{option}: the executor of this run has no use for it")
+
+
 def names() -> list[str]:
     """The executors that are installed."""
     return sorted({point.name for point in entry_points(group=GROUP)})

@@ -312,7 +312,7 @@ class Recorder:
         self._rows["trainings"].append(
             (job["id"], job["trigger"], outcome, job["training_set"]["num_samples"], parent, device,
              queued_s, granted_s, started_s, now, fit.get("loss"), error.get("message"),
-             event.values.get("lost_s"), fit.get("wait_share"))
+             event.values.get("lost_s"), fit.get("wait_share"), fit.get("peak_memory_bytes"), fit.get("utilisation"))
         )  # fmt: skip
 
     def _note_model(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:

@@ -83,6 +83,8 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "error": pl.String,
         "lost_s": pl.Float64,
         "wait_share": pl.Float64,
+        "peak_memory_bytes": pl.Int64,
+        "utilisation": pl.Float64,
     },
     "models": {
         "model": pl.Int64,

@@ -13,6 +13,7 @@
 | objective | Losses, and what samples weigh in them |
 | optimizer | Optimizer and learning rate |
 | precision, compiling | What the model computes in |
+| distributed | One training on several devices |
 | stopping | Early stopping |
 | clock | When a checkpoint is due, and how long samples are waited for |
 """

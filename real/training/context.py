@@ -16,6 +16,7 @@ from torch import Tensor
 from real.encoding import Encoding
 from real.store import StoredModel
 from real.training.checkpoint import Checkpoint
+from real.training.distributed import ALONE, Ranks
 from twinclock.dataset import Columns
 from twinclock.training import TrainingConfig
 
@@ -68,6 +69,10 @@ class TrainingContext:
     """What an earlier attempt at this same training kept last, to go on from; None: begin at the beginning."""
     save_checkpoint: Callable[[Checkpoint], None] = _drop
     """To be called when a checkpoint is due (`training.checkpoint`): it is durable on return, in place of the last."""
+    ranks: Ranks = ALONE
+    """With `training.devices` above 1, the processes that are given this same training, each with a device of its own,
+    in one process group of `torch.distributed`. Of what they return, report and keep, that of rank 0 counts. All have
+    to ask `should_stop` equally often, for all get the same answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from real.downsampling import Kept
 from real.minibatches import Minibatches
+from real.training.distributed import Ranks
 from real.training.samples import Samples
 
 _WORTH_A_THREAD_BYTES = 2**16
@@ -21,13 +22,15 @@ _AHEAD_BYTES = 2**24
 
 
 class Fetched(NamedTuple):
-    """A minibatch on the device."""
+    """A minibatch on the device, or with several devices the part of this one."""
 
     inputs: Tensor
     targets: Tensor
     weights: Tensor | None
     weight: float
-    """Σ weight of its samples."""
+    """Σ weight of the samples of the whole minibatch."""
+    factor: float
+    """As in `Part`; 1 if it is the whole."""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Feed:
         *,
         batch_size: int,
         asks_the_model: bool,
+        ranks: Ranks,
     ) -> None:
         """`num_minibatches` of each step, counted from 0, none after the last; `class_weights` of each sample."""
         self._minibatches = minibatches
@@ -69,6 +73,7 @@ class Feed:
         """Steps of the next block: few at first, so that the model has not long to wait."""
         self._most_ahead = max(1, _AHEAD_BYTES // max(1, minibatch_bytes * num_minibatches(0)))
         self._asks_the_model = asks_the_model
+        self._ranks = ranks
         self._thread: ThreadPoolExecutor | None = None
         if minibatch_bytes >= _WORTH_A_THREAD_BYTES and not asks_the_model:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="samples")
@@ -89,7 +94,7 @@ class Feed:
     def next_step(self) -> list[Fetched]:
         """The minibatches of the next step. If asking the model raises, the state is as it was."""
         if self._thread is None:
-            return [_gathered(self._samples, each) for each in self._taken_or_restored()]
+            return [self._gathered(each) for each in self._taken_or_restored()]
         if self._now is None or self._now.num_used == len(self._now.steps):
             self._now, self._next = self._next or self._begun(self._thread), None
         if self._next is None and self._num_minibatches(self._step):
@@ -122,7 +127,17 @@ class Feed:
         return _Block(before, steps, thread.submit(self._all_of, steps))
 
     def _all_of(self, steps: list[list[Kept]]) -> list[list[Fetched]]:
-        return [[_gathered(self._samples, each) for each in step] for step in steps]
+        return [[self._gathered(each) for each in step] for step in steps]
+
+    def _gathered(self, minibatch: Kept) -> Fetched:
+        (chosen, weights), factor = self._ranks.part(minibatch)
+        return Fetched(
+            self._samples.features_at(chosen),
+            self._samples.targets_at(chosen),
+            None if weights is None else weights.to(self._samples.device),
+            _weight(minibatch),
+            factor,
+        )
 
     def _taken_or_restored(self) -> list[Kept]:
         if not self._asks_the_model:
@@ -145,11 +160,5 @@ def _weighed(minibatch: Kept, class_weights: Tensor) -> Kept:
     return Kept(minibatch.chosen, by_class if minibatch.weights is None else by_class * minibatch.weights)
 
 
-def _gathered(samples: Samples, minibatch: Kept) -> Fetched:
-    chosen, weights = minibatch
-    return Fetched(
-        samples.features_at(chosen),
-        samples.targets_at(chosen),
-        None if weights is None else weights.to(samples.device),
-        float(len(chosen)) if weights is None else float(weights.sum()),
-    )
+def _weight(minibatch: Kept) -> float:
+    return float(len(minibatch.chosen)) if minibatch.weights is None else float(minibatch.weights.sum())

@@ -20,36 +20,46 @@ class Network(NamedTuple):
     model: nn.Module
     forward: Callable[[Tensor], Tensor]
     """The model, compiled or not."""
+    stepping: Callable[[Tensor], Tensor]
+    """The same, to be called in a step: on several devices, going backward then brings all their gradients together."""
     num_outputs: int
     objective: Objective
     precision: Precision
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """What the model says, in single precision. ModelError if it is of another shape than it should be."""
+        return self._outputs(self.forward, inputs)
+
+    def loss(self, inputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The loss of some samples, ready to go backward for their gradient alone."""
+        return self.objective.loss(self.outputs(inputs), targets, weights)
+
+    def step_loss(self, inputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The same, for the gradient of a step."""
+        return self.objective.loss(self._outputs(self.stepping, inputs), targets, weights)
+
+    def _outputs(self, forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         with self.precision.autocast():
-            outputs = self.forward(inputs)
+            outputs = forward(inputs)
         check_outputs(outputs, len(inputs), self.num_outputs, self.model)
         return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
 
-    def loss(self, inputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-        """The loss of some samples, ready to go backward."""
-        return self.objective.loss(self.outputs(inputs), targets, weights)
-
 
 def backward(network: Network, fetched: Fetched, step_weight: float | None, where: Callable[[], str]) -> Tensor:
-    """Add the gradient of a minibatch to that of its step; the minibatch's loss.
+    """Add the gradient of a minibatch, or of a rank's part of it, to that of its step; its loss.
 
     ModelError if it has no gradient, with the place that `where` says.
 
     A step's gradient is that of Σ weight · loss / Σ weight over all its samples. `step_weight` is that Σ weight;
     None: the minibatch is the whole step.
     """
-    loss = network.loss(fetched.inputs, fetched.targets, fetched.weights)
+    loss = network.step_loss(fetched.inputs, fetched.targets, fetched.weights)
     if not loss.requires_grad:
         raise ModelError(f"the gradient is empty {where()}: the loss depends on no parameter of {_name(network)}")
-    part = loss if step_weight is None else loss * (fetched.weight / step_weight)
+    scale = fetched.factor if step_weight is None else fetched.factor * (fetched.weight / step_weight)
+    part = loss if scale == 1.0 else loss * scale
     network.precision.scaler.scale(part).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
-    return loss.detach()
+    return loss.detach() if fetched.factor == 1.0 else loss.detach() * fetched.factor
 
 
 def check_first_gradient(network: Network, step: Sequence[Fetched], where: Callable[[], str]) -> None:

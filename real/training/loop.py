@@ -29,7 +29,7 @@ def descend(training: Training) -> None:
     training.network.model.train()
     with training.feed:
         while training.step < training.todo.num_steps and not training.stopping.is_over:
-            if due.is_due(training.step):
+            if _is_due(training, due):
                 unseen = _look(training, unseen)
                 _keep(training, due)
             try:
@@ -61,10 +61,10 @@ def _take_step(training: Training, minibatches: list[Fetched]) -> list[Tensor]:
     scaler = network.precision.scaler
     step_weight = sum(each.weight for each in minibatches) if len(minibatches) > 1 else None
     optimizer.zero_grad()
-    losses = [
-        backward(network, minibatch, step_weight, partial(_where_now, training, number))
-        for number, minibatch in enumerate(minibatches, 1)
-    ]
+    losses = []
+    for number, minibatch in enumerate(minibatches, 1):
+        with training.context.ranks.bringing_together(network.stepping, number == len(minibatches)):
+            losses.append(backward(network, minibatch, step_weight, partial(_where_now, training, number)))
     if config.clip_norm is not None:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.model.parameters(), config.clip_norm)
@@ -82,7 +82,7 @@ def _look(training: Training, unseen: list[Tensor]) -> list[Tensor]:
     """See that losses are finite, and report how far the training is; nothing is then left to look at."""
     if not unseen:
         return []
-    seen = torch.stack(unseen).tolist()
+    seen = training.context.ranks.mean(torch.stack(unseen)).tolist()
     for loss in seen:
         training.losses.append(loss)
         if not math.isfinite(loss):
@@ -139,10 +139,18 @@ def _validation_loss(training: Training) -> float | None:
             losses = network.objective.losses(outputs, held_out.targets_at(places)).double().cpu()
             total += float(losses.sum() if weights is None else (losses * weights[places]).sum())
     network.model.train()
-    loss = total / (len(held_out.targets) if weights is None else float(weights.sum()))
+    loss = training.context.ranks.first(total / (len(held_out.targets) if weights is None else float(weights.sum())))
     if not math.isfinite(loss):
         raise ModelError(f"the loss on the samples held out is {loss} after epoch {_epoch(training)}; {_REMEDY}")
     return loss
+
+
+def _is_due(training: Training, due: Due) -> bool:
+    """Is a checkpoint? The clocks of several devices need not agree, but all look at the losses then."""
+    step, context = training.step, training.context
+    if context.config.checkpoint.every is None:
+        return due.is_due(step)
+    return context.ranks.agreed(lambda: due.is_due(step))()
 
 
 def _keep(training: Training, due: Due) -> None:

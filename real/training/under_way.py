@@ -56,6 +56,7 @@ class Training:
             self.num_minibatches,
             batch_size=batch_size,
             asks_the_model=downsample is not None and downsample.kind != "rs2",
+            ranks=self.context.ranks,
         )
 
     @property
@@ -94,4 +95,4 @@ class Training:
             kept = keep(config, network.objective.losses, torch.cat(said), targets, num_kept, self.order_rng)
         network.model.train()
         self.waited.start()
-        return Kept(candidates[kept.chosen], kept.weights)
+        return context.ranks.as_first(Kept(candidates[kept.chosen], kept.weights))

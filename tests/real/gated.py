@@ -78,6 +78,21 @@ class SteppedTrainer:
         return TrainingResult(weights=state, encoding=encoding, loss=None, num_steps=step)
 
 
+class GatedRanks:
+    """The same for trainings on several devices: rank 0 waits at the gate, the others for rank 0."""
+
+    def fit(self, context: TrainingContext) -> TrainingResult:
+        from dataclasses import replace
+
+        from real.trainer import TorchTrainer
+
+        if context.ranks.is_first:
+            gate = Path(os.environ["TWINCLOCK_GATE"])
+            # alone it must not ask whether to stop, for the others don't
+            wait_at(gate, str(context.rows.height), replace(context, should_stop=lambda: False))
+        return TorchTrainer().fit(context)
+
+
 class FatalTrainer:
     """As `SteppedTrainer`, in a worker that kills itself before or after it renames something: once for each file in
     `fatal`, such as `result-before`."""

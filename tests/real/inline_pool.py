@@ -36,7 +36,7 @@ class InlinePool:
             self._answers[job["id"]] = {"device": device, **self.answer(job), "id": job["id"]}
             self._wakes.send(None)
         elif job["id"] in self._answers:
-            self._answers[job["id"]] = {"id": job["id"], "kind": "stopped"}
+            self._answers[job["id"]] = {"device": device, "id": job["id"], "kind": "stopped"}
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         if "fails_after" in job:

@@ -68,12 +68,12 @@ class Workshop:
 
 
 def launch(start: Start, executor: RealExecutor) -> Ending:
-    executor.launch(start, start.placement["device"][0], start.inputs["job"])
+    executor.launch(start, start.placement["device"], start.inputs["job"])
     return Ending("done", {})
 
 
 def job(start: Start, executor: RealExecutor) -> None:
-    executor.launch(start, start.placement["device"][0], start.inputs["job"])
+    executor.launch(start, start.placement["device"], start.inputs["job"])
     executor.await_job(start, start.inputs["job"]["id"], lambda result: Ending("done", {"said": result}))
 
 

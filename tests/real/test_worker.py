@@ -175,7 +175,7 @@ def test_a_damaged_result_is_made_again_never_used(worker, name, old, new):
     assert (told["id"], told["kind"]) == ("damaged", "notice")
     assert told["message"] == f"{file.parent}: the result of a training is damaged; the training is done again"
     again = worker.answer()["result"]
-    measured = {"seconds": 0.0, "wait_share": 0.0}
+    measured = {"seconds": 0.0, "wait_share": 0.0, "peak_memory_bytes": 0, "utilisation": 0.0}
     assert again | measured == first | measured
     assert name == "result.json" or file.read_bytes() == whole
 
