@@ -16,6 +16,7 @@ error outside the graph is `crashed`. `finished` is written when all else is dur
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
