@@ -7,6 +7,7 @@ and none can tell whether the run is simulated; that is why a journal of outcome
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -22,7 +23,7 @@ from twinclock.messages import Start
 from twinclock.policies import evaluation, overlap, selection
 from twinclock.policies.batching import cut, first_batch_size, max_wait_s
 from twinclock.policies.triggers import Fire, Observe, Samples, Trigger, build_trigger
-from twinclock.stream import DataTime, Stream
+from twinclock.stream import DataTime, Known, Stream
 
 Values: TypeAlias = Mapping[str, Json]
 Decision: TypeAlias = tuple[str, Values]
@@ -120,7 +121,7 @@ def _handle_triggers_within_batch(context: Context, inputs: Values, registers: V
     batch, answers = inputs["batch"], inputs["answers"]
     watermark = batch["watermark"]
     samples = Samples(
-        stream=context.stream,
+        stream=_known(context, inputs),
         first=batch["first"],
         stop=batch["stop"],
         watermark=None if watermark is None else DataTime(watermark),
@@ -169,6 +170,14 @@ def _preview(context: Context, registers: Values) -> Callable[[int], int]:
     return num_samples
 
 
+def _known(context: Context, inputs: Values) -> Stream:
+    """The samples as they were known when this chunk was taken: a decision that is made again sees no more of them."""
+    chunk = inputs["chunk"]
+    if "ended" not in chunk:
+        return context.stream
+    return Known(context.stream, chunk["stop"], math.inf if chunk["ended"] else chunk["watermark"])
+
+
 def _is_training_under_way(registers: Values) -> bool:
     """Does a training run beside ingestion, or wait to?"""
     return "pending" in registers and overlap.training_under_way(registers["pending"], _ended_trainings(registers))
@@ -181,7 +190,7 @@ def _inform_selector_and_trigger(context: Context, inputs: Values, registers: Va
         registers["skipped"],
         config=context.config.selection,
         seed=context.config.seed,
-        stream=context.stream,
+        stream=_known(context, inputs),
         label_delay_s=context.config.data.label_delay,
     )
     if training_set is None:

@@ -43,11 +43,11 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
     """
     stream, first = context.stream, inputs["position"]
     batch_size = _batch_size(context, inputs, now)
-    nothing = "nothing", {"batch_size": batch_size, "taken_s": None}
+    nothing = "nothing", {"batch_size": batch_size, "taken_s": None, "source": None}
     if stopping:
         return nothing
     if first >= stream.num_samples:
-        return "end", {}
+        return "end", {"source": None}
     data_now, samples = context.pace.data_time(now), context.handover
     watermark = samples.watermark(data_now)
     stop = there = samples.arrived(first, data_now)
@@ -59,7 +59,8 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
     if stop == first:
         return nothing
     told = watermark if stop == there < stream.num_samples else None
-    return _taken({"first": first, "stop": stop, "watermark": told}, batch_size, now)
+    outcome, values = _taken({"first": first, "stop": stop, "watermark": told}, batch_size, now)
+    return outcome, {**values, "source": None}
 
 
 def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[ClockTime, str, Values]:
