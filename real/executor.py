@@ -94,9 +94,11 @@ class RealExecutor:
         """Job → seconds from its begin to the death of its worker, as long as it has not begun."""
         self._asked_to_stop: dict[str, str] = {}
         self._threads = ThreadPoolExecutor(_HELPER_THREADS, thread_name_prefix="twinclock")
+        self._polled: dict[Key, tuple[float, Callable[[], Ending | None]]] = {}
+        """Stage runs that look for something again and again → how often, and how."""
         self._connecting: tuple[Key, Mapping[str, Json]] | None = None
         self._num_in_threads = 0
-        self._done_in_threads: SimpleQueue[tuple[Key, Ending | Exception]] = SimpleQueue()
+        self._done_in_threads: SimpleQueue[tuple[Key, Ending | Exception | None]] = SimpleQueue()
         self._woken, self._wake = Pipe(duplex=False)
 
     def now(self) -> ClockTime:
@@ -186,18 +188,26 @@ class RealExecutor:
 
     def in_thread(self, start: Start, task: Callable[[], Ending]) -> None:
         """File work beside the coordinator; its result, or what it raises, ends the stage run."""
-        key = (start.pipeline, start.id)
+        self._submit((start.pipeline, start.id), task)
+
+    def _submit(self, key: Key, task: Callable[[], Ending | None]) -> None:
         self._num_in_threads += 1
 
         def work() -> None:
             try:
-                result: Ending | Exception = task()
+                result: Ending | Exception | None = task()
             except Exception as error:
                 result = error
             self._done_in_threads.put((key, result))
             self._wake.send_bytes(b"\0")
 
         self._threads.submit(work)
+
+    def poll(self, start: Start, every_s: float, look: Callable[[], Ending | None]) -> None:
+        """Ask `look` beside the coordinator every so many seconds; what it gives, once it does, ends the stage run."""
+        key = (start.pipeline, start.id)
+        self._polled[key] = (every_s, look)
+        self.after(every_s, (*key, "wait"), lambda: self._submit(key, look))
 
     def launch(self, start: Start, device: str, job: Message, dies_after_s: float | None = None) -> None:
         """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone.
@@ -250,7 +260,8 @@ class RealExecutor:
             if job.owner == key:
                 self.stop_job(job_id, CANCELLED)
                 return
-        if (*key, "wait") in self._armed:
+        is_looking = self._polled.pop(key, None) is not None
+        if is_looking or (*key, "wait") in self._armed:
             self.forget((*key, "wait"))
             self.end(key, CANCELLED, {})
 
@@ -276,6 +287,10 @@ class RealExecutor:
             self._woken.recv_bytes()
             key, result = self._done_in_threads.get()
             self._num_in_threads -= 1
+            if result is None:
+                self._look_again(key)
+                return
+            self._polled.pop(key, None)
             if isinstance(result, Exception):
                 self._raised(key, result)
             else:
@@ -291,6 +306,12 @@ class RealExecutor:
                 self._watcher.training(happened["device"], happened["id"], happened["done"])
             else:
                 self._job_ended(happened)
+
+    def _look_again(self, key: Key) -> None:
+        """Nothing was found; later, unless the stage run was cancelled meanwhile."""
+        if key in self._polled:
+            every_s, look = self._polled[key]
+            self.after(every_s, (*key, "wait"), lambda: self._submit(key, look))
 
     def _begin_to_die(self, device: str) -> None:
         """The jobs of this device begin now, so far as any is going to be the last of its worker."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from real import brought
@@ -14,12 +15,13 @@ from twinclock.allocator import Allocator
 from twinclock.cluster import device_names
 from twinclock.config import Config
 from twinclock.dataset import TableConfig, load_table
-from twinclock.errors import ConfigError
+from twinclock.errors import ConfigError, DataError
 from twinclock.executor import Executor
 from twinclock.faults import FaultsConfig
+from twinclock.folder import FolderConfig
 from twinclock.section import parse_section
 from twinclock.stages import Context
-from twinclock.stream import ClockTime, Stream
+from twinclock.stream import ClockTime, RecordedStream, Stream
 from twinclock.watch import Watcher
 
 section: type[BaseModel] = RealConfig
@@ -30,8 +32,8 @@ def unsupported(config: Config) -> list[str]:
     """What can't be run for real: what is only modelled, one training on several devices, classes that aren't there."""
     _section(config)
     problems = []
-    if not isinstance(config.data, TableConfig):
-        problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table")
+    if not isinstance(config.data, TableConfig | FolderConfig):
+        problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table or folder")
     if config.training.devices > 1:
         problems.append(f"training.devices: got {config.training.devices}, expected 1")
     if config.cluster.pools is not None:
@@ -61,8 +63,12 @@ def _faults_not_injected(faults: FaultsConfig) -> list[str]:
 
 def open_stream(config: Config) -> Stream:
     """The timestamps of the data set."""
+    if isinstance(config.data, FolderConfig):
+        if not config.data.folder.is_dir():
+            raise DataError(f"{config.data.path}: no such folder, expected one that files of samples come into")
+        return RecordedStream(np.empty(0))  # nothing yet: what comes will land in the folder of the run
     if not isinstance(config.data, TableConfig):
-        raise ConfigError(f"{config.name}: data.kind: got {config.data.kind}, expected table")
+        raise ConfigError(f"{config.name}: data.kind: got {config.data.kind}, expected table or folder")
     return load_table(config.data).stream()
 
 

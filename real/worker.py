@@ -51,11 +51,14 @@ from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
 from twinclock.faults import JobFailed
+from twinclock.folder import FolderConfig
 from twinclock.graph import ERROR_SLOT, Json
+from twinclock.landed import LandedSamples
 from twinclock.observing import import_what_is_needed
 from twinclock.policies.downsampling import num_kept
 from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
+from twinclock.run_folder import SAMPLES
 from twinclock.section import parse_section
 
 if TYPE_CHECKING:
@@ -145,7 +148,8 @@ class _Worker:
     device: str
     run_folder: Path
     config: TrainingConfig
-    table: Table
+    table: Callable[[], Table]
+    """The samples, as many as there are by now."""
     trainer: Trainer
     evaluator: Evaluator
     observer: Observer
@@ -162,15 +166,11 @@ class _Worker:
         from real.trainer import TorchTrainer
         from twinclock.imports import create, import_object
 
-        if not isinstance(config.data, TableConfig):
-            raise ConfigError(
-                f"data.kind: got {config.data.kind}, expected table: only recorded samples can be trained on"
-            )
         torch.set_num_threads(parse_section(RealConfig, config.real, config.name, under="real").threads_per_worker)
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
         if model.kind == "import":
             import_object(model.path, "training.model.path")
-        table = load_table(config.data)
+        table = _table(config, run_folder)
         scorer = TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator")
         worker = cls(
             device=device,
@@ -224,10 +224,10 @@ class _Worker:
             return json.loads((final / RESULT).read_text(encoding="utf-8"))
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
-        began_s = time.perf_counter()
+        began_s, table = time.perf_counter(), self.table()
         context = TrainingContext(
-            rows=self.table.take(positions(recipe, self.table.label_ranks)),
-            columns=self.table.columns,
+            rows=table.take(positions(recipe, table.label_ranks)),
+            columns=table.columns,
             config=config,
             seed=recipe["seed"],
             device=self.device,
@@ -258,7 +258,7 @@ class _Worker:
 
         context = EvaluationContext(
             model=load_model(Path(job["model"])),
-            table=self.table,
+            table=self.table(),
             intervals=job["intervals"][: job.get("fails_after")],
             metrics=job["metrics"],
             device=self.device,
@@ -267,6 +267,22 @@ class _Worker:
         rows = self.evaluator.evaluate(context) if context.intervals else []
         _fail_at_once_if_asked(job)
         return {"rows": rows}
+
+
+def _table(config: Config, run_folder: Path) -> Callable[[], Table]:
+    """The samples of a run, those that came meanwhile included. ConfigError if they are only modelled."""
+    if isinstance(config.data, FolderConfig):
+        samples = LandedSamples(run_folder / SAMPLES, config.data)
+
+        def landed() -> Table:
+            samples.refresh()
+            return samples.table()
+
+        return landed
+    if not isinstance(config.data, TableConfig):
+        raise ConfigError(f"data.kind: got {config.data.kind}, expected table: only recorded samples can be trained on")
+    table = load_table(config.data)
+    return lambda: table
 
 
 def _failing(job: Message, should_stop: Callable[[], bool]) -> Callable[[], bool]:

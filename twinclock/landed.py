@@ -31,12 +31,9 @@ from twinclock.folder import FolderConfig
 from twinclock.graph import Json
 from twinclock.stream import DataTime
 
-SAMPLES = "samples"
-"""Folder in the run's folder that holds the landings."""
 ROWS = "rows.parquet"
 HELD = "held.parquet"
 KEYS = "keys.parquet"
-QUARANTINE = "quarantine.parquet"
 MANIFEST = "manifest.json"
 _FORMAT = 1
 _MANY = 64

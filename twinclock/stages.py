@@ -16,7 +16,9 @@ from typing import TypeAlias
 from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import DataError
+from twinclock.folder import FolderConfig
 from twinclock.graph import Json
+from twinclock.landed import LandedSamples
 from twinclock.lateness import Handover, handover
 from twinclock.live import Pace
 from twinclock.messages import Start
@@ -74,9 +76,18 @@ class Context:
         return load_table(self.config.data)
 
     @property
+    def landed(self) -> LandedSamples | None:
+        """The samples of a source that grows; None: it is a stream of which all is known."""
+        return self.stream if isinstance(self.stream, LandedSamples) else None
+
+    def rows(self) -> Table:
+        """The samples themselves, as many as there are by now. DataError if they are only modelled."""
+        return self.table if self.landed is None else self.landed.table()
+
+    @property
     def has_table(self) -> bool:
         """Are there samples, or only their timestamps?"""
-        return isinstance(self.config.data, TableConfig)
+        return isinstance(self.config.data, TableConfig | FolderConfig)
 
 
 def decide(context: Context, start: Start) -> Decision:
@@ -128,7 +139,7 @@ def _handle_triggers_within_batch(context: Context, inputs: Values, registers: V
         label_delay_s=context.config.data.label_delay,
         training_under_way=_is_training_under_way(registers),
         preview=_preview(context, registers),
-        table=(lambda: context.table) if context.has_table else None,
+        table=context.rows if context.has_table else None,
     )
     observed = inputs["observation"]
     fresh = observed is not None and observed["serial"] == answers
