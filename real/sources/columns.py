@@ -105,17 +105,10 @@ def typed(raw: pl.DataFrame, wanted: Wanted) -> Typed:
         parts = [_texts(raw[name]) for name in wanted.key]
         for part in parts:
             _mark(faults, part.is_null().to_numpy(), repeat(f"key {part.name!r} is missing"))
-        keys = (
-            pl.DataFrame(parts)
-            .select(
-                pl.concat_str(
-                    [pl.col(part.name).str.len_bytes().cast(pl.String) + ":" + pl.col(part.name) for part in parts]
-                )
-            )
-            .to_series()
-            .alias("key")
-        )
-    return Typed(pl.DataFrame(columns).select(wanted.schema), keys, faults)
+        # with their lengths, so that no two keys come to the same text
+        measured = [pl.col(part.name).str.len_bytes().cast(pl.String) + ":" + pl.col(part.name) for part in parts]
+        keys = pl.DataFrame(parts).select(pl.concat_str(measured).alias("key")).to_series()
+    return Typed(pl.DataFrame(columns).select(*wanted.schema), keys, faults)
 
 
 def _mark(faults: NDArray[np.object_], is_wrong: NDArray[np.bool_], details: Iterable[str]) -> None:
@@ -160,10 +153,8 @@ def _times(raw: pl.Series, faults: NDArray[np.object_]) -> NDArray[np.float64]:
         elif isinstance(raw.dtype, pl.Datetime):
             seconds = seconds / _UNITS[raw.dtype.time_unit]
     wrong = ~np.isfinite(seconds)
-    details = (
-        f"time {raw.name!r} is {shown(str(raw[int(at)]))}, expected a finite time" for at in np.flatnonzero(wrong)
-    )
-    _mark(faults, wrong, details)
+    values = (shown(str(raw[int(at)])) for at in np.flatnonzero(wrong))
+    _mark(faults, wrong, (f"time {raw.name!r} is {value}, expected a finite time" for value in values))
     return np.where(wrong, 0.0, seconds)
 
 

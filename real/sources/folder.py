@@ -134,17 +134,17 @@ class FolderSource:
             if wrong := _no_file(name, status.st_mode):
                 yield look, ("malformed", wrong), True
                 continue
+            if self._failures.get(name, 0) >= _TRIES:
+                yield look, ("malformed", f"can't be read, tried {_TRIES} times"), True
+                continue
             unchanged_s = self._unchanged_s(look, now)
             try:
                 is_whole = _is_whole(self._config.folder / name)
             except FileNotFoundError:
                 continue
-            except OSError as error:
+            except OSError:
                 self._failures[name] = self._failures.get(name, 0) + 1
-                if self._failures[name] < _TRIES:
-                    yield None, None, False
-                else:
-                    yield look, ("malformed", f"can't be read ({error.strerror})"), True
+                yield None, None, False
                 continue
             settle_s = 0.0 if name.endswith(".parquet") else self._config.settle
             gives_up = unchanged_s >= GIVE_UP * self._config.settle
@@ -224,12 +224,12 @@ class FolderSource:
             if wrong is not None:
                 return self._refused(source, origin, Refused(source, None, "schema", wrong, None, num_rows))
             raw = scan.select(wanted.names).collect()
-            found = typed(raw, wanted)
         except BaseException as error:  # polars panics over some broken files, with what is no Exception
-            if isinstance(error, OSError | KeyboardInterrupt | SystemExit | MemoryError):
+            if isinstance(error, OSError | MemoryError) or not _is_of_polars(error):
                 raise
             detail = f"can't be read as Parquet ({' '.join(str(error).split())[:120]})"
             return self._refused(source, origin, Refused(source, None, "malformed", detail, None, 1))
+        found = typed(raw, wanted)
         right = np.array([fault is None for fault in found.faults], bool)
         rows = np.flatnonzero(right)
 
@@ -302,6 +302,10 @@ def _digest(file: Path) -> str:
 def _named(name: str) -> str:
     """A file's name as text that can be stored; names are bytes, and need not be text."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_of_polars(error: BaseException) -> bool:
+    return isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException)
 
 
 def _row_text(raw: pl.DataFrame, row: int) -> str:

@@ -53,10 +53,8 @@ class Intake:
         if executor.stopping:
             return Ending("nothing", {"batch_size": start.inputs["batch_size"], "taken_s": None, "source": told})
         if told["landings"] > len(self.samples.landings):
-            num_here = len(self.samples.landings)
-            raise RunError(
-                f"{self.samples.folder}: holds {num_here} landings, but the journal knows {told['landings']}"
-            )
+            holds = f"{self.samples.folder}: holds {len(self.samples.landings)} landings"
+            raise RunError(f"{holds}, but the journal knows of {told['landings']}")
 
         def fetch() -> Ending:
             self.samples.refresh()

@@ -1,7 +1,7 @@
-"""From what came to what landed: late records and duplicates turned away, the rest sorted, all of it durable in one step.
+"""From what came to what landed: late records and duplicates turned away, the rest sorted and durable in one step.
 
-The *watermark* is the newest data time that came, less the lateness that is allowed. What came together, in one file, is
-held against the watermark of all before it. A record is handed over when the watermark has reached its time.
+The *watermark* is the newest data time that came, less the lateness that is allowed. What came together, in one file,
+is held against the watermark of all before it. A record is handed over when the watermark has reached its time.
 """
 
 from __future__ import annotations
