@@ -112,7 +112,9 @@ class FolderSource:
     def _learn(self) -> None:
         landings = self._samples.landings
         for landing in landings[self._num_landings :]:
-            self._taken |= {origin["file"]: dict(origin) for origin in landing.origins}
+            for origin in landing.origins:
+                self._taken[origin["file"]] = dict(origin)
+                self._since.pop(origin["file"], None)
         self._num_landings = len(landings)
 
     def _due(self, now: ClockTime, is_over: bool) -> Iterator[tuple[_Look | None, tuple[Reason, str] | None, bool]]:
@@ -191,7 +193,6 @@ class FolderSource:
             return None
         if (status.st_size, status.st_mtime_ns, status.st_ino) != (*look.version, look.inode):
             return None
-        self._since.pop(look.name, None)
         return arrival
 
     def _text(self, file: Path, source: str, origin: Mapping[str, Json], is_whole: bool) -> Arrival:
@@ -274,6 +275,8 @@ def _no_file(name: str, mode: int) -> str | None:
         return "a folder, expected a file"
     if not stat.S_ISREG(mode):
         return "no regular file"
+    if _named(name) != name:
+        return "its name is no UTF-8, expected text"
     if not name.endswith(SUFFIXES):
         return f"expected a name that ends in {', '.join(SUFFIXES)}"
     return None
