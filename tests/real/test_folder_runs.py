@@ -128,7 +128,7 @@ def test_what_is_wrong_is_kept_aside_and_counted(tmp_path, inline):
     assert run.summary["quarantined"] == run.batches["quarantined"].sum() == 7
     assert run.triggers["position"].to_list() == [499, 999, 1499, 1999]
     assert_frame_equal(landed(tmp_path / "run")["t"].to_frame(), rows["t"].to_frame())
-    assert "quarantined" in summary_text(run)
+    assert "quarantined: 4 schema, 2 duplicate, 1 malformed" in summary_text(run)
 
 
 def test_a_time_trigger_fires_where_it_does_on_a_table_and_at_the_end(tmp_path, inline):
