@@ -2,6 +2,7 @@
 # make test    all tests (make test-full: the long suites whole, too)
 # make lint    style and types
 # make fuzz    pipelines drawn at random, RUNS of them from SEED on
+# make soak    a long live run in which workers and the command are killed all the time, TRIGGERS trainings
 # make bench   the benchmarks, printed
 # make notebooks  notebooks/*.ipynb anew from the .py beside them
 #
@@ -16,8 +17,9 @@ NEEDED_MB := 3000
 
 RUNS ?= 2000
 SEED ?= 0
+TRIGGERS ?= 2000
 
-.PHONY: demo test test-full fuzz lint types bench notebooks clean
+.PHONY: demo test test-full fuzz soak lint types bench notebooks clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.demo
@@ -27,11 +29,15 @@ test: $(VENV)/.installed
 
 test-full: $(VENV)/.installed
 	TWINCLOCK_NUM_GRAPHS=100000 TWINCLOCK_NUM_PIPELINES=50000 TWINCLOCK_NUM_TRIGGERS=10000 \
+		TWINCLOCK_NUM_CRASHES=60 TWINCLOCK_NUM_KILLS=30 \
 		$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10 \
 		| tee tests/full-report.txt
 
 fuzz: $(VENV)/.installed
 	$(BIN)/python tests/fuzz.py --runs $(RUNS) --seed $(SEED) -j 2
+
+soak: $(VENV)/.installed
+	$(BIN)/python tests/soak.py --triggers $(TRIGGERS) --report tests/soak-report.txt
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -46,8 +52,10 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/criteo_size.py
 	$(BIN)/python benchmarks/fleet.py
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/data_waiting.py
 	$(BIN)/python benchmarks/real_overhead.py
 	$(BIN)/python benchmarks/drift.py
+	$(BIN)/python benchmarks/resume.py
 
 notebooks: $(VENV)/.installed
 	$(BIN)/jupytext --quiet --update --to ipynb notebooks/*.py

@@ -1,12 +1,14 @@
-"""What the user brings along for real runs, looked at before one starts: classes of models, trainers, evaluators."""
+"""What the user brings along for real runs, looked at before one starts: models, losses, trainers, evaluators."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from twinclock.config import Config, ImportedModelConfig
+from twinclock.dataset import TableConfig
 from twinclock.errors import ConfigError
 from twinclock.imports import create, import_object
 
@@ -16,7 +18,9 @@ def problems(config: Config) -> Iterator[str]:
     model, trainer, evaluator = config.training.model, config.training.trainer, config.evaluation.evaluator
     looks: list[Callable[[], None]] = []
     if isinstance(model, ImportedModelConfig):
-        looks.append(partial(_look_at_model, model))
+        looks.append(partial(_look_at_model, model, _arguments(config, model)))
+    if config.training.loss is not None:
+        looks.append(partial(_look_at_loss, config.training.loss))
     if trainer is not None:
         looks.append(partial(_look_at, trainer, "training.trainer", "fit"))
     if evaluator is not None:
@@ -28,7 +32,17 @@ def problems(config: Config) -> Iterator[str]:
             yield str(error)
 
 
-def _look_at_model(config: ImportedModelConfig) -> None:
+def _arguments(config: Config, model: ImportedModelConfig) -> dict[str, Any]:
+    """What the class is called with; the values are examples."""
+    arguments: dict[str, Any] = {"num_inputs": 1, "num_classes": 1}
+    if model.categorical == "codes":
+        arguments["num_categories"] = (1,)
+    if isinstance(config.data, TableConfig) and config.data.columns.features.arrays:
+        arguments["input_shape"] = (1,)
+    return {**arguments, **model.args}
+
+
+def _look_at_model(config: ImportedModelConfig, arguments: Mapping[str, Any]) -> None:
     """Models are made with numbers that only a training set has, so here their arguments are looked at by name."""
     made_by = import_object(config.path, "training.model.path")
     if not callable(made_by):
@@ -38,10 +52,17 @@ def _look_at_model(config: ImportedModelConfig) -> None:
     except (TypeError, ValueError):
         return  # some classes that are not written in Python don't say
     try:
-        signature.bind(**{"num_inputs": 1, "num_classes": 1, **config.args})
+        signature.bind(**arguments)
     except TypeError as error:
-        called = ", ".join(["num_inputs", "num_classes", *config.args])
-        raise ConfigError(f"training.model.args: {config.path} is called with {called}, but {error}") from None
+        raise ConfigError(
+            f"training.model.args: {config.path} is called with {', '.join(arguments)}, but {error}"
+        ) from None
+
+
+def _look_at_loss(path: str) -> None:
+    loss = import_object(path, "training.loss")
+    if not callable(loss):
+        raise ConfigError(f"training.loss: {path} is a {type(loss).__name__}, expected a function")
 
 
 def _look_at(path: str, key: str, method: str) -> None:

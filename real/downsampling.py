@@ -6,13 +6,13 @@ Scores are float64, shape (samples,). Draws come from a generator of the CPU, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from real.models import ModelError, sample_losses
+from real.models import ModelError
 from twinclock.policies.downsampling import (
     EntropyDownsamplingConfig,
     GradNormDownsamplingConfig,
@@ -22,7 +22,9 @@ from twinclock.policies.downsampling import (
     MarginDownsamplingConfig,
     ScoredDownsamplingConfig,
 )
-from twinclock.policies.metrics import Task
+
+SampleLosses: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""From a model's outputs and the targets to the loss of each sample."""
 
 
 class Kept(NamedTuple):
@@ -36,7 +38,7 @@ class Kept(NamedTuple):
 
 def keep(
     config: ScoredDownsamplingConfig,
-    task: Task,
+    losses: SampleLosses,
     said: Tensor,
     targets: Tensor,
     num_kept: int,
@@ -45,12 +47,12 @@ def keep(
     """Keep `num_kept` samples by what the model says of them.
 
     `said` has shape (samples, numbers): for k_center the inputs of the model's last layer, else its outputs; `targets`
-    is what these are held against. ModelError if a score is not finite.
+    is what these are held against, by `losses`. ModelError if a score is not finite.
     """
     said = said.double()
     match config:
         case LossDownsamplingConfig():
-            return draw_in_proportion(_finite(sample_losses(task, said, targets)), num_kept, rng)
+            return draw_in_proportion(_finite(losses(said, targets)), num_kept, rng)
         case GradNormDownsamplingConfig():
             return draw_in_proportion(_finite(gradient_norms(said, targets)), num_kept, rng)
         case MarginDownsamplingConfig():
@@ -124,15 +126,17 @@ def k_center(points: Tensor, num_kept: int) -> Tensor:
     return chosen
 
 
-def random_subsets(num_samples: int, num_kept: int, replacement: bool, rng: torch.Generator) -> Iterator[Tensor]:
-    """One subset after another, for ever, each in random order and without a sample twice.
+def next_subset(
+    left: Tensor, num_samples: int, num_kept: int, replacement: bool, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A subset in random order, without a sample twice, and what is left of the round for the next one.
 
     Without replacement a sample comes again only in another round; a round ends when too few are left for a subset.
     """
-    per_round = 1 if replacement else num_samples // num_kept
-    while True:
-        order = torch.randperm(num_samples, generator=rng)
-        yield from torch.split(order[: per_round * num_kept], num_kept)
+    if len(left) < num_kept:
+        per_round = 1 if replacement else num_samples // num_kept
+        left = torch.randperm(num_samples, generator=rng)[: per_round * num_kept]
+    return left[:num_kept], left[num_kept:]
 
 
 def _finite(scores: Tensor) -> Tensor:

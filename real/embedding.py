@@ -22,10 +22,11 @@ def embed(stored: StoredModel, rows: pl.DataFrame, device: str) -> NDArray[np.fl
     """
     on = torch_device(device)
     model = restored_model(stored).to(on).eval()
+    at_once = stored.encoding.rows_at_once(_ROWS_AT_ONCE)
     parts = []
     with torch.inference_mode():
-        for first in range(0, max(1, rows.height), _ROWS_AT_ONCE):
-            features = stored.encoding.features(rows.slice(first, _ROWS_AT_ONCE))
+        for first in range(0, max(1, rows.height), at_once):
+            features = stored.encoding.features(rows.slice(first, at_once))
             inputs = torch.from_numpy(features).to(on)
             parts.append(hidden_features(model, stored.config, inputs).cpu().double().numpy())
     embedded: NDArray[np.float64] = np.concatenate(parts)

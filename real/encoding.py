@@ -1,4 +1,4 @@
-"""Rows of a table as what a model takes: a matrix of finite numbers, and a class number, or a number, for each label.
+"""Rows of a table as what a model takes: finite numbers, and a class number, or a number, for each label.
 
 Everything that is fitted (means, deviations, categories, classes) is fitted on a training set and
 kept with the model, so a later row is seen as the model would have seen it in training.
@@ -8,58 +8,60 @@ kept with the model, so a later row is seen as the model would have seen it in t
   A column that was constant in training says nothing: its input is always 0.
 * A categorical column is one input per category, null being one of them if training knew it. An unknown
   category has none of the inputs set.
+* Where the model embeds its categories, a categorical column is one input instead, which holds a code: 0 for
+  an unknown category, and from 1 for those that training knew, null being one of them. These inputs come first.
+* A column of arrays is as many inputs as an array has values, behind the numeric ones, normalised by one mean and
+  one deviation for the column.
 * The label of a regression is (value - mean) / deviation too, and a prediction is turned back with the same two.
-* An encoding can *extend* an older one: all that the older one knows stays as it is, inputs and
+* An encoding can *extend* an older one: all that the older one knows stays as it is, inputs, codes and
   classes keep their numbers, new ones come after them. Old weights so fit the front of the new ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import count, islice
+from itertools import count
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from real.columns.arrays import ArrayEncoding, fit_array, write_array
+from real.columns.categories import (
+    MAX_VALUES,
+    UNKNOWN,
+    CategoricalEncoding,
+    CodedEncoding,
+    fit_categorical,
+    fit_coded,
+    positions,
+    texts,
+    with_new_values,
+    write_codes,
+    write_marks,
+)
+from real.columns.numbers import NumericEncoding, fit_numeric, moments, normalised, numbers, write_numbers
 from twinclock.dataset import Columns
-from twinclock.errors import ConfigError, DataError
+from twinclock.errors import ConfigError
 from twinclock.graph import Json
 from twinclock.policies.metrics import Task
+from twinclock.training import CategoricalAs
 
-UNKNOWN = -1
-"""The class number of a label that was never seen in training."""
-MAX_VALUES = 5_000
-"""Different values that a categorical column or the label may have in a training set."""
-_LARGEST = 1e6
-"""Normalised values are cut off here, so that a wild one stays finite in float32."""
+__all__ = [
+    "MAX_VALUES",
+    "UNKNOWN",
+    "ArrayEncoding",
+    "CategoricalEncoding",
+    "CodedEncoding",
+    "Encoding",
+    "NumericEncoding",
+    "TargetEncoding",
+    "fit_encoding",
+]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumericEncoding:
-    """How a numeric column is encoded."""
-
-    column: str
-    mean: float
-    std: float
-    """Standard deviation; 0: constant in training."""
-    at: int
-    """Number of the input that holds the normalised value."""
-    missing_at: int | None
-    """Number of the input that marks a missing value."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CategoricalEncoding:
-    """How a categorical column is encoded."""
-
-    column: str
-    categories: tuple[str, ...]
-    at: tuple[int, ...]
-    """Number of each category's input."""
-    null_at: int | None
-    """Number of the input that marks a null."""
+_ARRAY_INPUTS_AT_ONCE = 2**20
+"""Inputs, not rows: what a convolution makes of them may take a hundred times their memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,9 @@ class Encoding:
     """Of a regression: none."""
     target: TargetEncoding | None = None
     """Of a classification: None."""
+    coded: tuple[CodedEncoding, ...] = ()
+    """All categorical columns, if the model takes codes; `categorical` then is empty. Their inputs come first."""
+    arrays: tuple[ArrayEncoding, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -100,37 +105,45 @@ class Encoding:
         """Numbers that a model gives for each row: a logit for each class, or the label of a regression."""
         return self.num_classes if self.target is None else 1
 
+    @property
+    def num_categories(self) -> tuple[int, ...]:
+        """Of each input that holds a code, which are the first, the number of codes; all codes are below it."""
+        return tuple(each.num_codes for each in self.coded)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of a sample: of its array if there is nothing else, or else a row of `num_inputs` numbers."""
+        if len(self.arrays) == 1 and self.arrays[0].size == self.num_inputs:
+            return self.arrays[0].shape
+        return (self.num_inputs,)
+
+    def rows_at_once(self, most: int) -> int:
+        """Rows to ask a model about at a time: `most`, or fewer if arrays make them large."""
+        return min(most, max(1, _ARRAY_INPUTS_AT_ONCE // self.num_inputs)) if self.arrays else most
+
     def features(self, rows: pl.DataFrame) -> NDArray[np.float32]:
-        """The inputs, shape (rows, inputs); finite whatever is in the rows."""
+        """The inputs, shape (rows, *input_shape); finite whatever is in the rows."""
         inputs = np.zeros((rows.height, self.num_inputs), np.float32)
-        values = _numbers(rows, [each.column for each in self.numeric])
-        is_known = np.isfinite(values)
-        for index, numeric in enumerate(self.numeric):
-            if numeric.std > 0.0:
-                normalised = _normalised(values[:, index], numeric.mean, numeric.std)
-                inputs[:, numeric.at] = np.where(is_known[:, index], normalised, 0.0)
-            if numeric.missing_at is not None:
-                inputs[:, numeric.missing_at] = ~is_known[:, index]
+        write_numbers(inputs, rows, self.numeric)
         for each in self.categorical:
-            texts = _texts(rows[each.column])
-            at = _positions(texts, each.categories, each.at)
-            if each.null_at is not None:
-                at[texts.is_null().to_numpy()] = each.null_at
-            marked = np.flatnonzero(at != UNKNOWN)
-            inputs[marked, at[marked]] = 1.0
-        return inputs
+            write_marks(inputs, rows, each)
+        for coded in self.coded:
+            write_codes(inputs, rows, coded)
+        for array in self.arrays:
+            write_array(inputs, rows, array)
+        return inputs.reshape(rows.height, *self.input_shape)
 
     def labels(self, rows: pl.DataFrame) -> NDArray[np.int64]:
         """The class number of each row; UNKNOWN for a label that training did not know."""
-        return _positions(self.label_texts(rows), self.classes, range(self.num_classes))
+        return positions(self.label_texts(rows), self.classes, range(self.num_classes))
 
     def label_texts(self, rows: pl.DataFrame) -> pl.Series:
         """The label of each row as the text that `classes` would have for it."""
-        return _texts(rows[self.label])
+        return texts(rows[self.label])
 
     def label_values(self, rows: pl.DataFrame) -> NDArray[np.float64]:
         """The label of each row as a number."""
-        return _numbers(rows, [self.label])[:, 0]
+        return numbers(rows, [self.label])[:, 0]
 
     def targets(self, rows: pl.DataFrame) -> NDArray[np.int64] | NDArray[np.float32]:
         """What a model's outputs are held against in training: class numbers, or normalised numbers."""
@@ -138,7 +151,7 @@ class Encoding:
             return self.labels(rows)
         if self.target.std == 0.0:
             return np.zeros(rows.height, np.float32)
-        return _normalised(self.label_values(rows), self.target.mean, self.target.std).astype(np.float32)
+        return normalised(self.label_values(rows), self.target.mean, self.target.std).astype(np.float32)
 
     def predictions(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """What a regression predicts, in the label's own unit, from a model's outputs of shape (rows, 1)."""
@@ -163,140 +176,94 @@ class Encoding:
             label=data["label"],
             classes=tuple(data["classes"]),
             target=None if data.get("target") is None else TargetEncoding(**data["target"]),
+            coded=tuple(
+                CodedEncoding(**{**each, "categories": tuple(each["categories"]), "codes": tuple(each["codes"])})
+                for each in data.get("coded", ())
+            ),
+            arrays=tuple(ArrayEncoding(**{**each, "shape": tuple(each["shape"])}) for each in data.get("arrays", ())),
         )
 
 
 def fit_encoding(
-    rows: pl.DataFrame, columns: Columns, *, extending: Encoding | None = None, task: Task = "classification"
+    rows: pl.DataFrame,
+    columns: Columns,
+    *,
+    extending: Encoding | None = None,
+    task: Task = "classification",
+    categorical: CategoricalAs = "one_hot",
 ) -> Encoding:
     """Fit an encoding on a training set; DataError if a column has too many different values.
 
-    With `extending`, the encoding of an older model, known columns keep their normalisation and known
-    values their numbers. Only a column that was constant until now is normalised afresh, for the
-    older model's weights can't depend on it. ConfigError if the older model has other columns or another task.
+    `categorical`: what the model takes for a category. With `extending`, the encoding of an older model, known
+    columns keep their normalisation and known values their numbers. Only a column that was constant until now is
+    normalised afresh, for the older model's weights can't depend on it. ConfigError if the older model has other
+    columns or another task.
     """
     if extending is not None:
-        _check_same_columns(extending, columns)
+        _check_same_columns(extending, columns, categorical)
         if extending.task != task:
             raise ConfigError(f"training.task: got {task}, but the model to start from is of a {extending.task}")
     known_numeric = {} if extending is None else {each.column: each for each in extending.numeric}
-    known_categorical = {} if extending is None else {each.column: each for each in extending.categorical}
-    free = count(0 if extending is None else extending.num_inputs)
-    values = _numbers(rows, columns.features.numeric)
+    known_marked = {} if extending is None else {each.column: each for each in extending.categorical}
+    known_coded = {} if extending is None else {each.column: each for each in extending.coded}
+    known_arrays = {} if extending is None else {each.column: each for each in extending.arrays}
+    features = columns.features
+    coded_names, marked_names = ((), features.categorical) if categorical == "one_hot" else (features.categorical, ())
+    coded = tuple(fit_coded(texts(rows[name]), known_coded.get(name), at) for at, name in enumerate(coded_names))
+    free = count(len(coded) if extending is None else extending.num_inputs)
     numeric = tuple(
-        _fit_numeric(name, column, known_numeric.get(name), free)
-        for name, column in zip(columns.features.numeric, values.T, strict=True)
+        fit_numeric(name, values, known_numeric.get(name), free)
+        for name, values in zip(features.numeric, numbers(rows, features.numeric).T, strict=True)
     )
-    categorical = tuple(
-        _fit_categorical(_texts(rows[name]), known_categorical.get(name), free) for name in columns.features.categorical
-    )
+    marked = tuple(fit_categorical(texts(rows[name]), known_marked.get(name), free) for name in marked_names)
+    arrays = tuple(fit_array(rows[name], known_arrays.get(name), free) for name in features.arrays)
     classes: tuple[str, ...] = ()
     target = None
     if task == "regression":
         target = _fit_target(rows, columns.label, extending)
     else:
         known_classes = () if extending is None else extending.classes
-        classes = _with_new_values(_texts(rows[columns.label]), known_classes, "label column")
+        classes = with_new_values(texts(rows[columns.label]), known_classes, "label column")
     return Encoding(
         numeric=numeric,
-        categorical=categorical,
+        categorical=marked,
         num_inputs=next(free),
         label=columns.label,
         classes=classes,
         target=target,
+        coded=coded,
+        arrays=arrays,
     )
 
 
 def _fit_target(rows: pl.DataFrame, label: str, old: Encoding | None) -> TargetEncoding:
     if old is not None and old.target is not None and old.target.std > 0.0:
         return old.target
-    mean, std = _moments(_numbers(rows, [label])[:, 0])
+    mean, std = moments(numbers(rows, [label])[:, 0])
     return TargetEncoding(mean=mean, std=std)
 
 
-def _fit_numeric(
-    name: str, values: NDArray[np.float64], old: NumericEncoding | None, free: Iterator[int]
-) -> NumericEncoding:
-    is_known = np.isfinite(values)
-    at = next(free) if old is None else old.at
-    missing_at = None if old is None else old.missing_at
-    if missing_at is None and not is_known.all():
-        missing_at = next(free)
-    if old is not None and old.std > 0.0:
-        mean, std = old.mean, old.std
-    else:
-        mean, std = _moments(values[is_known])
-    return NumericEncoding(column=name, mean=mean, std=std, at=at, missing_at=missing_at)
-
-
-def _moments(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation, without overflow; (value, 0) for a constant, (0, 0) for nothing."""
-    if len(values) == 0 or values.min() == values.max():
-        return (float(values[0]) if len(values) else 0.0), 0.0
-    scale = float(np.abs(values).max())
-    scaled = values / scale
-    return float(scaled.mean()) * scale, float(scaled.std()) * scale
-
-
-def _normalised(values: NDArray[np.float64], mean: float, std: float) -> NDArray[np.float64]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        normalised = (values - mean) / std
-    return np.clip(normalised, -_LARGEST, _LARGEST)
-
-
-def _fit_categorical(texts: pl.Series, old: CategoricalEncoding | None, free: Iterator[int]) -> CategoricalEncoding:
-    known = () if old is None else old.categories
-    categories = _with_new_values(texts, known, "categorical column")
-    at = (() if old is None else old.at) + tuple(islice(free, len(categories) - len(known)))
-    null_at = None if old is None else old.null_at
-    if null_at is None and texts.null_count():
-        null_at = next(free)
-    return CategoricalEncoding(column=texts.name, categories=categories, at=at, null_at=null_at)
-
-
-def _with_new_values(texts: pl.Series, known: tuple[str, ...], role: str) -> tuple[str, ...]:
-    """The known values, then the new ones in alphabetical order."""
-    new = sorted(set(texts.drop_nulls().unique().to_list()).difference(known))
-    if len(known) + len(new) > MAX_VALUES:
-        raise DataError(
-            f"{role} {texts.name!r} has {len(known) + len(new)} different values in the training set, "
-            f"expected at most {MAX_VALUES}"
-        )
-    return (*known, *new)
-
-
-def _numbers(rows: pl.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
-    """Columns as float64, shape (rows, columns); null is NaN."""
-    if not names:
-        return np.empty((rows.height, 0))
-    return rows.select(pl.col(names).cast(pl.Float64)).to_numpy()
-
-
-def _texts(column: pl.Series) -> pl.Series:
-    """Values as text: equal texts for equal values, null for null and NaN."""
-    if column.dtype.is_float():
-        column = column.fill_nan(None)
-    elif column.dtype == pl.Binary:
-        return column.bin.encode("hex")
-    elif column.dtype == pl.Duration:
-        column = column.to_physical()
-    return column.cast(pl.String)
-
-
-def _positions(texts: pl.Series, known: Sequence[str], at: Sequence[int]) -> NDArray[np.int64]:
-    """For each text the number that goes with it; UNKNOWN for null and for what isn't known."""
-    return texts.replace_strict(known, at, default=UNKNOWN, return_dtype=pl.Int64).to_numpy(writable=True)
-
-
-def _check_same_columns(old: Encoding, columns: Columns) -> None:
-    had = ([each.column for each in old.numeric], [each.column for each in old.categorical], old.label)
-    want = (list(columns.features.numeric), list(columns.features.categorical), columns.label)
+def _check_same_columns(old: Encoding, columns: Columns, categorical: CategoricalAs) -> None:
+    had = (
+        [each.column for each in old.numeric],
+        [*(each.column for each in old.categorical), *(each.column for each in old.coded)],
+        [each.column for each in old.arrays],
+        old.label,
+    )
+    features = columns.features
+    want = (list(features.numeric), list(features.categorical), list(features.arrays), columns.label)
     if had != want:
         raise ConfigError(
             f"data: the model to start from was trained with other columns: it had {_listed(had)}, now {_listed(want)}"
         )
+    takes_others = bool(old.categorical) if categorical == "codes" else bool(old.coded)
+    if takes_others:
+        raise ConfigError(
+            f"training.model: takes categories as {categorical}, expected as {'codes' if old.coded else 'one_hot'}, "
+            "like the model to start from"
+        )
 
 
-def _listed(columns: tuple[list[str], list[str], str]) -> str:
-    numeric, categorical, label = columns
-    return f"{', '.join([*numeric, *categorical])} and label {label}"
+def _listed(columns: tuple[list[str], list[str], list[str], str]) -> str:
+    numeric, categorical, arrays, label = columns
+    return f"{', '.join([*numeric, *categorical, *arrays])} and label {label}"

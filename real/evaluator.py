@@ -168,11 +168,12 @@ def _parts(context: EvaluationContext) -> Iterator[_Part]:
     """Every position that lies in an interval, once."""
     encoding, device = context.model.encoding, torch_device(context.device)
     model = restored_model(context.model).to(device).eval()
+    at_once = encoding.rows_at_once(_ROWS_AT_ONCE)
     for first, stop in merge_ranges([each["first"], each["stop"]] for each in context.intervals):
-        for begin in range(first, stop, _ROWS_AT_ONCE):
+        for begin in range(first, stop, at_once):
             if context.should_stop():
                 raise StoppedError
-            end = min(begin + _ROWS_AT_ONCE, stop)
+            end = min(begin + at_once, stop)
             rows = context.table.rows([[begin, end]])
             with torch.inference_mode():
                 outputs = model(torch.from_numpy(encoding.features(rows)).to(device))

@@ -7,17 +7,22 @@ worker, a helper thread that has done a piece of file work, a timer.
 from __future__ import annotations
 
 import heapq
+import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe, wait
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeAlias
 
-from real.pool import Died, Message, WorkerPool
+from real.config import GRACE_S
+from real.disk import is_disk_full
+from real.parts import Parts
+from real.pool import Died, Message, Workers
+from real.suspension import stop_jobs
 from twinclock.allocator import Allocator, Key
-from twinclock.errors import ProtocolError
+from twinclock.errors import ProtocolError, RunError
 from twinclock.executor import failure
 from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
 from twinclock.messages import (
@@ -36,10 +41,11 @@ from twinclock.messages import (
 from twinclock.stream import ClockTime
 from twinclock.watch import Watcher
 
-_GRACE_S = 10.0
-"""Seconds that a worker has to stop a job before it is killed."""
+_log = logging.getLogger("twinclock")
 _LOOK_EVERY_S = 0.01
 _HELPER_THREADS = 4
+_MOST_RESTARTS = 3
+"""How often a worker that is killed before all can take jobs is started again."""
 
 
 class Ending(NamedTuple):
@@ -54,9 +60,9 @@ Body: TypeAlias = "Callable[[Start, RealExecutor], Ending | None]"
 
 
 class _Job(NamedTuple):
-    """A job in a worker."""
+    """A job in a worker, or in several that do it together."""
 
-    device: str
+    devices: tuple[str, ...]
     owner: Key
     """The stage run that waits for it or, as long as none does, launched it."""
     finish: Callable[[Json], Ending] | None
@@ -70,16 +76,19 @@ class RealExecutor:
         self,
         bodies: Mapping[str, Mapping[str, Body]],
         allocator: Allocator,
-        workers: WorkerPool,
+        workers: Workers,
         watcher: Watcher,
         from_clock: ClockTime,
+        grace_s: float = GRACE_S,
     ) -> None:
+        """`grace_s`: seconds that a job has to stop when it is asked to, before its worker is killed."""
         self.workers = workers
         self.stopping = False
         """Set by `stop`: sources end with `stop`, and the pipeline drains."""
         self._bodies = bodies
         self._allocator = allocator
         self._watcher = watcher
+        self._grace_s = grace_s
         self._origin_s = time.monotonic() - from_clock
         self._ready: deque[tuple[str, Event]] = deque()
         self._look_s = 0.0
@@ -89,6 +98,7 @@ class RealExecutor:
         self._armed: dict[tuple[Any, ...], int] = {}
         self._num_timers = 0
         self._jobs: dict[str, _Job] = {}
+        self._parts = Parts()
         self._results: dict[str, Message] = {}
         self._lives_s: dict[str, float] = {}
         """Job → seconds from its begin to the death of its worker, as long as it has not begun."""
@@ -96,6 +106,7 @@ class RealExecutor:
         self._threads = ThreadPoolExecutor(_HELPER_THREADS, thread_name_prefix="twinclock")
         self._polled: dict[Key, tuple[float, Callable[[], Ending | None]]] = {}
         """Stage runs that look for something again and again → how often, and how."""
+        self._num_restarts = 0
         self._connecting: tuple[Key, Mapping[str, Json]] | None = None
         self._num_in_threads = 0
         self._done_in_threads: SimpleQueue[tuple[Key, Ending | Exception | None]] = SimpleQueue()
@@ -139,6 +150,11 @@ class RealExecutor:
     def stop(self) -> None:
         """Ask every pipeline to take no more data, finish what it has, and be done."""
         self.stopping = True
+
+    def suspend(self) -> None:
+        """Let every job stop that runs: a training keeps a checkpoint first, what is nearly done may end."""
+        devices = {job_id: self._parts.open(job_id, job.devices) for job_id, job in self._jobs.items()}
+        stop_jobs(self.workers, devices, self.now, self._grace_s)
 
     def close(self) -> None:
         """End the workers and the helper threads."""
@@ -209,18 +225,22 @@ class RealExecutor:
         self._polled[key] = (every_s, look)
         self.after(every_s, (*key, "wait"), lambda: self._submit(key, look))
 
-    def launch(self, start: Start, device: str, job: Message, dies_after_s: float | None = None) -> None:
-        """Hand a job to the worker of a device; nobody waits for it yet. A job under way is left alone.
+    def launch(self, start: Start, devices: Sequence[str], job: Message, dies_after_s: float | None = None) -> None:
+        """Hand a job to the workers of its devices; nobody waits for it yet. A job under way is left alone.
 
-        `dies_after_s`: seconds of the job after which its worker is killed; a worker that is starting starts first.
+        Several get it as `rank` 0, 1, … of `world_size`. The result is that of rank 0; if one fails, the others are
+        stopped, and the job has failed when all have ended. `dies_after_s`: seconds of the job after which
+        the first of its workers is killed; a worker that is starting starts first.
         """
         if not self.has_job(job["id"]):
-            self._jobs[job["id"]] = _Job(device, (start.pipeline, start.id), None)
-            self.workers.send(device, job)
+            self._jobs[job["id"]] = _Job(tuple(devices), (start.pipeline, start.id), None)
+            for rank, device in enumerate(devices):
+                part = {"rank": rank, "world_size": len(devices)} if len(devices) > 1 else {}
+                self.workers.send(device, {**job, **part})
             if dies_after_s is not None:
                 self._lives_s[job["id"]] = dies_after_s
-            if not self.workers.is_starting(device):
-                self._begin_to_die(device)
+            if not self.workers.is_starting(devices[0]):
+                self._begin_to_die(devices[0])
 
     def has_job(self, job_id: str) -> bool:
         """Is this job under way, or its result here?"""
@@ -239,8 +259,7 @@ class RealExecutor:
         job = self._jobs.get(job_id)
         if job is not None and job_id not in self._asked_to_stop:
             self._asked_to_stop[job_id] = outcome
-            self.workers.send(job.device, {"do": "stop", "id": job_id})
-            self.after(_GRACE_S, ("grace", job_id), lambda: self.workers.kill(job.device))
+            self._stop_parts(job_id, job, drop=outcome != CANCELLED)
 
     # -- what happens --------------------------------------------------------------------------------
 
@@ -304,8 +323,12 @@ class RealExecutor:
                 self._begin_to_die(happened["device"])
             elif happened["kind"] == "progress":
                 self._watcher.training(happened["device"], happened["id"], happened["done"])
+            elif happened["kind"] == "notice":
+                _log.warning("%s", happened["message"])
+            elif happened["kind"] == "disk_full":
+                raise RunError(f"{happened['id']} on {happened['device']}: {happened['error']['message']}")
             else:
-                self._job_ended(happened)
+                self._part_ended(happened["device"], happened)
 
     def _look_again(self, key: Key) -> None:
         """Nothing was found; later, unless the stage run was cancelled meanwhile."""
@@ -315,7 +338,7 @@ class RealExecutor:
 
     def _begin_to_die(self, device: str) -> None:
         """The jobs of this device begin now, so far as any is going to be the last of its worker."""
-        for job_id in [job_id for job_id in self._lives_s if self._jobs[job_id].device == device]:
+        for job_id in [job_id for job_id in self._lives_s if self._jobs[job_id].devices[0] == device]:
             self.after(self._lives_s.pop(job_id), ("death", job_id), lambda: self.workers.kill(device))
 
     def _connected(self) -> None:
@@ -324,13 +347,34 @@ class RealExecutor:
             self._connecting = None
             self.end(key, "done", values)
 
-    def _job_ended(self, message: Message) -> None:
-        job = self._jobs.pop(message["id"], None)
+    def _part_ended(self, device: str, message: Message) -> None:
+        """A worker has ended its part of a job, which in most cases is all of it."""
+        job = self._jobs.get(message["id"])
+        if job is None:
+            return
+        whole = self._parts.end(job.devices, device, message)
+        if whole is not None:
+            self._job_ended(job, whole)
+        elif message["kind"] != "done":
+            self._stop_parts(message["id"], job, drop=False)
+
+    def _stop_parts(self, job_id: str, job: _Job, drop: bool) -> None:
+        """Ask the workers that are at it to stop; those that do not listen are killed. `drop`: for good."""
+
+        def kill() -> None:
+            for device in self._parts.open(job_id, job.devices):
+                self.workers.kill(device)
+
+        for device in self._parts.open(job_id, job.devices):
+            self.workers.send(device, {"do": "stop", "id": job_id, "drop": drop})
+        if ("grace", job_id) not in self._armed:
+            self.after(self._grace_s, ("grace", job_id), kill)
+
+    def _job_ended(self, job: _Job, message: Message) -> None:
+        del self._jobs[message["id"]]
         self.forget(("grace", message["id"]))
         self.forget(("death", message["id"]))
         self._lives_s.pop(message["id"], None)
-        if job is None:
-            return
         if job.finish is not None:
             self._finish(job.owner, message, job.finish)
         elif self._asked_to_stop.get(message["id"]) == CANCELLED:  # nobody is going to wait for it
@@ -339,9 +383,12 @@ class RealExecutor:
             self._results[message["id"]] = message
 
     def _worker_died(self, died: Died) -> None:
-        for job_id in [id_ for id_, job in self._jobs.items() if job.device == died.device]:
-            self._job_ended({"id": job_id, "kind": "error", "error": died.error})
-        if self._connecting is not None:
+        for job_id in [id_ for id_, job in self._jobs.items() if died.device in self._parts.open(id_, job.devices)]:
+            self._part_ended(died.device, {"id": job_id, "kind": "error", "error": died.error})
+        if self._connecting is not None and died.is_killed and self._num_restarts < _MOST_RESTARTS:
+            self._num_restarts += 1
+            self.workers.start(died.device)
+        elif self._connecting is not None:
             key, _ = self._connecting
             self._connecting = None
             self.fail(key, died.error)
@@ -359,5 +406,8 @@ class RealExecutor:
             self.fail(key, message["error"])
 
     def _raised(self, key: Key, error: Exception) -> None:
+        """A stage run failed; but a full disk is no fault of its own, and ends the run until there is space."""
+        if is_disk_full(error):
+            raise RunError(str(error)) from error
         if self._running.pop(key, None) is not None:
             self._ready.append((key[0], failure(key[1], error)))

@@ -4,6 +4,11 @@ A model class is called as `Class(num_inputs=…, num_classes=…, **args)` and 
 (samples, num_inputs) to logits of shape (samples, num_classes). For a regression num_classes is 1, and what it
 gives is the normalised label. Where a policy asks for what the model makes of a sample before it decides, the
 class needs a method `embed(inputs)` too, which gives a tensor of shape (samples, any number).
+
+If the features have arrays, it is called with `input_shape=…` too, and its inputs have shape (samples, *input_shape).
+That is an array's own shape if there is nothing but one column of arrays, and (num_inputs,) otherwise.
+With `categorical: codes` it is called with `num_categories=…` too: a tuple with a number for each categorical column.
+The first inputs then are their codes: whole numbers below that number, from 0, which stands for unknown categories.
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from real.coded_inputs import EmbeddedCodes
+from real.encoding import Encoding
 from real.store import StoredModel
 from twinclock.config import ImportedModelConfig, LogisticConfig, MlpConfig, ModelConfig
 from twinclock.errors import ConfigError, UserError
@@ -25,32 +32,62 @@ class ModelError(UserError):
     """A model can't be trained on these samples, or gives what is no prediction."""
 
 
-def build_model(config: ModelConfig, *, num_inputs: int, num_classes: int) -> nn.Module:
+def build_model(
+    config: ModelConfig,
+    *,
+    num_inputs: int,
+    num_classes: int,
+    num_categories: tuple[int, ...] = (),
+    input_shape: tuple[int, ...] | None = None,
+) -> nn.Module:
     """A model with fresh weights, drawn from torch's global random stream, on the CPU.
 
-    ConfigError if the user's class can't be imported, or does not take its arguments.
+    `num_categories`: of each input that holds a code, which are the first, the number of codes. `input_shape`: of a
+    sample, if the features have arrays. ConfigError if the user's class can't be imported, or does not take its
+    arguments.
     """
+    is_flat = input_shape is None or len(input_shape) == 1
+    first: list[nn.Module] = [] if is_flat else [nn.Flatten()]
     match config:
         case LogisticConfig():
             layer = nn.Linear(num_inputs, num_classes)
             # convex: there is no symmetry to break, and what was never trained then says nothing
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-            return layer
+            return layer if is_flat else nn.Sequential(*first, layer)
         case MlpConfig():
+            width = num_inputs
+            if config.embedding is not None:
+                embedded = EmbeddedCodes(num_categories, config.embedding)
+                first, width = [*first, embedded], embedded.width(num_inputs)
             layers: list[nn.Module] = []
-            for num_in, num_out in pairwise((num_inputs, *config.hidden)):
+            for num_in, num_out in pairwise((width, *config.hidden)):
                 layers += [nn.Linear(num_in, num_out), nn.ReLU()]
-            last_width = config.hidden[-1] if config.hidden else num_inputs
-            return nn.Sequential(*layers, nn.Linear(last_width, num_classes))
+            last_width = config.hidden[-1] if config.hidden else width
+            return nn.Sequential(*first, *layers, nn.Linear(last_width, num_classes))
         case ImportedModelConfig():
-            arguments = {"num_inputs": num_inputs, "num_classes": num_classes, **config.args}
-            model = create(config.path, "training.model.path", **arguments)
+            arguments: dict[str, object] = {"num_inputs": num_inputs, "num_classes": num_classes}
+            if config.categorical == "codes":
+                arguments["num_categories"] = num_categories
+            if input_shape is not None:
+                arguments["input_shape"] = input_shape
+            model = create(config.path, "training.model.path", **arguments, **config.args)
             if not isinstance(model, nn.Module):
                 raise ConfigError(
                     f"training.model.path: {config.path} gives a {type(model).__name__}, expected a torch.nn.Module"
                 )
             return model
+
+
+def model_for(config: ModelConfig, encoding: Encoding) -> nn.Module:
+    """A model with fresh weights for what an encoding gives. ConfigError as for `build_model`."""
+    return build_model(
+        config,
+        num_inputs=encoding.num_inputs,
+        num_classes=encoding.num_outputs,
+        num_categories=encoding.num_categories,
+        input_shape=encoding.input_shape if encoding.arrays else None,
+    )
 
 
 def inherit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -75,8 +112,7 @@ def inherit_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def restored_model(stored: StoredModel) -> nn.Module:
     """A stored model as it was, on the CPU. ModelError if the weights are another architecture's."""
-    encoding = stored.encoding
-    model = build_model(stored.config, num_inputs=encoding.num_inputs, num_classes=encoding.num_outputs)
+    model = model_for(stored.config, stored.encoding)
     try:
         model.load_state_dict(dict(stored.weights))
     except RuntimeError as error:
@@ -92,7 +128,7 @@ def hidden_features(model: nn.Module, config: ModelConfig, inputs: Tensor) -> Te
     """
     match config:
         case LogisticConfig():
-            return inputs
+            return inputs.flatten(1)
         case MlpConfig():
             features: Tensor = nn.Sequential(*list(model.children())[:-1])(inputs)
             return features

@@ -80,9 +80,14 @@ class Observer:
 
 def wrong_answers(stored: StoredModel, table: Table, first: int, stop: int, device: str) -> NDArray[np.float64]:
     """For each sample of [first, stop) 1 if the likeliest class is not its label, else 0."""
-    rows, on = table.rows([[first, stop]]), torch_device(device)
+    encoding, on = stored.encoding, torch_device(device)
     model = restored_model(stored).to(on).eval()
+    wrong = np.empty(stop - first)
+    at_once = encoding.rows_at_once(max(1, stop - first))
     with torch.inference_mode():
-        likeliest = model(torch.from_numpy(stored.encoding.features(rows)).to(on)).argmax(dim=1).cpu().numpy()
-    wrong: NDArray[np.float64] = (likeliest != stored.encoding.labels(rows)).astype(np.float64)
+        for begin in range(first, stop, at_once):
+            end = min(begin + at_once, stop)
+            rows = table.rows([[begin, end]])
+            likeliest = model(torch.from_numpy(encoding.features(rows)).to(on)).argmax(dim=1).cpu().numpy()
+            wrong[begin - first : end - first] = likeliest != encoding.labels(rows)
     return wrong

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from real import active as active_link
 from real import brought
-from real.config import RealConfig
+from real.active import check_links
+from real.config import RealConfig, real_section
 from twinclock.allocator import Allocator
 from twinclock.cluster import device_names
 from twinclock.config import Config
@@ -19,7 +21,7 @@ from twinclock.errors import ConfigError, DataError
 from twinclock.executor import Executor
 from twinclock.faults import FaultsConfig
 from twinclock.folder import FolderConfig
-from twinclock.section import parse_section
+from twinclock.graph import Json
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, RecordedStream, Stream
 from twinclock.watch import Watcher
@@ -29,13 +31,11 @@ is_resumable = True
 
 
 def unsupported(config: Config) -> list[str]:
-    """What can't be run for real: what is only modelled, one training on several devices, classes that aren't there."""
-    _section(config)
+    """What can't be run for real: what is only modelled, classes that aren't there."""
+    device = real_section(config).device
     problems = []
     if not isinstance(config.data, TableConfig | FolderConfig):
         problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table or folder")
-    if config.training.devices > 1:
-        problems.append(f"training.devices: got {config.training.devices}, expected 1")
     if config.cluster.pools is not None:
         problems.append("cluster.pools: the devices of a real run are those that are there; expected cluster.devices")
     if config.cluster.jobs_per_device > 1:
@@ -44,6 +44,8 @@ def unsupported(config: Config) -> list[str]:
         problems.append(f"cluster.device.speed: got {config.cluster.device.speed:g}, which can only be simulated")
     if config.cluster.device.spot is not None:
         problems.append("cluster.device.spot: that a device is reclaimed can only be simulated; expected null")
+    if config.training.precision == "fp16" and (device == "cpu" or (device == "auto" and not num_cuda_devices())):
+        problems.append("training.precision: got fp16, which needs a CUDA device; expected fp32 or bf16 on the CPU")
     return [*problems, *_faults_not_injected(config.faults), *brought.problems(config)]
 
 
@@ -57,7 +59,7 @@ def _faults_not_injected(faults: FaultsConfig) -> list[str]:
         got = f"faults.stragglers.share: got {faults.stragglers.share:g}"
         problems.append(f"{got}, and real devices are as fast as they are; expected 0")
     if faults.nodes is not None:
-        problems.append("faults.nodes: a real run is on one node, and a failure can only be simulated; expected null")
+        problems.append("faults.nodes: that a node fails can only be simulated; expected null")
     return problems
 
 
@@ -75,8 +77,8 @@ def open_stream(config: Config) -> Stream:
 def devices(config: Config) -> tuple[str, ...]:
     """Names of the devices that are used: CUDA devices, or slots on the CPU where there is none."""
     wanted = config.cluster.devices
-    kind = _section(config).device
-    num_cuda = 0 if kind == "cpu" else _num_cuda_devices()
+    kind = real_section(config).device
+    num_cuda = 0 if kind == "cpu" else num_cuda_devices()
     if kind == "cuda" or num_cuda:
         if num_cuda < wanted:
             raise ConfigError(f"{config.name}: cluster.devices: got {wanted}, but there are {num_cuda} CUDA devices")
@@ -106,17 +108,23 @@ def open(
 
     if folder is None:
         raise ConfigError("a real run needs a folder")
+    check_links(folder)
     config = context.config
     workers = WorkerPool(worker_main, devices(config), (str(folder), config))
-    return RealExecutor({pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock)
+    return RealExecutor(
+        {pipeline: bodies(context, folder)}, allocator, workers, watcher, from_clock, real_section(config).grace
+    )
 
 
-def _section(config: Config) -> RealConfig:
-    return parse_section(RealConfig, config.real, config.name, under="real")
+def restore(folder: Path, registers: Mapping[str, Json]) -> None:
+    """Let the link to the active model lead where the journal says."""
+    if "active_model" in registers:
+        active = registers["active_model"]
+        active_link.restore(folder, None if active is None else active["trigger"])
 
 
-def _num_cuda_devices() -> int:
-    """Asked of torch only where there is an NVIDIA driver: importing torch takes a second."""
+def num_cuda_devices() -> int:
+    """CUDA devices that this process sees. Torch, a second to import, is asked only where there is an NVIDIA driver."""
     if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidiactl").exists():
         return 0
     import torch

@@ -1,4 +1,4 @@
-"""One spawned worker process per device: started, spoken to, watched, started again after a death."""
+"""The workers of a run, one per device: what the executor needs of them, and the pool of processes on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from twinclock.spawning import SPAWN
 
@@ -26,6 +26,44 @@ class Died(NamedTuple):
     device: str
     error: Mapping[str, Any]
     """Why, as far as is known: type and message."""
+    is_killed: bool = False
+    """By a signal, from outside: another one may live."""
+
+
+class Workers(Protocol):
+    """One worker per device, wherever it runs: started, spoken to, watched, started again after a death.
+
+    Nothing here waits: what comes of a call is heard by waiting on `sources()` and taking what has come.
+    """
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The names of the devices."""
+
+    @property
+    def are_starting(self) -> bool:
+        """Is a worker on its way that has not said `ready`?"""
+
+    def is_starting(self, device: str) -> bool:
+        """Is the worker of this device on its way?"""
+
+    def start(self, device: str) -> None:
+        """Start the worker of a device unless it is there."""
+
+    def send(self, device: str, message: Mapping[str, Any]) -> None:
+        """Send a message to the worker of a device, starting it if need be. A dead worker loses it: see `take`."""
+
+    def sources(self) -> Iterator[Connection | int]:
+        """What to wait on, with `multiprocessing.connection.wait`."""
+
+    def take(self, source: Any) -> list[Message | Died]:
+        """What has come from one of `sources()`: messages, each with its `device`, then the death if there was one."""
+
+    def kill(self, device: str) -> None:
+        """End a worker that does not listen; its death is then seen like any other."""
+
+    def close(self) -> None:
+        """End all workers; may be called twice."""
 
 
 class _Worker(NamedTuple):
@@ -34,7 +72,7 @@ class _Worker(NamedTuple):
 
 
 class WorkerPool:
-    """The workers of a run by device. Nothing is started before it is needed.
+    """`Workers` that are processes spawned by this one. Nothing is started before it is needed.
 
     `target` is the main function of a worker, called as `target(connection, device, *arguments)` in a
     fresh interpreter. It says `{"kind": "ready"}` once it can take jobs, or `{"kind": "error", "error":
@@ -128,7 +166,7 @@ class WorkerPool:
             self._starting.discard(device)
             how = f"was ended by a signal: {signal.strsignal(-code)}" if code < 0 else f"ended with exit code {code}"
             died = {"type": "WorkerDied", "message": f"the worker of {device} {how}"}
-            happened.append(Died(device, self._last_words.pop(device, died)))
+            happened.append(Died(device, self._last_words.pop(device, died), code < 0))
         return happened
 
 
@@ -146,15 +184,15 @@ def _exit_code(process: SpawnProcess) -> int:
 def _signals_put_off() -> Iterator[None]:
     """While a worker is started: an interrupt waits until the worker is known, and never reaches the worker itself.
 
-    Ctrl-C goes to the whole group, but ending is the parent's business. A worker inherits the mask, for it
-    could not ignore the signal by itself before its imports are done.
+    Ctrl-C goes to the whole group, and so may SIGTERM, but ending is the parent's business. A worker inherits the mask,
+    for it could not ignore the signals by itself before its imports are done.
     """
     came: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()  # the only one that a handler interrupts
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     handlers = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
     resource_tracker.ensure_running()  # its own start would undo the mask
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

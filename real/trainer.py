@@ -1,247 +1,142 @@
-"""Training a model on a training set: the interface, and the built-in trainer that implements it.
-
-A trainer of the user's own (`training.trainer: package.module:Class`) is a class without arguments
-whose `fit` does what `Trainer.fit` says; it may use any torch loop, `Dataset` and collate function.
-"""
+"""The built-in trainer, and the names that trainers of a user's own need."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import cast
 
 import polars as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from real.downsampling import Kept, keep
-from real.encoding import Encoding, fit_encoding
-from real.minibatches import minibatches
-from real.models import (
-    ModelError,
-    build_model,
-    check_outputs,
-    hidden_features,
-    inherit_weights,
-    mean_loss,
-    torch_device,
-    weighted_loss,
-)
-from real.store import StoredModel
-from twinclock.config import OptimizerConfig, TrainingConfig
-from twinclock.dataset import Columns
-from twinclock.policies.downsampling import Effort, KCenterDownsamplingConfig, ScoredDownsamplingConfig, effort
+from real.encoding import UNKNOWN, Encoding, fit_encoding
+from real.memory import telling_of_memory
+from real.models import ModelError, inherit_weights, model_for, torch_device
+from real.training.checkpoint import Checkpoint
+from real.training.clock import Stopwatch
+from real.training.compiling import compiled
+from real.training.context import Progress, StoppedError, Trainer, TrainingContext, TrainingResult
+from real.training.gradient import Network
+from real.training.loop import descend
+from real.training.objective import class_weights, make_objective, sample_weights
+from real.training.optimizer import inherit_state, make_optimizer, make_schedule, optimizer_tensors
+from real.training.precision import Precision
+from real.training.resume import restore
+from real.training.samples import Samples, samples_of
+from real.training.stopping import Stopping
+from real.training.under_way import Training
+from twinclock.policies.downsampling import effort
 
-_STEPS_A_LOOK = 50
-"""Steps after which losses are looked at; looking makes the CPU wait for a GPU."""
-_SCORED_AT_ONCE = 65_536
-_REMEDY = "try a smaller training.optimizer.lr, or set training.clip_norm"
-
-
-class StoppedError(Exception):
-    """A job was asked to stop, and did."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a training is."""
-
-    epoch: int
-    """The epoch under way, counted from 1."""
-    num_epochs: int
-    step: int
-    """Gradient steps done, over all epochs."""
-    num_steps: int
-    loss: float
-    """Mean over the steps since the last report."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingContext:
-    """All that a training may look at, and the way to say how it goes."""
-
-    rows: pl.DataFrame
-    """The training set: features and label of each sample, in the shuffled order of its recipe."""
-    columns: Columns
-    """The role of each column."""
-    config: TrainingConfig
-    seed: int
-    """For every random draw of the training; the same seed has to give the same weights."""
-    device: str
-    """`cpu` or `cuda`, with the number of the device: `cuda:0`."""
-    start_from: StoredModel | None
-    """The model to start from; None: from scratch."""
-    report: Callable[[Progress], None]
-    """Cheap enough for every step; what is too frequent is dropped."""
-    should_stop: Callable[[], bool]
-    """To be asked often (each step); once it is true, raise StoppedError."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingResult:
-    """What a training has come to."""
-
-    weights: Mapping[str, Tensor]
-    """The model's `state_dict`."""
-    encoding: Encoding
-    """What the model was trained with; kept with it."""
-    loss: float | None
-    """Mean training loss over the last epoch; finite."""
-    num_steps: int
-    """Gradient steps."""
-
-
-class Trainer(Protocol):
-    """Turns a training set into a model."""
-
-    def fit(self, context: TrainingContext) -> TrainingResult:
-        """Train. Raises StoppedError when asked to stop; anything else that it raises is the training's failure."""
+__all__ = ["Checkpoint", "Progress", "StoppedError", "TorchTrainer", "Trainer", "TrainingContext", "TrainingResult"]
 
 
 class TorchTrainer:
     """Gradient descent on the loss, by minibatches, as `training:` in the configuration says.
 
-    The loss is the cross-entropy, or for a regression the squared error of the normalised label. Starting
-    from a model, its encoding is extended (see `encoding`): its normalisation, inputs and classes stay,
-    and so do their weights; inputs and classes that are new begin with fresh weights. The
-    optimizer always begins anew. On a CPU the same context gives the same weights, bit by bit.
+    The loss is the cross-entropy, or for a regression the squared error of the normalised label, or one of the user's
+    own. Starting from a model, its encoding is extended (see `encoding`): its normalisation, inputs and classes stay,
+    and so do their weights; inputs and classes that are new begin with fresh weights. The optimizer begins anew, or
+    with the state that it had. On a CPU the same context gives the same weights, bit by bit, also if it goes on from a
+    checkpoint.
     """
 
     def fit(self, context: TrainingContext) -> TrainingResult:
-        """Train. ModelError if there are no samples, or if the loss or the weights stop being finite."""
-        rows, parent, config = context.rows, context.start_from, context.config
-        if rows.height == 0:
-            raise ModelError("the training set has 0 samples, expected at least one")
-        encoding = fit_encoding(
-            rows, context.columns, extending=None if parent is None else parent.encoding, task=config.task
-        )
-        device = torch_device(context.device)
-        features = torch.from_numpy(encoding.features(rows)).to(device)
-        targets = torch.from_numpy(encoding.targets(rows)).to(device)
-        todo = effort(config.downsample, num_samples=rows.height, epochs=config.epochs, batch_size=config.batch_size)
-        with _seeded(context.seed, device):
-            model = build_model(config.model, num_inputs=encoding.num_inputs, num_classes=encoding.num_outputs)
-            if parent is not None:
-                inherit_weights(model, parent.weights)
-            model.to(device)
-            loss = _descend(_Training(model, encoding.num_outputs, features, targets, todo, context))
-        return TrainingResult(
-            weights={name: tensor.cpu() for name, tensor in model.state_dict().items()},
-            encoding=encoding,
-            loss=loss,
+        """Train. StoppedError when asked to stop, with a checkpoint kept if a step was done.
+
+        ModelError if there are no samples, if the loss or the weights stop being finite, or if there is no gradient;
+        DeviceOutOfMemory; ConfigError for what can't be had here.
+        """
+        with telling_of_memory(context.device, f"minibatches of {context.config.batch_size} samples"):
+            return _fit(context)
+
+
+def _fit(context: TrainingContext) -> TrainingResult:
+    rows, parent, config = context.rows, context.start_from, context.config
+    if rows.height == 0:
+        raise ModelError("the training set has 0 samples, expected at least one")
+    encoding = fit_encoding(
+        rows,
+        context.columns,
+        extending=None if parent is None else parent.encoding,
+        task=config.task,
+        categorical=config.model.categorical,
+    )
+    device = torch_device(context.device)
+    samples, held_out = samples_of(encoding, rows, device), _held_out(encoding, context.validation, device)
+    with _seeded(context.seed, device):
+        model = model_for(config.model, encoding)
+        if parent is not None:
+            inherit_weights(model, parent.weights)
+        model.to(device)
+        training = _training(context, encoding, model, samples, held_out)
+        if context.resume_from is not None:
+            restore(training, context.resume_from)
+        whole = Stopwatch()
+        with whole, compiled(config.compile):
+            descend(training)
+    return TrainingResult(
+        weights={name: tensor.cpu() for name, tensor in model.state_dict().items()},
+        encoding=encoding,
+        loss=training.stopping.loss,
+        num_steps=training.step,
+        num_epochs=training.step // training.steps_per_epoch,
+        validation_loss=training.stopping.validation_loss,
+        wait_share=training.waited.seconds / whole.seconds,
+        optimizer=optimizer_tensors(training.optimizer, model) if config.optimizer.state == "keep" else None,
+    )
+
+
+def _training(
+    context: TrainingContext, encoding: Encoding, model: nn.Module, samples: Samples, held_out: Samples | None
+) -> Training:
+    config, parent = context.config, context.start_from
+    todo = effort(
+        config.downsample,
+        num_samples=len(samples.targets),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        accumulate=config.accumulate,
+    )
+    optimizer = make_optimizer(config.optimizer, model)
+    if parent is not None and parent.optimizer is not None and config.optimizer.state == "keep":
+        inherit_state(optimizer, model, parent.optimizer)
+    weights = class_weights(config, encoding.classes, samples.targets)
+    forward = cast(nn.Module, torch.compile(model)) if config.compile else model
+    return Training(
+        context=context,
+        todo=todo,
+        network=Network(
+            model=model,
+            forward=forward,
+            stepping=context.ranks.sharing(forward),
+            num_outputs=encoding.num_outputs,
+            objective=make_objective(config),
+            precision=Precision(config.precision, samples.device),
+        ),
+        samples=samples,
+        class_weights=sample_weights(weights, samples.targets),
+        held_out=held_out,
+        held_out_weights=None if held_out is None else sample_weights(weights, held_out.targets),
+        optimizer=optimizer,
+        schedule=make_schedule(
+            config.schedule,
+            optimizer,
             num_steps=todo.num_steps,
-        )
+            steps_per_epoch=todo.num_steps // config.epochs,
+        ),
+        order_rng=torch.Generator().manual_seed(context.seed),
+        stopping=Stopping(config.early_stopping),
+    )
 
 
-class _Training(NamedTuple):
-    """All that stays the same during one training, but for the model's weights."""
-
-    model: nn.Module
-    num_outputs: int
-    features: Tensor
-    targets: Tensor
-    todo: Effort
-    context: TrainingContext
-
-
-def _descend(training: _Training) -> float:
-    """All epochs; the mean loss of the last one, over the samples stepped on."""
-    model, context, config = training.model, training.context, training.context.config
-    steps_per_epoch = training.todo.num_steps // config.epochs
-    optimizer = _optimizer(config.optimizer, model)
-    order_rng = torch.Generator().manual_seed(context.seed)
-    losses: list[float] = []
-    step = 0
-    model.train()
-    judge = partial(_judge, training, order_rng)
-    epochs = minibatches(config.downsample, len(training.targets), config.batch_size, judge, order_rng)
-    for epoch, epoch_minibatches in enumerate(islice(epochs, config.epochs), 1):
-        losses = []
-        unseen: list[Tensor] = []
-        for minibatch in epoch_minibatches:
-            if context.should_stop():
-                raise StoppedError
-            loss = _loss(training, minibatch)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
-            if config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            unseen.append(loss.detach())
-            step += 1
-            if len(unseen) == _STEPS_A_LOOK or step == epoch * steps_per_epoch:
-                seen = torch.stack(unseen).tolist()
-                unseen = []
-                _check_finite(seen, len(losses), epoch, steps_per_epoch)
-                losses += seen
-                context.report(
-                    Progress(
-                        epoch=epoch,
-                        num_epochs=config.epochs,
-                        step=step,
-                        num_steps=training.todo.num_steps,
-                        loss=sum(seen) / len(seen),
-                    )
-                )
-    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-        raise ModelError(f"the weights are not finite after the last step, which is {step}; {_REMEDY}")
-    size_of_last = training.todo.num_kept - config.batch_size * (steps_per_epoch - 1)
-    return (config.batch_size * sum(losses[:-1]) + size_of_last * losses[-1]) / training.todo.num_kept
-
-
-def _loss(training: _Training, minibatch: Kept) -> Tensor:
-    """The loss of a minibatch, ready to go backward."""
-    task, device = training.context.config.task, training.targets.device
-    chosen = minibatch.chosen.to(device)
-    outputs = training.model(training.features.index_select(0, chosen))
-    check_outputs(outputs, len(chosen), training.num_outputs, training.model)
-    targets = training.targets.index_select(0, chosen)
-    if minibatch.weights is None:
-        return mean_loss(task, outputs, targets)
-    return weighted_loss(task, outputs, targets, minibatch.weights.to(device))
-
-
-def _judge(
-    training: _Training, rng: torch.Generator, config: ScoredDownsamplingConfig, candidates: Tensor, num_kept: int
-) -> Kept:
-    """Ask the model, as it is now, which of some places in the training set to keep."""
-    model, context, device = training.model, training.context, training.targets.device
-    said: list[Tensor] = []
-    model.eval()
-    with torch.no_grad():
-        for places in torch.split(candidates, _SCORED_AT_ONCE):
-            if context.should_stop():
-                raise StoppedError
-            inputs = training.features.index_select(0, places.to(device))
-            if isinstance(config, KCenterDownsamplingConfig):
-                said.append(hidden_features(model, context.config.model, inputs))
-            else:
-                said.append(model(inputs))
-                check_outputs(said[-1], len(inputs), training.num_outputs, model)
-        targets = training.targets.index_select(0, candidates.to(device))
-        kept = keep(config, context.config.task, torch.cat(said), targets, num_kept, rng)
-    model.train()
-    return Kept(candidates[kept.chosen], kept.weights)
-
-
-def _optimizer(config: OptimizerConfig, model: nn.Module) -> torch.optim.Optimizer:
-    kind = torch.optim.Adam if config.kind == "adam" else torch.optim.SGD
-    return kind(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-
-
-def _check_finite(losses: list[float], num_before: int, epoch: int, steps_per_epoch: int) -> None:
-    for index, loss in enumerate(losses):
-        if not math.isfinite(loss):
-            minibatch = num_before + index + 1
-            step = (epoch - 1) * steps_per_epoch + minibatch
-            raise ModelError(
-                f"the loss is {loss} at step {step} (epoch {epoch}, minibatch {minibatch} of {steps_per_epoch}); "
-                f"{_REMEDY}"
-            )
+def _held_out(encoding: Encoding, rows: pl.DataFrame | None, device: torch.device) -> Samples | None:
+    """Those of the samples held out that a loss can be had of: not those of a class that is not trained on."""
+    if rows is None:
+        return None
+    if encoding.task == "classification":
+        rows = rows.filter(pl.Series(encoding.labels(rows) != UNKNOWN))
+    return samples_of(encoding, rows, device) if rows.height else None
 
 
 @contextmanager

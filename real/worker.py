@@ -2,10 +2,12 @@
 
 The parent and a worker exchange plain dicts over a pipe. To the worker:
 
-    {"do": "train", "id": str, "training_set": recipe, "start_from": folder of a model | None}
+    {"do": "train", "id": str, "training_set": recipe, "start_from": folder of a model | None,
+     "last": is it the last attempt?}
     {"do": "evaluate", "id": str, "model": folder of a model, "intervals": [...], "metrics": [...]}
     {"do": "observe", "id": str, "request": of a trigger policy, "active": lineage entry of the active model | None}
-    {"do": "stop", "id": str}
+    {"do": "score_candidate", "id": str, "training_set": recipe, "stop": position, "models": name → folder of a model}
+    {"do": "stop", "id": str, "drop": true if nobody will ever go on with it}
 
 A job with a number `fails_after` fails as the fault plan has it: a training when its trainer asks whether to stop and
 has done so that often (the built-in one asks before each gradient step); an evaluation after so many intervals; an
@@ -15,81 +17,109 @@ And back, each with the job's id (that of the worker's own start is ""):
 
     {"kind": "ready"}                               it can take jobs
     {"kind": "progress", "done": share of the steps}
+    {"kind": "notice", "message": str}              something is wrong, but the job goes on
     {"kind": "done", "result": ...}                 training: the slot `fit`; evaluation: {"rows": [...]};
-                                                    observation: {"values": {...}}
+                                                    observation: {"values": {...}};
+                                                    candidate: {"first": position, "values": name → score}
     {"kind": "stopped"}
     {"kind": "error", "error": {type, message, traceback}}
+    {"kind": "disk_full", "error": ...}             it failed for lack of space: another attempt would too
+
+A training on several devices goes to the worker of each, with `rank`, `world_size`, and in `rendezvous` the file by
+which they find each other; the answer of rank 0 is the one that counts.
 
 A training leaves its result in `RUN/work/<name made from its id>`, in one step. So a result outlives the
-worker, and asking for the same training again gives the result that is there. When the parent's end of the
-pipe closes, even by its death, the worker exits at once.
+worker, and asking for the same training again gives the result that is there. While it runs it keeps a checkpoint
+beside it (see `kept`), for its next attempt. When the parent's end of the pipe closes, even by its death, the worker
+exits at once; should it be held up until then, it looks for its parent before it leaves anything.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
+import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from real.config import RealConfig
+from real.config import real_section
+from real.devices import see_only, seen_as
+from real.disk import is_disk_full
+from real.fated import fail_at_once_if_asked, failing
+from real.inbox import Inbox, Message
+from real.kept import KeptTraining, attempts_until, drop_checkpoint, without_attempt
+from real.results import read_result, write_result
 from real.store import load_model, new_folder, write_model
-from twinclock.config import Config, TrainingConfig
+from real.usage import Meter
+from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
-from twinclock.faults import JobFailed
 from twinclock.folder import FolderConfig
+from twinclock.gate import first_of
 from twinclock.graph import ERROR_SLOT, Json
 from twinclock.landed import LandedSamples
 from twinclock.observing import import_what_is_needed
-from twinclock.policies.downsampling import num_kept
 from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
+from twinclock.policies.selection.validation import split
 from twinclock.run_folder import SAMPLES
-from twinclock.section import parse_section
+from twinclock.training import TrainingConfig, training_effort
 
 if TYPE_CHECKING:
     from real.evaluator import Evaluator
     from real.observer import Observer
     from real.trainer import Progress, Trainer
+    from real.training.checkpoint import Checkpoint
 
-Message: TypeAlias = dict[str, Any]
-
-RESULT = "result.json"
 WORK = "work"
-"""Folder in the run's folder for the results of trainings."""
+"""Folder in the run's folder for the results of trainings, and for their checkpoints."""
 _LEAST_PROGRESS = 0.01
 """Share of the steps between two reports."""
 
 
 def worker_main(connection: Connection, device: str, run_folder: str, config: Config) -> None:
     """The life of a worker process, which has to be a spawned one; see above for what it hears and says."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, but ending is the parent's business
-    inbox = _Inbox(connection)
+    _leave_signals_to_the_parent()
+    see_only(device, os.environ)
+    serve(connection, device, run_folder, config)
+
+
+def serve(connection: Connection, device: str, run_folder: str, config: Config) -> None:
+    """Take jobs until the pipe closes, in a process that sees one CUDA device at most, the worker's own."""
+    inbox = Inbox(connection)
     with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
         try:
-            worker = _Worker.start(device, Path(run_folder), config)
+            worker = _Worker.start(seen_as(device), Path(run_folder), config)
         except Exception as error:
             connection.send({"id": "", "kind": "error", "error": _told(error)})
             sys.exit(1)
         connection.send({"id": "", "kind": "ready"})
         for job in inbox.jobs():
-            answer = worker.answer(job, connection.send, inbox.is_stopped)
+            answer = worker.answer(job, connection.send, inbox)
             inbox.finished(job)
             connection.send(answer)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Ctrl-C reaches the whole group, and so may SIGTERM, but ending is the parent's business: it has jobs stop first.
+
+    A handler, not SIG_IGN and no mask, for these would pass on to processes that a trainer starts.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def work_folder(run: Path, job_id: str) -> Path:
@@ -98,47 +128,10 @@ def work_folder(run: Path, job_id: str) -> Path:
     return run / WORK / f"{readable}-{hashlib.sha256(job_id.encode()).hexdigest()[:12]}"
 
 
-class _Inbox:
-    """What the parent says. A thread listens, so that a stop, or the parent's end, is noticed during a job."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._jobs: SimpleQueue[Message] = SimpleQueue()
-        self._stopped: dict[str, bool] = {}
-        """Each job that has not ended → is it to stop?"""
-        self._lock = threading.Lock()
-        threading.Thread(target=self._listen, name="inbox", daemon=True).start()
-
-    def jobs(self) -> Iterator[Message]:
-        """Jobs in the order in which they came; never ends, for the process ends with the pipe."""
-        while True:
-            yield self._jobs.get()
-
-    def is_stopped(self, job_id: str) -> bool:
-        """Has the parent asked for this job to stop?"""
-        return self._stopped[job_id]
-
-    def finished(self, job: Message) -> None:
-        """The job has ended: a stop that comes now is too late."""
-        with self._lock:
-            del self._stopped[job["id"]]
-
-    def _listen(self) -> None:
-        try:
-            while True:
-                self._take(self._connection.recv())
-        except (EOFError, OSError):
-            os._exit(0)  # from a thread, in the middle of whatever: what is on disk is whole, or not there
-
-    def _take(self, message: Message) -> None:
-        job_id = message["id"]
-        with self._lock:
-            if message["do"] == "stop":
-                if job_id in self._stopped:
-                    self._stopped[job_id] = True
-            elif job_id not in self._stopped:  # else it was asked for twice, and one answer will do
-                self._stopped[job_id] = False
-                self._jobs.put(message)
+def checkpoint_folder(run: Path, job_id: str) -> Path:
+    """Where a training keeps how far it is: the same for all its attempts."""
+    folder = work_folder(run, without_attempt(job_id))
+    return folder.with_name(f"{folder.name}.checkpoint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,10 +159,13 @@ class _Worker:
         from real.trainer import TorchTrainer
         from twinclock.imports import create, import_object
 
-        torch.set_num_threads(parse_section(RealConfig, config.real, config.name, under="real").threads_per_worker)
+        torch.set_num_threads(real_section(config).threads_per_worker)
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
+        metrics_of_gate = () if config.training.gate is None else (config.training.gate.metric,)
         if model.kind == "import":
             import_object(model.path, "training.model.path")
+        if config.training.loss is not None:
+            import_object(config.training.loss, "training.loss")
         table = _table(config, run_folder)
         scorer = TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator")
         worker = cls(
@@ -181,7 +177,7 @@ class _Worker:
             evaluator=scorer,
             observer=Observer(run_folder, table, scorer, device),
         )
-        load_what_is_needed([*config.evaluation.metrics, *all_metrics_needed(config.trigger)])
+        load_what_is_needed([*config.evaluation.metrics, *all_metrics_needed(config.trigger), *metrics_of_gate])
         import_what_is_needed(config.trigger)
         # the first optimizer of a process takes a second of imports, the first use of a GPU longer: not in a training
         weight = torch.ones(1, device=torch_device(device), requires_grad=True)
@@ -190,68 +186,124 @@ class _Worker:
         optimizer.step()
         return worker
 
-    def answer(self, job: Message, send: Callable[[Message], None], is_stopped: Callable[[str], bool]) -> Message:
+    def answer(self, job: Message, send: Callable[[Message], None], inbox: Inbox) -> Message:
         """Do a job; its last message."""
         from real.trainer import StoppedError
 
         job_id = job["id"]
 
         def should_stop() -> bool:
-            return is_stopped(job_id)
+            return inbox.is_stopped(job_id)
+
+        def tell(message: str) -> None:
+            send({"id": job_id, "kind": "notice", "message": message})
 
         try:
             if should_stop():
                 raise StoppedError
             if job["do"] == "train":
-                result = self._train(job, _reporter(job_id, send), _failing(job, should_stop))
+                result = self._train(job, _reporter(job_id, send), failing(job, should_stop), tell)
             elif job["do"] == "observe":
-                _fail_at_once_if_asked(job)
+                fail_at_once_if_asked(job)
                 result = {"values": self.observer.observe(job["request"], job["active"], should_stop)}
+            elif job["do"] == "score_candidate":
+                fail_at_once_if_asked(job)
+                result = self._score_candidate(job, should_stop)
             else:
                 result = self._evaluate(job, should_stop)
         except StoppedError:
+            if inbox.is_dropped(job_id):
+                drop_checkpoint(checkpoint_folder(self.run_folder, job_id))
             return {"id": job_id, "kind": "stopped"}
         except Exception as error:
+            if is_disk_full(error):
+                return {"id": job_id, "kind": "disk_full", "error": _told(error)}
+            if job.get("last", False):
+                drop_checkpoint(checkpoint_folder(self.run_folder, job_id))
             return {"id": job_id, "kind": "error", "error": _told(error)}
         return {"id": job_id, "kind": "done", "result": result}
 
-    def _train(self, job: Message, report: Callable[[Progress], None], should_stop: Callable[[], bool]) -> Json:
+    def _train(
+        self,
+        job: Message,
+        report: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+        tell: Callable[[str], None],
+    ) -> Json:
         from real.models import ModelError
         from real.trainer import TrainingContext
+        from real.training.distributed import Ranks, joined
 
+        ranks = Ranks(job.get("rank", 0), job.get("world_size", 1))
         final, recipe, config = work_folder(self.run_folder, job["id"]), job["training_set"], self.config
-        if final.exists():
-            return json.loads((final / RESULT).read_text(encoding="utf-8"))
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
-        began_s, table = time.perf_counter(), self.table()
+        began_s, meter, table = time.perf_counter(), Meter(self.device), self.table()
+        parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
+        kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
+        if (there := self._result_of(job["id"], kept)) is not None:
+            drop_checkpoint(kept.folder)
+            return there
+        if final.exists() and ranks.is_first:
+            tell(f"{final}: the result of a training is damaged; the training is done again")
+            shutil.rmtree(final)
+        write_checkpoint = kept.writer()
+
+        def save(checkpoint: Checkpoint) -> None:
+            _leave_if_orphaned()
+            write_checkpoint(checkpoint)
+
+        chosen, held_out = positions(recipe, table.label_ranks), None
+        if config.validation is not None:
+            chosen, held_out = split(chosen, config.validation.share)
         context = TrainingContext(
-            rows=table.take(positions(recipe, table.label_ranks)),
+            rows=table.take(chosen),
             columns=table.columns,
+            validation=None if held_out is None else table.take(held_out),
             config=config,
             seed=recipe["seed"],
             device=self.device,
-            start_from=None if job["start_from"] is None else load_model(Path(job["start_from"])),
-            report=report,
-            should_stop=should_stop,
+            start_from=parent,
+            report=report if ranks.is_first else lambda _: None,
+            should_stop=ranks.agreed(should_stop),
+            resume_from=kept.read(),
+            save_checkpoint=save if ranks.is_first else lambda _: None,
+            ranks=ranks,
         )
-        fitted = self.trainer.fit(context)
-        _fail_at_once_if_asked(job)  # its trainer has asked less often than it should
+        with joined(ranks, job.get("rendezvous", ""), self.device):
+            fitted = self.trainer.fit(context)
+        fail_at_once_if_asked(job)  # its trainer has asked less often than it should
         if fitted.loss is not None and not math.isfinite(fitted.loss):
             raise ModelError(f"the trainer gives the loss {fitted.loss}, expected a finite number or None")
+        if not ranks.is_first:
+            return {}
         result = {
+            "training": kept.digest,
             "num_samples": recipe["num_samples"],
-            "num_kept": num_kept(config.downsample, recipe["num_samples"], config.batch_size),
-            "epochs": config.epochs,
+            "num_kept": training_effort(config, recipe["num_samples"]).steps.num_kept,
+            "epochs": config.epochs if fitted.num_epochs is None else fitted.num_epochs,
             "steps": fitted.num_steps,
             "loss": fitted.loss,
+            "validation_loss": fitted.validation_loss,
+            "wait_share": fitted.wait_share,
             "path": f"{WORK}/{final.name}",
             "seconds": time.perf_counter() - began_s,
+            **meter.read()._asdict(),
         }
         with new_folder(final) as folder:
-            write_model(folder, fitted.weights, fitted.encoding, config.model)
-            (folder / RESULT).write_text(json.dumps(result, indent=1), encoding="utf-8")
+            write_model(folder, fitted.weights, fitted.encoding, config.model, fitted.optimizer)
+            write_result(folder, result)
+            _leave_if_orphaned()
+        drop_checkpoint(kept.folder)
         return result
+
+    def _result_of(self, job_id: str, kept: KeptTraining) -> Json | None:
+        """What an attempt at this training has left, if it came to its end: perhaps nobody heard of it any more."""
+        for attempt in attempts_until(job_id):
+            result = read_result(work_folder(self.run_folder, attempt))
+            if result is not None and result.get("training") == kept.digest:
+                return result
+        return None
 
     def _evaluate(self, job: Message, should_stop: Callable[[], bool]) -> Json:
         from real.evaluator import EvaluationContext
@@ -265,8 +317,33 @@ class _Worker:
             should_stop=should_stop,
         )
         rows = self.evaluator.evaluate(context) if context.intervals else []
-        _fail_at_once_if_asked(job)
+        fail_at_once_if_asked(job)
         return {"rows": rows}
+
+    def _score_candidate(self, job: Message, should_stop: Callable[[], bool]) -> Json:
+        """Models on the samples from the first that was held out of a training set up to its trigger's last."""
+        from real.evaluator import EvaluationContext
+
+        gate, validation, table = self.config.gate, self.config.validation, self.table()
+        if gate is None or validation is None:
+            raise ConfigError("training.gate: null, expected one where there is a candidate to score")
+        held_out = split(positions(job["training_set"], table.label_ranks), validation.share)[1]
+        first, values = first_of(held_out, job["stop"]), dict[str, float | None]()
+        if first == job["stop"]:
+            return {"first": first, "values": values}
+        bounds = {"start": float(table.timestamps[first]), "end": float(table.timestamps[job["stop"] - 1])}
+        for name, folder in job["models"].items():
+            context = EvaluationContext(
+                model=load_model(Path(folder)),
+                table=table,
+                intervals=[{**bounds, "first": first, "stop": job["stop"]}],
+                metrics=[gate.metric],
+                device=self.device,
+                should_stop=should_stop,
+            )
+            scores = [row["value"] for row in self.evaluator.evaluate(context) if row["metric"] == gate.metric]
+            values[name] = scores[0] if scores else None
+        return {"first": first, "values": values}
 
 
 def _table(config: Config, run_folder: Path) -> Callable[[], Table]:
@@ -285,25 +362,11 @@ def _table(config: Config, run_folder: Path) -> Callable[[], Table]:
     return lambda: table
 
 
-def _failing(job: Message, should_stop: Callable[[], bool]) -> Callable[[], bool]:
-    """The same question, but a job that is to fail does so when it has been asked as often as that."""
-    if "fails_after" not in job:
-        return should_stop
-    num_left = job["fails_after"]
-
-    def asked() -> bool:
-        nonlocal num_left
-        if num_left == 0:
-            raise JobFailed
-        num_left -= 1
-        return should_stop()
-
-    return asked
-
-
-def _fail_at_once_if_asked(job: Message) -> None:
-    if "fails_after" in job:
-        raise JobFailed
+def _leave_if_orphaned() -> None:
+    """Leave nothing in the folder of a run that may have gone on without this worker, which was held up meanwhile."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(0)
 
 
 def _reporter(job_id: str, send: Callable[[Message], None]) -> Callable[[Progress], None]:

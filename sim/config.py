@@ -6,8 +6,9 @@ that uses them says so in its summary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -16,8 +17,7 @@ from sim.quality.config import QualityConfig
 from sim.quality.decay import DecayQuality
 from sim.throughput.config import EvaluationSource, TrainingSource
 from sim.throughput.formula import EvaluationCost, TrainingCost
-from twinclock.durations import Duration
-from twinclock.section import ListOf, Section, WrongKeyError
+from twinclock.section import ListOf, Section, WrongKeyError, shown
 
 Seconds = NotNegative
 Rate = Positive
@@ -58,14 +58,19 @@ class LoadingCost(Section):
 
 
 class CheckpointCost(Section):
-    """What it costs a training to keep checkpoints, and to go on from one. Off by default."""
+    """What it costs a training to keep a checkpoint, and to go on from one. When it does is `training.checkpoint`."""
 
-    every: Annotated[Duration, Field(gt=0)] | None = None
-    """Seconds of training from one to the next; None: there are none."""
     pause_s: Seconds = 0.0
     """Seconds that it stands still for each."""
     restore_s: Seconds = 0.0
     """Seconds until an attempt that goes on from one is where it was."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_when(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "every" in values:
+            raise WrongKeyError("every", f"got {shown(values['every'])}, expected it under training.checkpoint.every")
+        return values
 
 
 class StoreCost(Section):

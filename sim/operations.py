@@ -16,21 +16,21 @@ from sim.effects import Effect, Load
 from sim.executor import Body, SimExecutor
 from sim.faults import Ages, breaking
 from sim.quality import Quality, drawn_errors, make_quality
-from sim.recovery import Stint, TrainingWork
+from sim.recovery import Stint, TrainingWork, checkpoint_every_s
 from sim.throughput.protocol import Held, Job, Training
 from sim.throughput.scaling import devices_on_one_node
-from twinclock import work
+from twinclock import gate, work
 from twinclock.allocator import Key
 from twinclock.cluster import Device, modelled_devices
 from twinclock.graph import Json
 from twinclock.luck import FaultPlan
 from twinclock.messages import Start
 from twinclock.observing import DetectorMemory, Sources, distances, num_samples_read, numbers_of
-from twinclock.policies.downsampling import effort
 from twinclock.policies.observations import needs_a_model, observation
 from twinclock.seeds import Purpose
 from twinclock.stages import DECISIONS, Context, Decide
 from twinclock.stream import ClockTime
+from twinclock.training import training_effort
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ def bodies(context: Context, sim: SimConfig, ages: Ages | None = None) -> dict[s
         "RUN_TRAINING": _run_training,
         "WAIT_FOR_TRAINING_COMPLETION": _wait_for_training_completion,
         "STORE_TRAINED_MODEL": _store_trained_model,
+        "SCORE_CANDIDATE": _score_candidate,
+        "ACTIVATE_MODEL": _activate_model,
         "WAIT_FOR_EVALUATION_COMPLETION": _wait_for_evaluation_completion,
         "STORE_EVALUATION_RESULTS": _store_evaluation_results,
         "PREEMPT": _preempt,
@@ -180,13 +182,14 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     if job["trigger"] in run.superseded:
         return Effect(0.0, "superseded", {})
     num_samples, epochs = job["training_set"]["num_samples"], config.training.epochs
-    downsample, batch_size = config.training.downsample, config.training.batch_size
-    todo = effort(downsample, num_samples=num_samples, epochs=epochs, batch_size=batch_size)
-    job_size = Job(num_samples=todo.num_kept, epochs=epochs, batch_size=batch_size, num_scored=todo.num_scored)
+    num_held_out, todo = training_effort(config.training, num_samples)
+    num_scored = todo.num_scored + epochs * num_held_out
+    job_size = Job(todo.num_kept, epochs, config.training.batch_size, num_scored)
     work_s = training_s(run.sim.costs, run.training, job_size, _held(run, start))
     work_s *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     work_s *= run.faults.slow_down(job["trigger"], start)
-    stint = Stint(work_s, run.kept.get(job["trigger"], 0.0), run.sim.costs.checkpoint)
+    every_s = checkpoint_every_s(config.training.checkpoint, work_s=work_s, num_steps=todo.num_steps)
+    stint = Stint(work_s, run.kept.get(job["trigger"], 0.0), every_s, run.sim.costs.checkpoint)
     seconds, began_s = stint.seconds, executor.now()
     run.kept[job["trigger"]] = stint.share_kept(seconds)
     run.quality.trained(job)
@@ -200,6 +203,7 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
             "loss": None,
             "path": job["id"],
             "seconds": seconds,
+            "wait_share": None,
             "held_s": began_s - job["started_s"] + seconds,
         }
         return {"fit": fit, "trained": [job["trigger"]]}
@@ -213,7 +217,30 @@ def _store_trained_model(run: SimRun, start: Start, executor: SimExecutor) -> Ef
     stored = ClockTime(executor.now() + seconds)
     model = work.stored_model(run.context, start.inputs["candidate"], size_bytes, stored)
     run.quality.stored(model)
-    return Effect(seconds, "done", {"model": model, "active_model": model, "models": [model]})
+    return Effect(seconds, "done", work.stored_values(run.context, model))
+
+
+def _score_candidate(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
+    model, active, config = start.inputs["model"], start.registers["active_model"], run.context.config
+    interval = gate.interval_of(
+        run.context, model, gate.first_held_out(run.context, model, start.inputs["training_set"])
+    )
+    metric, span = gate.gate_of(config).metric, (interval["start"], interval["end"])
+    models = {"candidate": model} if active is None else {"candidate": model, "active": active}
+    is_empty = interval["first"] == interval["stop"]  # a set of one sample, which is trained on
+    scores = {
+        name: None if is_empty else run.quality.score(each, interval, metric, span=span)
+        for name, each in models.items()
+    }
+    num_scored = len(models) * (interval["stop"] - interval["first"])
+    seconds = evaluation_s(run.sim.costs.evaluation, num_scored, _speed(run, start))
+    seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.GATE_NOISE, model["trigger"])
+    return Effect(seconds, *gate.scored(run.context, active, interval, scores), load=_load(run, start))
+
+
+def _activate_model(run: SimRun, start: Start, executor: SimExecutor) -> Effect:
+    seconds = run.sim.costs.decide_s
+    return Effect(seconds, *gate.activation(run.context, start, ClockTime(executor.now() + seconds)))
 
 
 def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:

@@ -74,8 +74,16 @@ def notes(config: Config) -> Mapping[str, Any]:
     }
     return {
         "uncalibrated": [name for name, is_default in figures.items() if is_default],
-        "cost_notes": list(training_source(sim.costs, config.training).notes(config.training)),
+        "cost_notes": [*training_source(sim.costs, config.training).notes(config.training), *_not_modelled(config)],
     }
+
+
+def _not_modelled(config: Config) -> list[str]:
+    """What about trainings is charged otherwise than it would be."""
+    if config.training.early_stopping is None:
+        return []
+    charged = f"each training is charged all its {config.training.epochs} epochs"
+    return [f"training.early_stopping is not modelled: {charged}"]
 
 
 def open(

@@ -221,17 +221,22 @@ class World:
 
     def run(self) -> World:
         """Until the machine has finished."""
+        self.run_to(MAX_EVENTS)
+        assert self.watch.finish is not None, "does not end"
+        for event in self._rng.sample(self._past, min(5, len(self._past))):
+            self._past = [event]
+            self._feed_stale()
+        return self
+
+    def run_to(self, num_events: int) -> World:
+        """Until so many events have happened, or the machine has finished."""
         if not self.journal:
             self.feed(Begin({}))
-        while self.watch.finish is None:
-            assert len(self.journal) < MAX_EVENTS, "does not end"
+        while self.watch.finish is None and len(self.journal) < num_events:
             if self._past and self._rng.random() < self._weather.stale:
                 self._feed_stale()
             else:
                 self.feed(self._next())
-        for event in self._rng.sample(self._past, min(5, len(self._past))):
-            self._past = [event]
-            self._feed_stale()
         return self
 
     def replay(self, journal: Sequence[Event]) -> World:

@@ -16,7 +16,9 @@ SMALL = {
     "fleet": ["4", "2"],
     "sweep": ["20", "1"],
     "drift": ["20", "2", "1"],
+    "data_waiting": ["2000", "1"],
     "real_overhead": None,
+    "resume": None,
     "hand_written": None,
 }
 """Arguments that make it small; None: too long for a test however small, or part of another."""

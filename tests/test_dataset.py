@@ -218,3 +218,29 @@ def test_every_byte_of_the_ends_counts_and_so_does_the_size(tmp_path, monkeypatc
 def test_a_file_without_a_fingerprint_is_told(tmp_path):
     with pytest.raises(DataError, match=r"rows.parquet: can't be read \(No such file or directory\), expected a file"):
         fingerprint(TableConfig(path=str(tmp_path / "rows.parquet"), **COLUMNS))
+
+
+def test_arrays_of_a_fixed_shape_are_kept(write):
+    pixels = np.arange(4 * 6, dtype=np.uint8).reshape(4, 2, 3)
+    config = write(x=pl.Series(pixels)).model_copy(update={"features": FeatureColumns(arrays=("x",))})
+    table = load_table(config)
+    assert (table.take(np.array([3, 0]))["x"].to_numpy() == pixels[[3, 0]]).all()
+    assert (table.rows([(2, 4), (0, 1)])["x"].to_numpy() == pixels[[2, 3, 0]]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "data_type", "told"),
+    [
+        ([[1, 2], [1], [1], [1]], pl.List(pl.Int64), "'x' is List(Int64), expected numbers of a fixed shape"),
+        ([["a"], ["b"], ["c"], ["d"]], pl.Array(pl.String, 1), "expected numbers of a fixed shape"),
+        ([[True]] * 4, pl.Array(pl.Boolean, 1), "expected numbers of a fixed shape"),
+        ([1.0] * 4, pl.Float64, "'x' is Float64, expected numbers of a fixed shape"),
+        ([[1, 2], None, [1, 2], [1, 2]], pl.Array(pl.Int8, 2), "'x' is null, or not finite, in row 1 (counted from 0)"),
+        ([[1, 2], [1, 2], [1, None], [1, 2]], pl.Array(pl.Int8, 2), "not finite, in row 2"),
+        ([[1, 2], [1, 2], [1, 2], [float("nan"), 1]], pl.Array(pl.Float32, 2), "not finite, in row 3"),
+        ([[float("-inf"), 2], [1, 2], [1, 2], [1, 2]], pl.Array(pl.Float64, 2), "not finite, in row 0"),
+    ],
+)
+def test_arrays_with_gaps_and_what_is_no_array_are_refused(write, values, data_type, told):
+    config = write(x=pl.Series(values, dtype=data_type))
+    assert told in error_of(config.model_copy(update={"features": FeatureColumns(arrays=("x",))}))

@@ -46,7 +46,7 @@ from twinclock.arrivals import PRESETS, ArrivalsConfig, DailyConfig, RecordedCon
 from twinclock.cli import add_commands, app
 from twinclock.cluster import SpotConfig
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_config
-from twinclock.dataset import TableConfig
+from twinclock.dataset import FeatureColumns, TableConfig
 from twinclock.faults import NodesConfig
 from twinclock.fleet import is_fleet, load_fleet
 from twinclock.folder import FolderConfig
@@ -62,6 +62,7 @@ from twinclock.policies.triggers import TriggerConfig
 from twinclock.render import mermaid
 from twinclock.schemas import SCHEMAS
 from twinclock.show import _composites, _figures
+from twinclock.training import ModelConfig, ScheduleConfig
 from twinclock.yaml_text import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,6 +77,7 @@ PAGES = tuple(
 )
 COPIED = ("twinclock", "sim", "real", "experiments", "tests/fixtures", "Makefile", "pyproject.toml", "docs/images")
 GRAPHS = {variant: build_graph(GraphOptions(variant=variant)) for variant in VARIANTS}
+GATED = build_graph(GraphOptions(gate=True))
 
 
 @dataclass(frozen=True)
@@ -337,8 +339,10 @@ def drawn_by(svg: str) -> list[str]:
 
 
 def test_mermaid_in_the_design_is_the_graph() -> None:
-    (block,) = (each for each in blocks("docs/design.md") if each.language == "mermaid")
-    assert block.text == mermaid(GRAPHS["seed"])
+    whole, training = (each for each in blocks("docs/design.md") if each.language == "mermaid")
+    assert whole.text == mermaid(GRAPHS["seed"])
+    with_gate = next(node for path, node in walk(GATED) if path.endswith("/training"))
+    assert training.text == mermaid(with_gate)
 
 
 # Stages, registers, rules
@@ -346,7 +350,7 @@ def test_mermaid_in_the_design_is_the_graph() -> None:
 
 def test_table_of_stages_is_that_of_the_graphs() -> None:
     declared, homes = {}, {}
-    for variant, graph in GRAPHS.items():
+    for variant, graph in {**GRAPHS, "gate": GATED}.items():
         for _, stage in stages(graph):
             declared[stage.operation] = (stage.kind, ", ".join(stage.outcomes))
             homes.setdefault(stage.operation, set()).add(variant)
@@ -357,6 +361,7 @@ def test_table_of_stages_is_that_of_the_graphs() -> None:
         listed[name] = (cells[1], cells[2])
         assert ("new" in note) == (name not in page("tests/fixtures/seed.mmd")), name
         assert ("`overlapped`" in note) == (homes.get(name) == {"overlapped"}), name
+        assert ("gate" in note) == (homes.get(name) == {"gate"}), name
     assert listed == declared
 
 
@@ -368,7 +373,7 @@ def test_costs_named_in_the_table_of_stages_exist() -> None:
 
 def test_table_of_registers_is_that_of_the_graphs() -> None:
     declared: dict[str, tuple[str, set[str]]] = {}
-    for graph in GRAPHS.values():
+    for graph in (GATED, *GRAPHS.values()):
         registers = {
             name: each for _, node in walk(graph) if isinstance(node, Scope) for name, each in node.registers.items()
         }
@@ -415,7 +420,7 @@ def leaves(model: type[BaseModel] | BaseModel, prefix: str, skip: Sequence[str] 
         if name in skip:
             continue
         default = declared.get_default(call_default_factory=True) if isinstance(model, type) else getattr(model, name)
-        if isinstance(default, BaseModel) and name not in ("model", "optimizer"):
+        if isinstance(default, BaseModel) and name not in ("model", "optimizer", "schedule"):
             yield from leaves(default, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", as_yaml(default)
@@ -475,6 +480,16 @@ def test_keys_of_a_daily_rhythm() -> None:
         assert read_yaml(listed[name], name) == ("required" if declared.is_required() else declared.default)
 
 
+def test_keys_of_a_schedule() -> None:
+    kinds = get_args(get_args(ScheduleConfig)[0])
+    listed = {plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", "key of a schedule")}
+    assert listed.keys() == {key for kind in kinds for key in kind.model_fields}
+    for kind in kinds:
+        for name, declared in kind.model_fields.items():
+            if name != "kind":
+                assert read_yaml(listed[name], name) == declared.default, name
+
+
 @pytest.mark.parametrize(("first_cell", "model"), [("key of spot", SpotConfig), ("key of nodes", NodesConfig)])
 def test_keys_of_what_comes_and_goes(first_cell: str, model: type[BaseModel]) -> None:
     listed = {plain(key): plain(default) for key, default, _ in rows("docs/configuration.md", first_cell)}
@@ -507,6 +522,21 @@ def test_kinds_and_keys_of_triggers_and_plans() -> None:
     for kind, model in (plans | triggers).items():
         keys = {declared.alias or name for name, declared in model.model_fields.items()} - {"kind"}
         assert listed[kind] == keys - (common if kind in plans else set()), kind
+
+
+def test_kinds_and_keys_of_models() -> None:
+    listed = {
+        plain(kind): re.findall(r"`(\w+)`", keys) for kind, keys, _ in rows("docs/configuration.md", "kind of model")
+    }
+    models = {get_args(each.model_fields["kind"].annotation)[0]: each for each in get_args(get_args(ModelConfig)[0])}
+    assert listed.keys() == models.keys()
+    for kind, model in models.items():
+        assert [name for name in listed[kind] if name in model.model_fields] == list(model.model_fields)[1:], kind
+
+
+def test_kinds_of_features() -> None:
+    listed = [plain(kind) for kind, *_ in rows("docs/configuration.md", "kind of features")]
+    assert listed == list(FeatureColumns.model_fields)
 
 
 def test_kinds_and_keys_of_batching() -> None:

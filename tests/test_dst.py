@@ -50,7 +50,7 @@ _NEVER = {
 
 
 def test_everything_that_a_configuration_can_say_is_drawn():
-    forgotten = sorted(can_be_said() - said(map(draw_case, range(1500))) - NOT_DRAWN.keys())
+    forgotten = sorted(can_be_said() - said(map(draw_case, range(2000))) - NOT_DRAWN.keys())
     assert not forgotten, (
         f"no case says {', '.join(forgotten)}: draw them in tests/dst/draw.py (pipelines, fleets), draw_triggers.py or "
         "draw_sim.py (sim), where the section that they belong to is drawn; or, if they can't be, add them to "

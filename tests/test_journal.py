@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -179,7 +180,7 @@ def test_a_killed_process_loses_nothing_that_was_committed(tmp_path):
 
 def damaged(folder: Path) -> None:
     with pytest.raises(RunError, match="corrupted journal") as error, reopen(folder) as journal:
-        list(journal.events())
+        (journal.snapshot(), list(journal.events()))
     assert "\n" not in str(error.value)
 
 
@@ -238,3 +239,152 @@ def test_without_its_mark_a_journal_is_still_read(tmp_path):
         fill(journal)
     with reopen(tmp_path) as journal:
         assert len(list(journal.events())) == 8
+
+
+# Snapshots
+
+
+STATE = {"machine": {"next_id": 7}, "é": [1, 2.5, None]}
+
+
+def test_a_snapshot_stands_for_the_events_before_it(tmp_path):
+    with create(tmp_path) as journal:
+        assert journal.snapshot() is None
+        fill(journal, 6)
+        journal.put_snapshot(STATE)
+        fill(journal, 2)
+    with reopen(tmp_path) as journal:
+        assert journal.snapshot() == STATE
+        assert [event for _, event in journal.events()] == EVENTS[:2]
+        fill(journal, 1)
+        journal.put_snapshot({"newer": True})
+    with reopen(tmp_path) as journal:
+        assert (journal.snapshot(), list(journal.events())) == ({"newer": True}, [])
+        assert journal.last_clock() == 0.0, "of the last event, though it is in the journal no more"
+        journal.record(ClockTime(5.0), EVENTS[1], [start("work")])
+    with reopen(tmp_path) as journal:
+        assert list(journal.events()) == [(5.0, EVENTS[1])]
+    assert (tmp_path / MARK).read_text() == f"{10:020d}\n", "it counts all events that there ever were"
+
+
+def test_what_was_noted_before_a_snapshot_is_durable_with_it(tmp_path):
+    with create(tmp_path) as journal:
+        fill(journal, 3, durably=False)
+        journal.put_snapshot(STATE)
+    with reopen(tmp_path) as journal:
+        assert journal.snapshot() == STATE
+        fill(journal, 2, durably=False)
+    with reopen(tmp_path) as journal:
+        assert list(journal.events()) == []
+
+
+def test_a_journal_with_snapshots_stays_as_small_as_what_is_between_them(tmp_path):
+    sizes = []
+    with create(tmp_path) as journal:
+        for _ in range(12):
+            fill(journal, 500)
+            journal.put_snapshot(STATE)
+            sizes.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
+    assert sizes[-1] <= sizes[3]
+
+
+def test_a_journal_of_a_version_without_snapshots_goes_on(tmp_path):
+    with create(tmp_path) as journal:
+        fill(journal, 4)
+    database = sqlite3.connect(tmp_path / JOURNAL)
+    database.execute("DROP TABLE snapshot").connection.commit()
+    database.close()
+    with reopen(tmp_path) as journal:
+        assert journal.snapshot() is None
+        assert len(list(journal.events())) == 4
+        journal.put_snapshot(STATE)
+    with reopen(tmp_path) as journal:
+        assert journal.snapshot() == STATE
+
+
+def test_only_the_newest_incarnation_may_put_a_snapshot(tmp_path):
+    with create(tmp_path) as old:
+        fill(old, 2)
+        with reopen(tmp_path) as new:
+            with pytest.raises(SupersededError):
+                old.put_snapshot(STATE)
+            assert new.snapshot() is None
+            assert len(list(new.events())) == 2
+
+
+class Interrupting:
+    """A connection on which an interrupt comes after so many statements."""
+
+    def __init__(self, database: sqlite3.Connection, num_statements: int) -> None:
+        self._database = database
+        self._left = num_statements
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def execute(self, *given: Any) -> Any:
+        done = self._database.execute(*given)
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return done
+
+
+@pytest.mark.parametrize("num_statements", range(1, 7))
+def test_an_interrupt_in_the_middle_of_a_snapshot_leaves_the_one_or_the_other(tmp_path, num_statements):
+    """Whoever is interrupted commits what there is, as a run does that is suspended."""
+    with create(tmp_path) as journal:
+        fill(journal, 4)
+        journal.put_snapshot({"older": True})
+        fill(journal, 3)
+        whole = journal._database
+        journal._database = Interrupting(whole, num_statements)
+        with pytest.raises(KeyboardInterrupt):
+            journal.put_snapshot({"newer": True})
+        journal._database = whole
+        journal.commit()
+    with reopen(tmp_path) as journal:
+        found = journal.snapshot(), [event for _, event in journal.events()]
+        assert found in [({"older": True}, EVENTS[:3]), ({"newer": True}, [])]
+        fill(journal, 2)
+        journal.put_snapshot({"newest": True})
+    with reopen(tmp_path) as journal:
+        assert (journal.snapshot(), list(journal.events())) == ({"newest": True}, [])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE snapshot SET data = replace(data, '7', '8')",
+        "UPDATE snapshot SET serial = serial + 1",
+        "UPDATE snapshot SET now_s = now_s + 1",
+        "UPDATE snapshot SET chain = chain + 1",
+        "DELETE FROM snapshot",
+        "DELETE FROM events",
+        "DELETE FROM events WHERE serial = 6",
+        "UPDATE events SET data = replace(data, 'done', 'gone')",
+    ],
+)
+def test_a_damaged_snapshot_and_events_that_do_not_follow_it_are_found(tmp_path, damage):
+    with create(tmp_path) as journal:
+        fill(journal, 6)
+        journal.put_snapshot(STATE)
+        fill(journal, 4)
+    database = sqlite3.connect(tmp_path / JOURNAL)
+    database.execute(damage).connection.commit()
+    database.close()
+    damaged(tmp_path)
+
+
+@pytest.mark.parametrize("num_after", [0, 3])
+def test_an_older_copy_of_the_database_does_not_pass_for_the_newest(tmp_path, num_after):
+    """Whole in itself, with its snapshot, but not with all that was committed."""
+    with create(tmp_path) as journal:
+        fill(journal, 6)
+        journal.put_snapshot(STATE)
+    older = (tmp_path / JOURNAL).read_bytes()
+    with reopen(tmp_path) as journal:
+        fill(journal, 1 + num_after)
+        journal.put_snapshot(STATE)
+    (tmp_path / JOURNAL).write_bytes(older)
+    damaged(tmp_path)

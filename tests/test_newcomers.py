@@ -58,8 +58,8 @@ FILES = {
 }  # fmt: skip
 
 COMMANDS = {
-    "no executor": (["run", "good.yaml"], "error: --on: missing, expected one of real, sim"),
-    "which executor": (["run", "good.yaml", "--on", "fast"], "error: --on: got fast, expected one of real, sim"),
+    "no executor": (["run", "good.yaml"], "error: --on: missing, expected one of ray, real, sim"),
+    "which executor": (["run", "good.yaml", "--on", "fast"], "error: --on: got fast, expected one of ray, real, sim"),
     "no such file": (
         ["run", "god.yaml", "--on", "sim"],
         "error: god.yaml: no such file, expected a YAML configuration",

@@ -49,8 +49,9 @@ POOLS = {
 }
 
 
-def with_checkpoints(**costs):
-    return {**BUSY, "sim": {"costs": {**BUSY["sim"]["costs"], "checkpoint": costs}}}
+def with_checkpoints(every, **costs):
+    training = {**BUSY["training"], "checkpoint": {"every": every}}
+    return {**BUSY, "training": training, "sim": {"costs": {**BUSY["sim"]["costs"], "checkpoint": costs}}}
 
 
 def down_s(run) -> float:

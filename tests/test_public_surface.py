@@ -19,8 +19,9 @@ PUBLIC = [
 ]
 
 COMMANDS = {
-    "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--quiet", "--debug"],
-    "resume": ["RUN_DIR", "--quiet", "--debug"],
+    "run": ["CONFIG", "--on", "--out", "--seed", "--set", "--ray-address", "--quiet", "--debug"],
+    "resume": ["RUN_DIR", "--ray-address", "--quiet", "--debug"],
+    "watch": ["RUN_DIR", "--debug"],
     "show": ["RUN_DIR", "--debug"],
     "compare": ["RUN_DIR RUN_DIR…", "--debug"],
     "whatif": ["RUN_DIR", "--set", "--quiet", "--debug"],
@@ -28,6 +29,7 @@ COMMANDS = {
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
+    "models": ["RUN_DIR", "list|diff|verify|prune|export", "MODEL…", "--keep", "--out", "--debug"],
     "report": ["DIR…", "-o", "--out", "--debug"],
     "search": [
         *("STUDY", "--objective", "--trials", "--at-most", "--confirm", "--prune", "--no-prune", "--batch", "--seed"),
@@ -45,11 +47,16 @@ TABLES = {
     "decisions": "batch first stop observation threshold verdict reason decided_s",
     "observations": "batch decision member kind first stop model name value observed_s",
     "triggers": "trigger position first stop num_samples first_ts last_ts training_samples fired_s",
-    "trainings": "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error lost_s",
+    "trainings": (
+        "id trigger outcome num_samples parent device queued_s granted_s started_s ended_s loss error lost_s "
+        "wait_share peak_memory_bytes utilisation"
+    ),
     "models": "model parent first_ts last_ts num_samples size_bytes loss path stored_s",
+    "activations": "model activated_s metric first stop value active active_value reason decided_s",
     "evaluations": "plan model start_ts end_ts metric value num_samples evaluated_s",
     "faults": "id stage attempt outcome type message at_s",
     "devices": "resource unit holder requested_s granted_s released_s",
+    "quarantine": "source line reason detail record records quarantined_s",
     "outages": "device cause noticed_s from_s until_s",
 }
 

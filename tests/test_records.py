@@ -64,7 +64,7 @@ def test_decisions():
 
 def test_trainings_also_those_that_failed():
     trainings = story({0: "once"}).run.trainings
-    assert trainings.drop("id", "error", "lost_s").rows() == [
+    assert trainings.drop("id", "error", "lost_s", "wait_share", "peak_memory_bytes", "utilisation").rows() == [
         (0, "failed", 10, None, "sim:0", 9.0, 9.0, 9.0, 9.0, None),
         (0, "trained", 10, None, "sim:0", 10.0, 10.0, 10.0, 15.0, None),
         (1, "trained", 10, None, "sim:0", 19.0, 19.0, 19.0, 24.0, None),
@@ -179,7 +179,8 @@ def test_a_table_without_rows_has_its_columns_all_the_same():
 
 def test_what_identifies_a_row_does():
     plans = [{"kind": "slicing", "every": 8.0, "models": "all"}, {"kind": "between_triggers", "models": "all"}]
-    run = story(times=range(47), evaluation={"plans": plans}).run
+    gated = {"validation": {"share": 0.5}, "gate": {"metric": "accuracy", "max_worse": 0.0}}
+    run = story(times=range(47), evaluation={"plans": plans}, training=gated).run
     for name, columns in KEYS.items():
         assert run.tables[name].height > 1
         assert run.tables[name].select(columns).is_unique().all()
@@ -276,7 +277,10 @@ def test_times_say_whose_they_are(name):
     numbers = [column for column, kind in SCHEMAS[name].items() if kind == pl.Float64]
     assert {column for column in numbers if not column.endswith(("_s", "_ts"))} <= {
         "loss",
+        "wait_share",
+        "utilisation",
         "value",
+        "active_value",
         "observation",
         "threshold",
     }

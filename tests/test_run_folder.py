@@ -136,6 +136,24 @@ def test_tables_grow_by_parts_and_can_begin_anew(tmp_path):
         assert StoredTables(tmp_path)["triggers"]["trigger"].to_list() == [5]
 
 
+def test_tables_can_be_taken_back_to_an_earlier_part(tmp_path):
+    """What was left unfinished is gone as well; what was counted must be there."""
+    with RunFolder.create(tmp_path) as folder:
+        for number in range(4):
+            folder.write_tables(tables([number]))
+        counted = folder.num_files(2)
+        (tmp_path / "tables" / "triggers" / "00002.parquet.tmp").write_text("unfinished")
+        folder.drop_tables(2)
+        assert (folder.num_parts, StoredTables(tmp_path)["triggers"]["trigger"].to_list()) == (2, [0, 1])
+        assert len(list((tmp_path / "tables" / "triggers").iterdir())) == 2
+        folder.write_tables(tables([7]))
+        assert StoredTables(tmp_path)["triggers"]["trigger"].to_list() == [0, 1, 7]
+        folder.ensure_files(2, counted)
+        (tmp_path / "tables" / "triggers" / "00001.parquet").unlink()
+        with pytest.raises(RunError, match="tables/triggers: 1 of 2 parts are missing"):
+            folder.ensure_files(2, counted)
+
+
 def test_a_table_that_can_not_be_read_is_told(tmp_path):
     with RunFolder.create(tmp_path) as folder:
         folder.write_tables(tables([0]))

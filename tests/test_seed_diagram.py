@@ -122,6 +122,18 @@ CORRECTIONS = (
 )
 
 
+WITH_GATE = Correction(
+    drawn=(Transition("STORE_TRAINED_MODEL", EDGE, "training"),),
+    instead=(
+        Transition("STORE_TRAINED_MODEL", "SCORE_CANDIDATE"),
+        Transition("SCORE_CANDIDATE", "ACTIVATE_MODEL"),
+        Transition("ACTIVATE_MODEL", EDGE, "training"),
+    ),
+    reason="with `training.gate` a stored model has to have its verdict before the training is over",
+)
+"""What is different besides where there is a gate, which the diagram does not have."""
+
+
 @dataclass
 class Diagram:
     """What a `stateDiagram-v2` says: states, each with the composites around it, outermost first, and arrows."""
@@ -357,6 +369,14 @@ def test_no_correction_is_stale(diagram: Diagram, graph: Graph) -> None:
 @pytest.mark.parametrize("correction", CORRECTIONS, ids=lambda correction: str(correction.drawn[0]))
 def test_what_stands_for_a_corrected_transition_is_in_the_graph(graph: Graph, correction: Correction) -> None:
     for transition in correction.instead:
+        assert graph.leads(transition, as_drawn=False), f"{transition}: is not in the graph"
+
+
+def test_a_gate_changes_what_comes_after_the_store_and_nothing_else(diagram: Diagram) -> None:
+    graph = Graph(build_graph(GraphOptions(variant="seed", gate=True)), diagram)
+    asked = [each for each in diagram.transitions if each not in corrected()]
+    assert tuple(each for each in asked if not graph.leads(each, as_drawn=True)) == WITH_GATE.drawn
+    for transition in WITH_GATE.instead:
         assert graph.leads(transition, as_drawn=False), f"{transition}: is not in the graph"
 
 

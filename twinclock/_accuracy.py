@@ -9,6 +9,7 @@ import polars as pl
 
 from twinclock._chart import FAINT, INK, PAINTS, Floats, chart_width_px, legend, new_chart, note, spread
 from twinclock._data_time import data_time_axis
+from twinclock.activations import activated_models
 from twinclock.result import Run
 from twinclock.summary import composite_scores, data_span
 
@@ -48,7 +49,7 @@ def draw_accuracy(run: Run) -> Figure:
     axes.set_ylabel("accuracy")
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     keys: dict[str, Artist] = {}
-    _gaps(axes, keys, scores, _first_active(scores, run.models, last), first, last, unit_s)
+    _gaps(axes, keys, scores, _first_active(scores, activated_models(run.tables), last), first, last, unit_s)
     _triggers(axes, keys, run.triggers, first, last, unit_s)
     if not known.is_empty():
         _steps(axes, keys, known, first, last, unit_s)

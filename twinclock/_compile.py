@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from twinclock.graph import (
@@ -45,6 +45,7 @@ class Code:
         "needs",
         "next",
         "over",
+        "parts",
         "plain",
         "queue",
         "registers",
@@ -60,6 +61,8 @@ class Code:
     kind: int
     name: str
     """The step's name; "" for a body."""
+    parts: tuple[Code, ...]
+    """What stands directly below, in the order of the graph."""
     next: Mapping[str, Code | str]
     """Step of a Flow: outcome → the next step, or the outcome to leave the flow with."""
     fatal: bool
@@ -92,6 +95,7 @@ def compile_graph(node: Node, name: str = "") -> Code:
     """The tables for a graph that has passed the static check."""
     code = Code()
     code.name = name
+    code.parts = ()
     code.next, code.walk = {}, {}
     code.fatal = code.plain = False
     code.finally_ = None
@@ -123,7 +127,16 @@ def compile_graph(node: Node, name: str = "") -> Code:
             code.kind = SPAWN
             code.body = compile_graph(node.body)
             code.body.fatal = node.on_failure == "fail"
+    if not isinstance(node, Stage | Flow):
+        code.parts = (code.body,)
     return code
+
+
+def in_order(code: Code) -> Iterator[Code]:
+    """A node and all below it, parents first: the same graph always gives the same order."""
+    yield code
+    for part in code.parts:
+        yield from in_order(part)
 
 
 def _compile_flow(code: Code, node: Flow) -> None:
@@ -136,6 +149,7 @@ def _compile_flow(code: Code, node: Flow) -> None:
         step.next = row
         if step.plain:
             step.walk = step.stage.outcomes
+    code.parts = tuple(steps.values())
     code.start = steps[node.start]
     code.finally_ = None if node.finally_ is None else steps[node.finally_]
     code.initial, code.growing, code.label = node.initial, node.growing, node.label

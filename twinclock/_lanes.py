@@ -24,6 +24,8 @@ _STAGES = {
     "WAIT_FOR_TRAINING_COMPLETION": "training",
     "TRAINING_COMPLETED": "training",
     "STORE_TRAINED_MODEL": "store",
+    "SCORE_CANDIDATE": "evaluation",
+    "ACTIVATE_MODEL": "store",
     "STORE_EVALUATION_RESULTS": "store",
     "WAIT_FOR_EVALUATION_COMPLETION": "evaluation",
     "OBSERVE": "other",

@@ -21,6 +21,18 @@ class TriggerRows:
         self._waiting: set[int] = set()
         """Serials of the triggers that have been admitted and not yet claimed."""
 
+    @classmethod
+    def restore(cls, snapshot: Json) -> TriggerRows:
+        """Those that go on as the ones would that gave `snapshot`."""
+        rows = cls()
+        rows._rows = [tuple(row) for row in snapshot["rows"]]
+        rows._waiting = set(snapshot["waiting"])
+        return rows
+
+    def snapshot(self) -> Json:
+        """All that is still open, as JSON."""
+        return {"rows": [list(row) for row in self._rows], "waiting": sorted(self._waiting)}
+
     def add(self, trigger: Json, recipe: Json, fired_s: ClockTime) -> None:
         """A fire became a trigger; `recipe` is None if it has no samples."""
         self._rows.append(_row(trigger, recipe, fired_s))

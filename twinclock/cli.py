@@ -31,9 +31,16 @@ app = typer.Typer(
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="The folder of a run.")]
+RayAddress = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="HOST:PORT", help="The cluster of a run on ray; else that of RAY_ADDRESS, or one on this machine."
+    ),
+]
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration in YAML.")]
 
 USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
+_RAY_ADDRESS = "RAY_ADDRESS"
 _PIPED_WIDTH = 160
 """Columns for a wide table where there is no terminal that could say how many it has."""
 
@@ -41,13 +48,14 @@ _PIPED_WIDTH = 160
 @app.command()
 def run(
     config: ConfigFile,
-    on: Annotated[Optional[str], typer.Option("--on", metavar="sim|real", help="Which executor runs it.")] = None,  # noqa: UP045
+    on: Annotated[Optional[str], typer.Option("--on", metavar="sim|real|ray", help="Which executor runs it.")] = None,  # noqa: UP045
     out: Annotated[Optional[Path], typer.Option(help="A new folder for the run.")] = None,  # noqa: UP045
     seed: Annotated[Optional[int], typer.Option(help="Instead of the configuration's seed.")] = None,  # noqa: UP045
     set_: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option("--set", metavar="KEY=VALUE", help="Change a key, e.g. trigger.n=500; may be repeated."),
     ] = None,
+    ray_address: RayAddress = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -61,6 +69,7 @@ def run(
         raise ConfigError(f"--on: {got}, expected one of {', '.join(plugins.names())}")
     if seed is not None and seed < 0:
         raise ConfigError(f"--seed: got {seed}, expected a whole number >= 0")
+    _use_ray_at(ray_address, on)
     if is_fleet(config):
         _run_fleet(config, on, out, seed, set_ or (), quiet)
         return
@@ -70,14 +79,26 @@ def run(
 
 
 @app.command()
-def resume(run_dir: RunDir, quiet: Quiet = False, debug: Debug = False) -> None:
+def resume(run_dir: RunDir, ray_address: RayAddress = None, quiet: Quiet = False, debug: Debug = False) -> None:
     """Go on with a real run that crashed or was interrupted."""
     from twinclock import launch
     from twinclock.progress import watching
+    from twinclock.run_folder import read_header
 
+    _use_ray_at(ray_address, read_header(run_dir)["executor"])
     with interruptible(), watching(quiet) as watcher:
         done = launch.resume(run_dir, watcher=watcher)
     _tell(done, quiet)
+
+
+@app.command()
+def watch(run_dir: RunDir, debug: Debug = False) -> None:
+    """Look at a real run while it goes on: active stages, devices, backlog, last trigger, scores."""
+    from rich.console import Console
+
+    from twinclock.monitoring.view import watch as watch_run
+
+    watch_run(run_dir, Console())
 
 
 @app.command()
@@ -260,6 +281,15 @@ def _plan(source: Path, config: Config, on: str) -> None:
 
     with launch.located(source, config):
         launch.plan_run(config, on)
+
+
+def _use_ray_at(address: str | None, on: str) -> None:
+    """The address is no part of a run, which may go on in another cluster: what Ray itself reads says where it is."""
+    from twinclock import plugins
+
+    if address is not None:
+        plugins.ensure_reads(plugins.find(on), _RAY_ADDRESS, "--ray-address")
+        os.environ[_RAY_ADDRESS] = address
 
 
 def _run_fleet(

@@ -23,16 +23,38 @@ from twinclock.faults import FaultsConfig
 from twinclock.folder import FolderConfig
 from twinclock.pipeline import Variant
 from twinclock.policies.batching import BatchingConfig, FixedBatchingConfig
-from twinclock.policies.downsampling import DownsamplingConfig, downsampling_kinds
 from twinclock.policies.evaluation import EvaluationPlan
-from twinclock.policies.metrics import METRIC_NAMES, Task, find_metric, metric_names
+from twinclock.policies.gate import metric_problem
+from twinclock.policies.metrics import METRIC_NAMES, find_metric, metric_names
 from twinclock.policies.overlap import OverlapConfig
 from twinclock.policies.selection import NewDataConfig, SelectionConfig
 from twinclock.policies.triggers import TriggerConfig
-from twinclock.section import ImportPath, ListOf, Section, WrongKeyError, parse_section, problems, shown
+from twinclock.section import ImportPath, ListOf, Section, Title, WrongKeyError, parse_section, problems, shown
+from twinclock.training import (
+    ImportedModelConfig,
+    LogisticConfig,
+    MlpConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    TrainingRetryConfig,
+)
 from twinclock.yaml_text import override, read_yaml, write_yaml
 
-__all__ = ["Config", "config_hash", "dump_yaml", "load_config", "parse_section"]
+__all__ = [
+    "Config",
+    "ImportedModelConfig",
+    "LogisticConfig",
+    "MlpConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "TrainingConfig",
+    "TrainingRetryConfig",
+    "config_hash",
+    "dump_yaml",
+    "load_config",
+    "parse_section",
+]
 
 
 class UniformDataConfig(Section):
@@ -87,91 +109,6 @@ class RetryConfig(Section):
     """Clock seconds before the second attempt; doubled before each further one."""
 
 
-class TrainingRetryConfig(Section):
-    """What happens when a training fails or takes too long."""
-
-    attempts: int = Field(default=3, gt=0)
-    """How often it is tried in all."""
-    backoff: Delay = 1.0
-    """Clock seconds before the second attempt; doubled before each further one."""
-
-
-class LogisticConfig(Section):
-    """Logistic regression."""
-
-    kind: Literal["logistic"] = "logistic"
-
-
-class MlpConfig(Section):
-    """A multi-layer perceptron."""
-
-    kind: Literal["mlp"] = "mlp"
-    hidden: ListOf[Annotated[int, Field(gt=0)]] = (64,)
-    """Width of each hidden layer."""
-
-
-class ImportedModelConfig(Section):
-    """A user's own model class."""
-
-    kind: Literal["import"] = "import"
-    path: ImportPath
-    args: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments for the class."""
-
-
-ModelConfig: TypeAlias = Annotated[LogisticConfig | MlpConfig | ImportedModelConfig, Field(discriminator="kind")]
-
-
-class OptimizerConfig(Section):
-    """How the weights are stepped."""
-
-    kind: Literal["adam", "sgd"] = "adam"
-    lr: float = Field(default=0.001, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-
-
-class TrainingConfig(Section):
-    """One training: what, for how long, and on how much hardware."""
-
-    task: Task = "classification"
-    """Whether the label is a class or a number."""
-    model: ModelConfig = LogisticConfig()
-    epochs: int = Field(default=5, gt=0)
-    batch_size: int = Field(default=64, gt=0)
-    """Samples in a gradient step."""
-    optimizer: OptimizerConfig = OptimizerConfig()
-    start_from: Literal["scratch", "active"] = "scratch"
-    """Fresh weights, or those of the active model."""
-    clip_norm: float | None = Field(default=None, gt=0)
-    """Largest norm of a gradient; None: not clipped."""
-    downsample: DownsamplingConfig | None = None
-    """Step on a part of the training set only, picked anew as the model learns; None: on all of it."""
-    trainer: ImportPath | None = None
-    """A user's own trainer; None: the built-in one."""
-    devices: int = Field(default=1, gt=0)
-    """Devices held by one training."""
-    memory_bytes: float = Field(default=0.0, ge=0)
-    """Memory that a training takes on each of its devices, against `memory_bytes` of the devices."""
-    timeout: Duration | None = None
-    """Clock seconds from the grant of the devices; None: no limit."""
-    retry: TrainingRetryConfig = TrainingRetryConfig()
-
-    @model_validator(mode="after")
-    def _can_downsample(self) -> TrainingConfig:
-        if self.downsample is None:
-            return self
-        if self.trainer is not None:
-            raise WrongKeyError(
-                "downsample", f"only the built-in trainer can, got {self.trainer} under training.trainer; expected null"
-            )
-        if self.task not in self.downsample.tasks:
-            known = ", ".join(downsampling_kinds(self.task))
-            raise WrongKeyError(
-                "downsample.kind", f"got {self.downsample.kind}, expected one of {known} for training.task {self.task}"
-            )
-        return self
-
-
 class EvaluationConfig(Section):
     """What is evaluated, when, and how."""
 
@@ -211,7 +148,7 @@ class ObservationConfig(Section):
 class Config(Section):
     """All that decides a run, but for the executor that it runs on."""
 
-    name: str = Field(default="run", min_length=1)
+    name: Title = "run"
     seed: int = Field(default=0, ge=0)
     variant: Variant = "seed"
     """Which stage graph: what happens beside what."""
@@ -269,6 +206,10 @@ class Config(Section):
         if self.evaluation.evaluator is None and of_another:
             expected = f"expected {', '.join(metric_names(task))} for training.task {task}"
             raise WrongKeyError("evaluation.metrics", f"got {', '.join(of_another)}, {expected}")
+        gate = self.training.gate
+        if gate is not None and (wrong := metric_problem(gate, task, self.evaluation.evaluator is not None)):
+            key, text = wrong
+            raise WrongKeyError(f"training.gate.{key}", text)
         if self.mode == "replay" and self.variant == "overlapped":
             for number, plan in enumerate(self.evaluation.plans):
                 if plan.models == "served":

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from twinclock.arrays import first_not_finite, shape_of
 from twinclock.arrivals import RecordedConfig
 from twinclock.durations import Delay
 from twinclock.errors import DataError
@@ -37,11 +38,13 @@ class FeatureColumns(Section):
     numeric: ListOf[str] = ()
     categorical: ListOf[str] = ()
     """Compared for equality only, whatever their type."""
+    arrays: ListOf[str] = ()
+    """Numbers of a fixed shape, such as images, all of them there and finite."""
 
     @model_validator(mode="after")
     def _distinct(self) -> FeatureColumns:
         if not self.names:
-            raise ValueError("got no column, expected at least one, numeric or categorical")
+            raise ValueError("got no column, expected at least one: numeric, categorical or arrays")
         twice = [name for name in dict.fromkeys(self.names) if self.names.count(name) > 1]
         if twice:
             raise ValueError(f"got {', '.join(twice)} more than once, expected each column once")
@@ -49,8 +52,8 @@ class FeatureColumns(Section):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Numeric columns first."""
-        return (*self.numeric, *self.categorical)
+        """Numeric columns first, arrays last."""
+        return (*self.numeric, *self.categorical, *self.arrays)
 
 
 class TableConfig(Section):
@@ -198,6 +201,7 @@ def load_table(config: TableConfig) -> Table:
         wanted.append(config.arrival)
     roles += [("features.numeric", name) for name in columns.features.numeric]
     roles += [("features.categorical", name) for name in columns.features.categorical]
+    roles += [("features.arrays", name) for name in columns.features.arrays]
     _check_columns(file, schema, roles)
     if columns.label in columns.features.names:
         raise DataError(f"{file}: column {columns.label!r} is the label, it can't be a feature as well")
@@ -209,6 +213,8 @@ def load_table(config: TableConfig) -> Table:
     if frame.height == 0:
         raise DataError(f"{file}: the table has no rows, expected at least one")
     _check_label(file, frame[columns.label])
+    for name in columns.features.arrays:
+        _check_array(file, frame[name])
     time, reordered = frame[columns.time], _reordered(config, frame)
     return Table(
         config=config,
@@ -297,6 +303,11 @@ def _check_columns(file: Path, schema: pl.Schema, roles: Sequence[tuple[str, str
             faults.append(f"{role} column {name!r} is {data_type}, expected a number of seconds, a date or a datetime")
         elif role == "features.numeric" and not (data_type.is_numeric() or data_type == pl.Boolean):
             faults.append(f"column {name!r} is {data_type}, expected a number (or name it under features.categorical)")
+        elif role == "features.arrays":
+            if not shape_of(data_type):
+                faults.append(
+                    f"column {name!r} is {data_type}, expected numbers of a fixed shape, as Array(UInt8, (28, 28))"
+                )
         elif data_type.is_nested():
             faults.append(f"column {name!r} is {data_type}, expected one value a row")
     if faults:
@@ -311,6 +322,15 @@ def _check_label(file: Path, label: pl.Series) -> None:
         raise DataError(
             f"{file}: label column {label.name!r} is null in {unknown.sum()} of {len(label)} rows, "
             f"the first is row {unknown.arg_max()} (counted from 0), expected a label in each"
+        )
+
+
+def _check_array(file: Path, column: pl.Series) -> None:
+    row = first_not_finite(column)
+    if row is not None:
+        raise DataError(
+            f"{file}: column {column.name!r} is null, or not finite, in row {row} (counted from 0), "
+            "expected a finite number in each place of an array"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from twinclock.errors import DeadlockError
 from twinclock.graph import ERROR_SLOT, FAILED, Json
@@ -32,6 +32,18 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Give up everything the executor holds (processes, files); may be called twice."""
+
+
+@runtime_checkable
+class SuspendingExecutor(Executor, Protocol):
+    """An executor whose work can be put aside. One without `suspend` is closed at once when a run is interrupted."""
+
+    def suspend(self) -> None:
+        """Begin nothing more, and let what is under way keep what it can; returns after a grace time at the latest.
+
+        What comes of it is no event any more: a run that goes on later performs open commands again. Only `close`
+        follows, also when a second interrupt cuts this short.
+        """
 
 
 class Observer(Protocol):

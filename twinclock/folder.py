@@ -47,6 +47,9 @@ class FolderConfig(Section):
     def _one_role_each(self) -> FolderConfig:
         if self.label in (self.time, *self.features.names):
             raise WrongKeyError("label", f"got {self.label}, expected a column that is neither the time nor a feature")
+        if self.features.arrays:
+            got = ", ".join(self.features.arrays)
+            raise WrongKeyError("features.arrays", f"got {got}, expected none for kind folder, whose records are flat")
         if self.time in self.features.categorical:
             raise WrongKeyError("time", f"got {self.time}, expected a column that is not categorical")
         return self

@@ -1,9 +1,10 @@
 """How fresh the models of a run were on its clock: incorporation latency, staleness, backlog.
 
 A sample is *taken in* when its ingest batch is cut, and *incorporated* when the first model is stored whose trigger
-lies at or after it. What a selection then leaves out of the training set is not looked at: the question is how long new
-data take to have their say. Live, the time that a sample waits for its batch to fill comes before all this; replayed,
-data come as fast as they are taken, so the figures say how fast the pipeline is, not how old its models are.
+lies at or after it; with a gate, when the first such model becomes active. What a selection then leaves out of the
+training set is not looked at: the question is how long new data take to have their say. Live, the time that a sample
+waits for its batch to fill comes before all this; replayed, data come as fast as they are taken, so the figures say how
+fast the pipeline is, not how old its models are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from twinclock.activations import activated_models
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -75,12 +78,16 @@ def _cuts(tables: Mapping[str, pl.DataFrame]) -> tuple[Ints, Ints, Floats]:
 
 
 def _stores(tables: Mapping[str, pl.DataFrame]) -> tuple[Floats, Ints]:
-    """When models were stored that reach further than all before, and the position after the last that each reaches."""
+    """When models came that reach further than all before, and the position after the last that each reaches.
+
+    That is when they were stored; with a gate when they became active, if they did.
+    """
     positions = tables["triggers"].select(pl.col("trigger").alias("model"), "position")
-    stored = tables["models"].drop_nulls("stored_s").join(positions, on="model").sort("stored_s", "position")
+    active = activated_models(tables).drop_nulls("activated_s")
+    stored = active.join(positions, on="model").sort("activated_s", "position")
     reached = np.maximum.accumulate(stored["position"].to_numpy() + 1)
     further = np.diff(reached, prepend=0) > 0
-    return stored["stored_s"].to_numpy()[further], reached[further]
+    return stored["activated_s"].to_numpy()[further], reached[further]
 
 
 def _incorporation(

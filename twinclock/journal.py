@@ -4,8 +4,12 @@ A run is a function of its events, so the journal is all that a crash must not l
 a transaction that is committed when the machine's answer starts work or a wait; decisions are
 committed together with the next such effect, since making them again costs nothing.
 
+So that a run without end has a journal that stays small and is read soon, a snapshot takes the place of
+all events before it now and then, in one transaction. The events that follow keep their numbers.
+
 Damage never passes for a crash at an earlier moment: each event carries a checksum over itself and all
-before it, and `journal.mark` beside the database says how many events have surely been committed.
+before it, those that a snapshot stands for included; so does the snapshot; and `journal.mark` beside the
+database says how many events have surely been committed.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from twinclock.stream import ClockTime
 JOURNAL = "journal.sqlite"
 MARK = "journal.mark"
 SEMANTICS = 1
-"""Version of the machine's rules; a journal of another version is refused."""
+"""Version of the machine's rules, and of what is in a snapshot; a journal of another version is refused."""
 
 _SCHEMA = """
 CREATE TABLE header (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -42,6 +46,17 @@ CREATE TABLE events (
 );
 CREATE TABLE incarnations (number INTEGER PRIMARY KEY, started TEXT NOT NULL, from_s REAL NOT NULL);
 """
+_SNAPSHOT_SCHEMA = """
+CREATE TABLE IF NOT EXISTS snapshot (
+    serial INTEGER PRIMARY KEY,
+    now_s REAL NOT NULL,
+    chain INTEGER NOT NULL,
+    data TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+)
+"""
+"""The state of the run after the events before `serial`, whose checksum is `chain`; only the newest counts."""
+_NEWEST = "FROM snapshot ORDER BY serial DESC LIMIT 1"
 _KINDS: Mapping[str, Any] = {
     "begin": Begin,
     "granted": Granted,
@@ -74,8 +89,15 @@ class Journal:
         self._database = database
         self._mark = mark
         self._held = ExitStack()
-        last = database.execute("SELECT serial, chain, now_s FROM events ORDER BY serial DESC LIMIT 1").fetchone()
-        self._num_events, self._chain, self._last_s = (0, 0, 0.0) if last is None else (last[0] + 1, *last[1:])
+        database.execute(_SNAPSHOT_SCHEMA)  # here, since earlier versions began journals without
+        end = (
+            database.execute("SELECT serial + 1, chain, now_s FROM events ORDER BY serial DESC LIMIT 1").fetchone()
+            or database.execute(f"SELECT serial, chain, now_s {_NEWEST}").fetchone()
+            or (0, 0, 0.0)
+        )
+        self._num_events: int = end[0]
+        self._chain: int = end[1]
+        self._last_s: float = end[2]
         newest = database.execute("SELECT max(number) FROM incarnations").fetchone()[0]
         self.incarnation: int = 1 if newest is None else newest + 1
         database.execute("INSERT INTO incarnations VALUES (?, ?, ?)", (self.incarnation, started, self._last_s))
@@ -132,9 +154,7 @@ class Journal:
         RunError if it can't be written, SupersededError if another process has gone on with the run.
         """
         try:
-            if not self._database.in_transaction:
-                self._database.execute("BEGIN IMMEDIATE")
-                self._refuse_if_superseded()
+            self._begin()
             row = (self._num_events, self.incarnation, float(now), _NAMES[type(event)], _written(event))
             chain = _chained(self._chain, row)
             self._database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", (*row, chain))
@@ -153,12 +173,48 @@ class Journal:
             except (sqlite3.Error, OSError) as error:
                 raise RunError(f"{self._file}: can't be written ({error})") from error
 
-    def events(self) -> Iterator[tuple[ClockTime, Event]]:
-        """All events so far, in order, each with its clock time. RunError if one is missing or was changed."""
-        number = chain = 0
+    def put_snapshot(self, state: Json) -> None:
+        """Put a snapshot of the run in the place of all events so far, durably; after a crash it is there or they are.
+
+        RunError if it can't be written, SupersededError if another process has gone on with the run.
+        """
+        self.commit()
+        row = (self._num_events, float(self._last_s), self._chain, _json(state))
         try:
+            self._begin()
+            # in this order, since an interrupt may come in between, and what was done by then be committed
+            self._database.execute(
+                "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?)", (*row, _chained(self._chain, row))
+            )
+            self._database.execute("DELETE FROM snapshot WHERE serial < ?", row[:1])
+            self._database.execute("DELETE FROM events")
+        except sqlite3.Error as error:
+            raise RunError(f"{self._file}: can't be written ({error})") from error
+        self.commit()
+
+    def snapshot(self) -> Json | None:
+        """The run as it was before the first of `events`; None: not begun. RunError if it was changed."""
+        try:
+            found = self._database.execute(f"SELECT serial, now_s, chain, data, checksum {_NEWEST}").fetchone()
+        except sqlite3.Error as error:
+            raise _unusable(self._file, error) from error
+        if found is None:
+            return None
+        *row, checksum = found
+        if _chained(row[2], row) != checksum:
+            raise RunError(f"{self._file}: corrupted journal (its snapshot was changed)")
+        return json.loads(row[3])
+
+    def events(self) -> Iterator[tuple[ClockTime, Event]]:
+        """The events since the snapshot, or all, in order, each with its clock time.
+
+        RunError if one is missing or was changed.
+        """
+        try:
+            number, chain = self._database.execute(f"SELECT serial, chain {_NEWEST}").fetchone() or (0, 0)
             for *row, expected in self._database.execute(
-                "SELECT serial, incarnation, now_s, kind, data, chain FROM events ORDER BY serial"
+                "SELECT serial, incarnation, now_s, kind, data, chain FROM events WHERE serial >= ? ORDER BY serial",
+                (number,),
             ):
                 chain = _chained(chain, row)
                 if row[0] != number or chain != expected:
@@ -178,6 +234,11 @@ class Journal:
     def close(self) -> None:
         """Let go of the files; what was not committed is lost, and will be made again."""
         self._held.close()
+
+    def _begin(self) -> None:
+        if not self._database.in_transaction:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._refuse_if_superseded()
 
     def _refuse_if_superseded(self) -> None:
         newest = self._database.execute("SELECT max(number) FROM incarnations").fetchone()[0]
@@ -229,10 +290,14 @@ def _chained(chain: int, row: Sequence[Any]) -> int:
     return zlib.crc32(repr(tuple(row)).encode(), chain)
 
 
+def _json(data: Json) -> str:
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
+
+
 def _written(event: Event) -> str:
     values: Json = event._asdict()
     try:
-        return json.dumps(values, separators=(",", ":"), allow_nan=False)
+        return _json(values)
     except (TypeError, ValueError) as error:
         raise ProtocolError(f"an event that is not JSON: {error}: {str(values)[:200]}") from error
 

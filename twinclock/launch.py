@@ -18,14 +18,15 @@ from twinclock.check import check_capacity, ensure_sound
 from twinclock.config import Config, config_hash, dump_yaml, load_config
 from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
 from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
-from twinclock.executor import Executor, drive
+from twinclock.executor import Executor, SuspendingExecutor, drive
 from twinclock.folder import FolderConfig
 from twinclock.graph import ONCE, Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
 from twinclock.landed import LandedSamples
 from twinclock.machine import Machine
 from twinclock.messages import Finish
-from twinclock.observer import RunObserver
+from twinclock.monitoring.monitor import monitored
+from twinclock.observer import Journaled, RunObserver
 from twinclock.pipeline import GraphOptions, build_graph
 from twinclock.policies.needs import looks_at_models
 from twinclock.progress import watching_in_python
@@ -125,7 +126,12 @@ def plan_run(config: Config, on: str) -> RunPlan:
     graph = _sound_graph(graph_options(config))
     at_once = 1 if config.overlap is None else config.overlap.trainings_at_once
     slots = tuple(f"slot:{index}" for index in range(at_once))
-    units = {"training_slot": slots, "admission": ("admission",), "device": plugin.devices(config)}
+    units = {
+        "training_slot": slots,
+        "admission": ("admission",),
+        "activation": ("activation",),
+        "device": plugin.devices(config),
+    }
     capacity = {resource: len(names) for resource, names in units.items()}
     at_most = min(capacity["device"], config.cluster.most_at_once())
     if too_much := check_capacity(graph, capacity | {"device": at_most}):
@@ -188,6 +194,7 @@ def graph_options(config: Config) -> GraphOptions:
         evaluation_timeout_s=evaluation.timeout,
         evaluation_retry=Retry(max_attempts=evaluation.retry.attempts, backoff_s=evaluation.retry.backoff),
         evaluations_yield=config.cluster.discipline == "preemptive",
+        gate=training.gate is not None,
         evaluations_at_once=evaluation.at_once,
         observation_on_device=looks_at_models(config.trigger) if on_device is None else on_device,
         observation_timeout_s=config.observation.timeout,
@@ -231,20 +238,22 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
     """Replay what there is, then run to the end; whatever goes wrong, the folder says how far the run came."""
     if isinstance(plan.config.data, FolderConfig):  # whose samples lie in the folder of the run
         plan = replace(plan, stream=LandedSamples(folder.path / SAMPLES, plan.config.data))
-    machine = Machine(plan.graph, PIPELINE)
-    observer = RunObserver(plan.stream, folder, journal, watcher)
+    watching: AbstractContextManager[Watcher]
     watcher.begin(None if isinstance(plan.config.data, FolderConfig) else plan.stream.num_samples)
-    from_clock = ClockTime(0.0)
-    if journal is not None:
+    if journal is None:
+        machine, num_parts, from_clock = Machine(plan.graph, PIPELINE), 0, ClockTime(0.0)
+        observer, watching = RunObserver(plan.stream, folder, None, watcher), nullcontext(watcher)
+    else:
+        machine, observer, num_parts = _as_left(plan, folder, journal, watcher)
         from_clock = journal.last_clock()
-        for now, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
-            observer.recorder.record(now, event, commands)
-            watcher.event(now, event, commands)
+        watching = monitored(folder.path, Context(plan.config, plan.stream), machine, from_clock, watcher)
     try:
-        folder.drop_tables()
+        folder.drop_tables(num_parts)
         folder.update_header(state="running", error=None)
-        finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
+        with watching as observer.watcher:
+            finish, makespan_s = _drive(plan, machine, observer, folder.path, from_clock)
         observer.write(folder)
+        folder.update_header(finished=wall_clock_date(), **ending(finish, makespan_s))
     except SupersededError:
         raise  # the folder is another process's now
     except KeyboardInterrupt:
@@ -255,8 +264,23 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
         if isinstance(error, (UserError, OSError, DeadlockError, LivelockError)):
             raise RunError(f"{error}; {_how_on(folder.path, plan.plugin)}") from error
         raise
-    folder.update_header(finished=wall_clock_date(), **ending(finish, makespan_s))
     return Run.load(folder.path)
+
+
+def _as_left(plan: RunPlan, folder: RunFolder, journal: Journal, watcher: Watcher) -> tuple[Machine, RunObserver, int]:
+    """Machine and observer where the journal ends, and how many parts of the tables lie before its first event."""
+    snapshot = journal.snapshot()
+    if snapshot is None:
+        machine = Machine(plan.graph, PIPELINE)
+    else:
+        machine = Machine.restore(plan.graph, snapshot["machine"], PIPELINE)
+    observer = RunObserver(plan.stream, folder, Journaled(journal, machine), watcher)
+    if snapshot is not None:
+        _, outstanding = machine.outstanding()
+        observer.restore(snapshot, outstanding)
+    for now, event, commands in replayed(machine, journal, Context(plan.config, plan.stream)):
+        observer.note(now, event, commands)
+    return machine, observer, 0 if snapshot is None else snapshot["num_parts"]
 
 
 def _drive(
@@ -271,6 +295,8 @@ def _drive(
             allocator.adopt(request, placement)
         except ValueError as error:
             raise RunError(f"{plan.config.name}: the run was left holding a device that is not here: {error}") from None
+    if folder is not None and machine.begun and isinstance(plan.plugin, plugins.RestoringPlugin):
+        plan.plugin.restore(folder, machine.registers)
     executor: Executor = plan.plugin.open(
         Context(plan.config, plan.stream),
         allocator,
@@ -284,6 +310,10 @@ def _drive(
             executor.perform(command)
         finishes = drive({PIPELINE: machine}, executor, {PIPELINE: observer})
         return finishes[PIPELINE], executor.now()
+    except KeyboardInterrupt:
+        if isinstance(executor, SuspendingExecutor):
+            executor.suspend()
+        raise
     finally:
         executor.close()
 

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
-_SCORING = {"WAIT_FOR_EVALUATION_COMPLETION": "evaluations", "OBSERVE": "observations"}
+_SCORING = {
+    "WAIT_FOR_EVALUATION_COMPLETION": "evaluations",
+    "SCORE_CANDIDATE": "evaluations",
+    "OBSERVE": "observations",
+}
 """Stages that score, and what one of their jobs is called."""
 _USERS = ("ConfigError", "DataError")
 """Types of faults that are the user's to mend, so that trying again is of no use."""
@@ -16,7 +20,8 @@ _ATTEMPT = r"@\d+$"
 def lost_jobs(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """The evaluations and observations that no attempt got done, each with its last fault, in order of time.
 
-    Columns `what` (`evaluations` or `observations`), and `type` and `message` of the fault.
+    Columns `what` (`evaluations`, to which those for the gate belong, or `observations`), and `type` and `message` of
+    the fault.
     """
     job = pl.col("id").str.replace(_ATTEMPT, "").alias("job")
     done = tables["stage_runs"].filter(pl.col("stage").is_in(list(_SCORING)), pl.col("outcome") == "done").select(job)

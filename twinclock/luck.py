@@ -21,7 +21,7 @@ from twinclock.work import evaluation_key
 _Key: TypeAlias = tuple[int, ...]
 
 # Parts of the keys of draws: add, never renumber.
-_STRAGGLERS, _CONNECT, _TRAINING, _STORE, _EVALUATION, _OBSERVATION, _NODES, _SPOT = range(8)
+_STRAGGLERS, _CONNECT, _TRAINING, _STORE, _EVALUATION, _OBSERVATION, _NODES, _SPOT, _GATE = range(9)
 
 
 class Fate(NamedTuple):
@@ -67,6 +67,9 @@ _TARGETS: Mapping[str, _Target] = {
     ),
     "WAIT_FOR_EVALUATION_COMPLETION": _Target(
         _EVALUATION, lambda faults: faults.evaluation, lambda start: evaluation_key(start.inputs["evaluation_job"])
+    ),
+    "SCORE_CANDIDATE": _Target(
+        _GATE, lambda faults: faults.evaluation, lambda start: (start.inputs["model"]["trigger"],)
     ),
     "OBSERVE": _Target(
         _OBSERVATION,

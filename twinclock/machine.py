@@ -29,6 +29,7 @@ from typing import Any, Final
 
 from twinclock._compile import FLOW, FOR_EACH, SCOPE, SPAWN, STAGE, Code, compile_graph
 from twinclock._frame import RESTING, RUNNING, WAITING, Cell, Frame, rest_s
+from twinclock._snapshot import frames_from_json, frames_to_json
 from twinclock.errors import LivelockError, ProtocolError
 from twinclock.graph import BUILT_IN_OUTCOMES, CANCELLED, ERROR_SLOT, FAILED, TIMEOUT, YIELDED, Json, Node
 from twinclock.messages import (
@@ -68,10 +69,39 @@ class Machine:
         self._agenda: deque[tuple[Frame, str, Json]] = deque()
         self._out: list[Command] = []
 
+    @classmethod
+    def restore(cls, graph: Node, snapshot: Json, pipeline: str = "main") -> Machine:
+        """A machine that goes on as the one would that gave `snapshot` for the same graph."""
+        machine = cls(graph, pipeline)
+        machine._next_id, machine.num_ignored = snapshot["next_id"], snapshot["num_ignored"]
+        machine._live = frames_from_json(machine._root, pipeline, snapshot["frames"])
+        if snapshot["finished"] is not None:
+            machine.finished = Finish(pipeline, *snapshot["finished"])
+        return machine
+
+    def snapshot(self) -> Json:
+        """All that `feed` depends on, as JSON."""
+        return {
+            "next_id": self._next_id,
+            "num_ignored": self.num_ignored,
+            "finished": None if self.finished is None else [self.finished.outcome, self.finished.error],
+            "frames": frames_to_json(self._root, self._live.values()),
+        }
+
+    @property
+    def num_open(self) -> int:
+        """How many nodes have been entered and have not ended."""
+        return len(self._live)
+
     @property
     def begun(self) -> bool:
         """Has it been fed `Begin`?"""
         return self._next_id > 0
+
+    @property
+    def registers(self) -> dict[str, Json]:
+        """The values of the registers as they stand, by name; none as long as no scope is entered."""
+        return {name: cell.value for frame in self._live.values() for name, cell in frame.cells.items()}
 
     def feed(self, event: Event) -> list[Command]:
         """Everything that follows from one event.

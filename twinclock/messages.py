@@ -7,7 +7,7 @@ is the structural name of the same thing, which is stable across executors and a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from twinclock.graph import Json, Stage
@@ -28,6 +28,21 @@ def path_text(path: Path) -> str:
     if path is None:
         return ""
     return path_text(path[0]) + segment_text(path)
+
+
+def path_to_json(path: Path) -> Json:
+    """A path for a file; `path_from_json` gives it back."""
+    return None if path is None else [path_to_json(path[0]), *path[1:]]
+
+
+def path_from_json(data: Json) -> Path:
+    """The path that `path_to_json` wrote."""
+    return None if data is None else (path_from_json(data[0]), *data[1:])
+
+
+def placement_from_json(data: Mapping[str, Sequence[str]]) -> Placement:
+    """A placement that was JSON, which has no tuples."""
+    return {resource: tuple(units) for resource, units in data.items()}
 
 
 def segment_text(path: tuple[Path, str | None, int, int]) -> str:

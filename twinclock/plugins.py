@@ -18,6 +18,7 @@ from twinclock.allocator import Allocator, Granting
 from twinclock.config import Config
 from twinclock.errors import ConfigError
 from twinclock.executor import Executor
+from twinclock.graph import Json
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
 from twinclock.watch import Watcher
@@ -67,6 +68,26 @@ class FleetPlugin(ExecutorPlugin, Protocol):
 
     def open_fleet(self, contexts: Mapping[str, Context], allocator: Granting) -> Executor:
         """One executor for these pipelines."""
+
+
+@runtime_checkable
+class RestoringPlugin(ExecutorPlugin, Protocol):
+    """An executor that keeps something beside the journal which has to agree with it."""
+
+    def restore(self, folder: Path, registers: Mapping[str, Json]) -> None:
+        """A run in `folder` is resumed: make what lies there agree with the registers as the journal has them.
+
+        There are none where the run has not come to them yet, or is past them. Called before the executor is opened.
+        """
+
+
+def ensure_reads(plugin: ExecutorPlugin, variable: str, option: str) -> None:
+    """ConfigError unless an executor reads an environment variable that the command's option would set.
+
+    Those that read any name them in `environment`, a tuple, beside what the protocol asks for.
+    """
+    if variable not in getattr(plugin, "environment", ()):
+        raise ConfigError(f"{option}: the executor of this run has no use for it")
 
 
 def names() -> list[str]:

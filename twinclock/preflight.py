@@ -89,11 +89,15 @@ def _without_features(key: str, trigger: DriftTriggerConfig, config: Config) -> 
     if not isinstance(config.data, TableConfig | FolderConfig):
         yield f"{key}: looks at features, but data.kind is {config.data.kind}, whose samples have none; expected table"
         return
+    arrays = config.data.columns.features.arrays
     known = config.data.features.numeric if isinstance(config.data, FolderConfig) else numeric_columns(config.data)
     if compares_all and not known:
-        yield f"{key}.features: no feature of the data is numeric, and distances are between numbers"
+        otherwise = f"; expected {key}.of embeddings for arrays" if arrays else ""
+        yield f"{key}.features: no feature of the data is numeric, and distances are between numbers{otherwise}"
     for name in named:
-        if name not in known:
+        if name in arrays:
+            yield f"{key}: got feature {name!r}, which holds arrays; expected a numeric one, or {key}.of embeddings"
+        elif name not in known:
             yield f"{key}: got feature {name!r}, expected a numeric one: {', '.join(known) or 'there is none'}"
 
 

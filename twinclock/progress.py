@@ -49,16 +49,16 @@ def _bars() -> Iterator[FleetWatcher]:
 
 
 class _Counts:
-    """How far the pipelines have come, counted from their events."""
+    """How far the pipelines have come, by numbers that count from the start also when a run goes on from a snapshot."""
 
     def __init__(self) -> None:
         self.num_samples: int | None = 0
         self.samples = 0
         self.triggers = 0
         self.trainings = 0
-        self._taken: dict[str, int] = {}
-        """Pipeline → its part of `samples`."""
-        self._chunks: dict[tuple[str, int], Start] = {}
+        self._reached: dict[tuple[str, str], int] = {}
+        """(what is counted, pipeline) → its part of that."""
+        self._open: dict[tuple[str, int], Start] = {}
 
     def expect(self, num_samples: int | None) -> None:
         """So many more; None: nobody knows how many in all."""
@@ -67,20 +67,24 @@ class _Counts:
 
     def event(self, pipeline: str, event: Event, commands: Sequence[Command]) -> None:
         if isinstance(event, Ended):
-            start = self._chunks.pop((pipeline, event.id), None)
+            start = self._open.pop((pipeline, event.id), None)
             if start is None:
                 pass
-            elif start.stage.operation == "INFORM_SELECTOR_AND_TRIGGER":
-                self.triggers += event.outcome == "trigger"
-            elif start.stage.operation == "STORE_TRAINED_MODEL":
-                self.trainings += event.outcome == "done"
             elif start.stage.operation == "INFORM_SELECTOR_REMAINING_DATA":
-                taken = start.inputs["batch"]["stop"]
-                self.samples += taken - self._taken.get(pipeline, 0)
-                self._taken[pipeline] = taken
+                self.samples += self._more("samples", pipeline, start.inputs["batch"]["stop"])
+            elif event.outcome == "trigger":
+                self.triggers += self._more("triggers", pipeline, event.values["trigger"]["serial"] + 1)
         for command in commands:
-            if isinstance(command, Start) and command.stage.operation in _COUNTED:
-                self._chunks[pipeline, command.id] = command
+            if isinstance(command, Start):
+                if command.stage.operation in _COUNTED:
+                    self._open[pipeline, command.id] = command
+                elif command.stage.operation == "EVALUATE":
+                    self.trainings += self._more("trainings", pipeline, command.registers["models"]["total"])
+
+    def _more(self, what: str, pipeline: str, reached: int) -> int:
+        before = self._reached.get((what, pipeline), 0)
+        self._reached[what, pipeline] = max(before, reached)
+        return max(0, reached - before)
 
 
 class _OfPipeline:
@@ -100,7 +104,7 @@ class _OfPipeline:
         self._shown_by.training(device, job, done)
 
 
-_COUNTED = ("INFORM_SELECTOR_AND_TRIGGER", "STORE_TRAINED_MODEL", "INFORM_SELECTOR_REMAINING_DATA")
+_COUNTED = ("INFORM_SELECTOR_AND_TRIGGER", "INFORM_SELECTOR_REMAINING_DATA")
 
 
 class _Lines:

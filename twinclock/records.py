@@ -29,6 +29,9 @@ from twinclock.messages import (
     Recalled,
     Release,
     Start,
+    path_from_json,
+    path_to_json,
+    placement_from_json,
     segment_text,
 )
 from twinclock.policies.triggers.protocol import Verdict
@@ -123,6 +126,37 @@ class Recorder:
             elif kind is Disarm:
                 self._timeout_s.pop(command.id, None)  # type: ignore[union-attr]
 
+    def snapshot(self) -> Json:
+        """What is still open, as JSON. Rows that were not taken are not in it."""
+        return {
+            "open": [[id_, started_s] for id_, (_, started_s) in self._open.items()],
+            "held": [
+                [id_, path_to_json(held.path), held.requested_s, held.granted_s, dict(held.placement)]
+                for id_, held in self._held.items()
+            ],
+            "timed_out": [path_to_json(path) for path in self._timed_out],
+            "recalled": sorted(self._recalled),
+            "triggers": self._triggers.snapshot(),
+            "num_stage_runs": self.num_stage_runs,
+        }
+
+    def restore(self, snapshot: Json, outstanding: Sequence[Command]) -> None:
+        """Go on, with no rows yet, where another recorder gave `snapshot`; `outstanding` of the machine then."""
+        starts = {command.id: command for command in outstanding if isinstance(command, Start)}
+        self._open = {id_: (starts[id_], started_s) for id_, started_s in snapshot["open"]}
+        self._held = {
+            id_: _Held(path_from_json(path), requested_s, granted_s, placement_from_json(placement))
+            for id_, path, requested_s, granted_s, placement in snapshot["held"]
+        }
+        self._held_at = {held.path: held for held in self._held.values() if held.granted_s is not None}
+        self._timeout_s = {
+            each.id: each.delay_s for each in outstanding if isinstance(each, Arm) and each.timer == TIMEOUT
+        }
+        self._timed_out = {path_from_json(path) for path in snapshot["timed_out"]}
+        self._recalled = set(snapshot["recalled"])
+        self._triggers = TriggerRows.restore(snapshot["triggers"])
+        self.num_stage_runs = snapshot["num_stage_runs"]
+
     def take(self) -> dict[str, pl.DataFrame]:
         """The rows gathered since the last call, as tables; the recorder keeps only what is still open.
 
@@ -180,7 +214,8 @@ class Recorder:
     def _note_timeout(self, now: ClockTime, id_: int) -> None:
         path = self._held[id_].path if id_ in self._held else self._open[id_][0].path if id_ in self._open else None
         _, name, _, attempt = path or (None, None, 0, 0)
-        self._timed_out.add(path)
+        if id_ in self._held:  # what holds nothing is never asked after, and would stay for ever
+            self._timed_out.add(path)
         message = f"took longer than {self._timeout_s.pop(id_)} s"
         self._rows["faults"].append((path, name, attempt or 1, TIMEOUT, TIMEOUT, message, now))
 
@@ -283,7 +318,7 @@ class Recorder:
         self._rows["trainings"].append(
             (job["id"], job["trigger"], outcome, job["training_set"]["num_samples"], parent, device,
              queued_s, granted_s, started_s, now, fit.get("loss"), error.get("message"),
-             event.values.get("lost_s"))
+             event.values.get("lost_s"), fit.get("wait_share"), fit.get("peak_memory_bytes"), fit.get("utilisation"))
         )  # fmt: skip
 
     def _note_model(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
@@ -293,6 +328,17 @@ class Recorder:
                 (model["trigger"], model["parent"], model["first_ts"], model["last_ts"], model["num_samples"],
                  model["size_bytes"], model["loss"], model["path"], now)
             )  # fmt: skip
+
+    def _note_activation(self, now: ClockTime, _started_s: ClockTime, start: Start, event: Ended) -> None:
+        if event.outcome in BUILT_IN_OUTCOMES:
+            return
+        scores = start.inputs["gate_scores"] or {}
+        activated_s = now if event.outcome == "activated" else None
+        self._rows["activations"].append(
+            (start.inputs["model"]["trigger"], activated_s, scores.get("metric"), scores.get("first"),
+             scores.get("stop"), scores.get("value"), scores.get("active"), scores.get("active_value"),
+             event.values["verdict"], now)
+        )  # fmt: skip
 
     def _note_scores(self, now: ClockTime, _started_s: ClockTime, _start: Start, event: Ended) -> None:
         for score in event.values.get("scores", ()):
@@ -312,6 +358,7 @@ _NOTES: Mapping[str, _Note] = {
     "CLAIM_TRIGGERS": Recorder._note_claim,
     "WAIT_FOR_TRAINING_COMPLETION": Recorder._note_training,
     "STORE_TRAINED_MODEL": Recorder._note_model,
+    "ACTIVATE_MODEL": Recorder._note_activation,
     "EVALUATION_COMPLETED": Recorder._note_scores,
 }
 """Operation → what its end adds to the tables besides the stage run itself."""

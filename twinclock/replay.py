@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from twinclock.errors import RunError
 from twinclock.graph import CANCELLED, FAILED, Json
@@ -18,19 +18,24 @@ _SHOWN = 200
 
 
 def replayed(machine: Machine, journal: Journal, context: Context) -> Iterator[tuple[ClockTime, Event, list[Command]]]:
-    """Feed a machine all that its journal holds; each event with what the machine answered.
+    """Feed a machine, new or as the journal's snapshot has it, all that follows; each event with what it answered.
 
     RunError if the journal is corrupted, or if a decision comes out differently now: a policy is not
     deterministic, or its code changed. One that was cancelled before it was told has nothing to be held against.
     """
-    deciding: dict[int, Start] = {}
+    _, outstanding = machine.outstanding()
+    deciding = _decisions(outstanding)
     for now, event in journal.events():
         start = deciding.pop(event.id, None) if isinstance(event, Ended) else None
         if isinstance(event, Ended) and start is not None and event.outcome != CANCELLED:
             _ensure_same(start, (event.outcome, event.values), _decided_again(context, start))
         commands = machine.feed(event)
-        deciding |= {c.id: c for c in commands if isinstance(c, Start) and c.stage.kind == "decide"}
+        deciding |= _decisions(commands)
         yield now, event, commands
+
+
+def _decisions(commands: Sequence[Command]) -> dict[int, Start]:
+    return {each.id: each for each in commands if isinstance(each, Start) and each.stage.kind == "decide"}
 
 
 def _decided_again(context: Context, start: Start) -> Decision:

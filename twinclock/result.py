@@ -101,6 +101,11 @@ class Run:
         return self.tables["models"]
 
     @property
+    def activations(self) -> pl.DataFrame:
+        """With a gate: for each stored model whether it became active, and the scores that decided it."""
+        return self.tables["activations"]
+
+    @property
     def evaluations(self) -> pl.DataFrame:
         """One row for each model, interval and metric."""
         return self.tables["evaluations"]

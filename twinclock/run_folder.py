@@ -5,7 +5,7 @@
 | run.json | the header: versions, hashes, dates, how the run ended, and its state (below) |
 | config.yaml, graph.json | what was run |
 | tables/NAME/00000.parquet | the records, in parts, written as the run goes on |
-| journal.sqlite | real mode: every event, before its effects (see `journal`) |
+| journal.sqlite | real mode: every event, before its effects, since the last snapshot (see `journal`) |
 | samples/00000/ | of a source that grows: what came, as it landed (see `landed`) |
 | models/00003/ | real mode: the model of trigger 3 |
 | lock | held by the process that runs it |
@@ -17,11 +17,9 @@ error outside the graph is `crashed`. `finished` is written when all else is dur
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -62,7 +60,7 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise RunError(f"{path}: a file; expected a new folder for the run")
         with told_as_run_error(path):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             if any(path.iterdir()):
                 raise RunError(f"{path}: not empty; expected a new folder for the run")
             return cls(path, _locked(path))
@@ -106,11 +104,36 @@ class RunFolder:
         """Change some keys of the header."""
         self.write_header({**read_header(self.path), **changes})
 
-    def drop_tables(self) -> None:
-        """Begin the tables anew: they are made again from the journal."""
-        with told_as_run_error(self.path), contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self.path / "tables")
-        self._num_parts = 0
+    @property
+    def num_parts(self) -> int:
+        """How many parts of the tables there are."""
+        return self._num_parts
+
+    def num_files(self, before_part: int) -> dict[str, int]:
+        """Table → how many files hold its parts up to a number; a part of it that would be empty has none."""
+        return {
+            name: sum(file.name < f"{before_part:05d}" for file in _parts(self.path, name)) for name in sorted(SCHEMAS)
+        }
+
+    def ensure_files(self, before_part: int, num_files: Mapping[str, int]) -> None:
+        """RunError if any of the files is gone that `num_files` counted."""
+        found = self.num_files(before_part)
+        for name, expected in num_files.items():
+            if missing := expected - found[name]:
+                raise RunError(
+                    f"{self.path / 'tables' / name}: {missing} of {expected} parts are missing; "
+                    "what they held is no longer in the journal"
+                )
+
+    def drop_tables(self, from_part: int = 0) -> None:
+        """Take back all parts from a number on: they are made again from the journal."""
+        kept = {f"{number:05d}.parquet" for number in range(from_part)}
+        with told_as_run_error(self.path):
+            for table in (self.path / "tables").glob("*"):
+                for file in [file for file in table.iterdir() if file.name not in kept]:
+                    file.unlink()
+                sync(table)
+        self._num_parts = from_part
 
     def write_tables(self, tables: Mapping[str, pl.DataFrame]) -> None:
         """Add a part to every table that has rows (the first part of each is written even if empty).
@@ -122,7 +145,7 @@ class RunFolder:
                 part = self.path / "tables" / name / f"{self._num_parts:05d}.parquet"
                 if self._num_parts and table.is_empty():
                     continue
-                part.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(part.parent)
                 with replace_durably(part) as unfinished:
                     table.write_parquet(unfinished, compression="zstd")
         self._num_parts += 1
@@ -164,7 +187,7 @@ class StoredTables(Mapping[str, pl.DataFrame]):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._parts = {name: sorted((path / "tables" / name).glob("*.parquet")) for name in SCHEMAS}
+        self._parts = {name: _parts(path, name) for name in SCHEMAS}
         self._parts["quarantine"] += sorted((path / SAMPLES).glob(f"*/{QUARANTINE}"))
         self._read: dict[str, pl.DataFrame] = {}
 
@@ -191,6 +214,18 @@ class StoredTables(Mapping[str, pl.DataFrame]):
             raise RunError(told) from None
 
 
+def _parts(path: Path, name: str) -> list[Path]:
+    return sorted((path / "tables" / name).glob("*.parquet"))
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Have a run's folder for oneself. RunError if there is no run, or another process has it."""
+    read_header(path)
+    with told_as_run_error(path), _locked(path):
+        yield
+
+
 @contextmanager
 def replace_durably(file: Path) -> Iterator[Path]:
     """Write to the path given; the file is then whole or as it was before, also after a power cut."""
@@ -203,6 +238,14 @@ def replace_durably(file: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
         raise
     sync(file.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those around it, unless they are there; their names then survive a power cut too."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -82,6 +82,9 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "loss": pl.Float64,
         "error": pl.String,
         "lost_s": pl.Float64,
+        "wait_share": pl.Float64,
+        "peak_memory_bytes": pl.Int64,
+        "utilisation": pl.Float64,
     },
     "models": {
         "model": pl.Int64,
@@ -93,6 +96,18 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "loss": pl.Float64,
         "path": pl.String,
         "stored_s": pl.Float64,
+    },
+    "activations": {
+        "model": pl.Int64,
+        "activated_s": pl.Float64,
+        "metric": pl.String,
+        "first": pl.Int64,
+        "stop": pl.Int64,
+        "value": pl.Float64,
+        "active": pl.Int64,
+        "active_value": pl.Float64,
+        "reason": pl.String,
+        "decided_s": pl.Float64,
     },
     "evaluations": {
         "plan": pl.Int64,
@@ -144,6 +159,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "batches": ("batch",),
     "triggers": ("trigger",),
     "models": ("model",),
+    "activations": ("model",),
     "evaluations": ("plan", "model", "start_ts", "end_ts", "metric"),
 }
 """What identifies a row, where a run and its resumed twin must agree row by row."""

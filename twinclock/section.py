@@ -19,10 +19,13 @@ ListOf: TypeAlias = Annotated[tuple[T, ...], Strict(False)]
 """A YAML list, kept as a tuple; only the sequence type is lenient, its items are not."""
 _IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+_TITLE = r"^[^\s./\\\x00-\x1f][^/\\\x00-\x1f]*$"
 ImportPath: TypeAlias = Annotated[str, Field(pattern=_IMPORT_PATH)]
 """`package.module:name`, something that the user brings along."""
 Name: TypeAlias = Annotated[str, Field(pattern=_NAME)]
 """What users may call what they name themselves: a name of a folder on any system, and no way out of one."""
+Title: TypeAlias = Annotated[str, Field(pattern=_TITLE)]
+"""A name for people that becomes part of the name of a folder, and leads out of none."""
 
 
 class Section(BaseModel):
@@ -109,6 +112,7 @@ _EXPECTED = {
 _PATTERNS = {
     _IMPORT_PATH: "package.module:name",
     _NAME: "a name of letters, digits, - and _ that begins with a letter",
+    _TITLE: "a name on one line, without / and \\, that begins with neither a dot nor a space",
 }
 _BOUNDS = {
     "greater_than": (">", "gt"),
@@ -161,8 +165,8 @@ def _locate(
     is_name = False
     """Is the next key one that the user made up, in a mapping?"""
     for part in loc:
-        if part == "[key]":
-            continue  # pydantic's mark that the name itself is wrong
+        if isinstance(part, str) and part.startswith("["):
+            continue  # [key]: pydantic's mark that the name itself is wrong; or which of several forms was meant
         if not is_name and len(options) > 1 and (chosen := [o for o in options if part in _kinds(o)]):
             options = chosen  # the tag of a union: no key of the user's
             owner = chosen[0]

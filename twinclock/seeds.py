@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     ARRIVALS = 2
     TRAINING_NOISE = 3
     EVALUATION_NOISE = 4
+    GATE_NOISE = 5
     DRIFT = 20
     DETECTOR = 21
     ERRORS = 22

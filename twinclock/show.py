@@ -30,8 +30,8 @@ _UNEVEN = 0.005
 """Difference of the shares of data time that two composites leave out, from which on they are not compared lightly."""
 _POSITIONS_SHOWN = 3
 _IF_ANY = (
-    *("quarantined", "trainings stopped", "trainings failed", "faults", "missed triggers", "money", "energy"),
-    "device-seconds down",
+    *("quarantined", "trainings stopped", "trainings failed", "models rejected", "faults", "missed triggers"),
+    *("money", "energy", "device-seconds down"),
 )
 """Figures that are left out where they are 0, or not known."""
 
@@ -130,6 +130,7 @@ def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Seq
         _count("trainings stopped", summary["stopped_trainings"]),
         _count("trainings failed", summary["failed_trainings"]),
         _count("models", summary["models"]),
+        _count("models rejected", summary["rejected_models"]),
         _count("evaluations", summary["evaluations"]),
         _count("faults", summary["faults"]),
         _seconds("makespan", summary["makespan_s"]),

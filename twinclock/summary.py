@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from twinclock.activations import activated_models, rejected_models
 from twinclock.config import Config
 from twinclock.freshness import freshness
 from twinclock.lost import lost_jobs
@@ -47,6 +48,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
     and backlog is that of `freshness`. `queued_s`: seconds that trainings waited for a slot or a device, and other work
     for a device, each waiting one counted; `training_queued_s` and `evaluation_queued_s` are parts of it.
     `lost_evaluations` and `lost_observations` are those that no attempt got done.
+    `rejected_models` were stored, and turned away by the gate.
     `stopped_trainings` made way for a newer one, `failed_trainings` did not: both count attempts.
     `accuracy`, `trained_accuracy`, `served_accuracy`, each with what it leaves out, are those of
     `composites` that have this metric. None where there is nothing.
@@ -84,6 +86,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "stopped_trainings": stopped,
         "failed_trainings": outcomes.len() - trained - stopped,
         "models": tables["models"].height,
+        "rejected_models": len(rejected_models(tables)),
         "evaluations": tables["evaluations"].height,
         "faults": tables["faults"].height,
         "lost_evaluations": int((lost == "evaluations").sum()),
@@ -189,12 +192,16 @@ def _planned_scores(config: Config, tables: Tables, which: Composed, metric: str
 
 def scores_of_plan(evaluations: pl.DataFrame, tables: Tables, plan: EvaluationPlan, which: Composed) -> pl.DataFrame:
     """The scores of the models in use, as `scores_in_use` gives them, from rows of one plan and one metric."""
-    rows = tables["models"].filter(pl.col("last_ts").is_not_null())
-    models = rows.select(pl.col("model").alias("trigger"), "first_ts", "last_ts").to_dicts()
     span = data_span(tables)
-    bounds = all_bounds(plan, None if span is None else Span(*span), models)
+    bounds = all_bounds(plan, None if span is None else Span(*span), _entries(tables["models"]))
     once = evaluations.unique(["model", "start_ts", "end_ts"], keep="first", maintain_order=True)
-    return scores_in_use(once, bounds, models, which)
+    return scores_in_use(once, bounds, _entries(activated_models(tables)), which)
+
+
+def _entries(models: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows of `models` as far as plans look at them."""
+    rows = models.filter(pl.col("last_ts").is_not_null())
+    return rows.select(pl.col("model").alias("trigger"), "first_ts", "last_ts").to_dicts()
 
 
 def _waited_s(queued: pl.DataFrame) -> float:

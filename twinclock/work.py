@@ -185,15 +185,22 @@ def stored_model(context: Context, candidate: Json, size_bytes: int, stored: Clo
         **candidate,
         "path": model_path(candidate),
         "size_bytes": size_bytes,
-        "served_from": _served_from(context, candidate["stop"], stored),
+        "served_from": served_from(context, candidate["stop"], stored),
     }
 
 
-def _served_from(context: Context, trained_stop: int, stored: ClockTime) -> int | None:
+def stored_values(context: Context, model: Json) -> Values:
+    """STORE_TRAINED_MODEL: what it writes. With a gate the registers wait for its verdict."""
+    gated = context.config.training.gate is not None
+    return {"model": model} if gated else {"model": model, "active_model": model, "models": [model]}
+
+
+def served_from(context: Context, trained_stop: int, stored: ClockTime) -> int | None:
     """The first position that a model could serve, which was trained with the samples before `trained_stop`.
 
-    Live: the first that has not arrived when it is stored. In replay the first after the trigger, if
-    training stops ingestion; if not, data time stands still while samples are taken in, and nothing says.
+    Live: the first that has not arrived when it is `stored`; with a gate, when it is activated. In replay the first
+    after the trigger, if training stops ingestion; if not, data time stands still while samples are taken in, and
+    nothing says.
     """
     if context.landed is not None:
         return max(trained_stop, context.landed.num_samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -13,17 +14,24 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from twinclock.errors import ConfigError
 from twinclock.section import shown
 
+_MOST_VALUES = 1_000_000
+"""A few lines of aliases can stand for more values than any memory holds."""
+
 
 def read_yaml(text: str, where: str) -> Any:
     """The values of a YAML text. ConfigError names `where`, line and column."""
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        values = YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         raise ConfigError(f"{where}:{place} not YAML: {_first_line(error.problem or error)}") from None
     except (YAMLError, ValueError) as error:
         raise ConfigError(f"{where}: not YAML: {_first_line(error)}") from None
+    if _size(values, {}) > _MOST_VALUES:
+        told = "its aliases stand for more than a million values, or for themselves"
+        raise ConfigError(f"{where}: {told}; expected a configuration that can be written out")
+    return values
 
 
 def write_yaml(values: Mapping[str, Any]) -> str:
@@ -80,6 +88,17 @@ def put(values: Mapping[str, Any], path: str, value: Any, where: str) -> dict[st
         else:
             place = place[index]
     return changed
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """How many values it is with all aliases written out; inf for what holds itself. `known`: by identity."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # met again on the way down, it holds itself
+        inside = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(each, known) for each in inside)
+    return known[id(value)]
 
 
 def _first_line(error: object) -> str:

@@ -10,6 +10,7 @@ from sim.quality.source import check_likeness, finished_run
 from twinclock.config import Config
 from twinclock.errors import DataError
 from twinclock.graph import Json
+from twinclock.result import Run
 from twinclock.section import Section
 
 
@@ -22,7 +23,7 @@ class MeasuredQuality(Section):
 
 
 class MeasuredScores:
-    """The evaluations and observations of a finished run, by what was scored."""
+    """The evaluations and observations of a finished run, and the scores at its gate, by what was scored."""
 
     def __init__(self, folder: str, config: Config) -> None:
         """ConfigError if the run is not done, measured nothing, or has other data or another training than `config`."""
@@ -43,6 +44,8 @@ class MeasuredScores:
                 "kind", "model", "member", "first", "stop", "name", "value"
             ).iter_rows()
         }
+
+        self._observations |= _at_the_gate(run)
 
     def trained(self, job: Mapping[str, Json]) -> None:
         """Nothing to keep: models are known by their numbers."""
@@ -80,3 +83,15 @@ class MeasuredScores:
             f"sim.quality.run: {self._folder} has not measured {what}; "
             "expected a real run of the same policy on the same data"
         )
+
+
+def _at_the_gate(run: Run) -> dict[tuple[Any, ...], float | None]:
+    """The scores of candidates and of the models that were active then, by model, samples and metric."""
+    columns = ("first", "stop", "metric", "model", "value", "active", "active_value")
+    found: dict[tuple[Any, ...], float | None] = {}
+    for first, stop, metric, model, value, active, active_value in run.activations.select(columns).iter_rows():
+        if metric is not None:  # else the scoring failed
+            found |= {
+                (each, None, first, stop, metric): score for each, score in ((model, value), (active, active_value))
+            }
+    return found

@@ -49,6 +49,8 @@ def unmeasured(folder: str, theirs: Config, ours: Config) -> Iterator[str]:
     for section in ("trigger", "selection"):
         if getattr(theirs, section) != getattr(ours, section):
             yield f"sim.quality.run: {folder} has another section {section}, {_SAME}: it measured that policy's models"
+    if ours.training.gate is not None and ours.training.gate != theirs.training.gate:
+        yield f"training.gate: {folder} (sim.quality.run) has another, {_SAME}: it scored other models for it, or none"
     known = [_intervals(plan) for plan in theirs.evaluation.plans]
     for number, plan in enumerate(ours.evaluation.plans):
         if _intervals(plan) not in known:

@@ -40,6 +40,8 @@ def _unanswered(config: Config, metrics: Sequence[str]) -> Iterator[str]:
     """
     otherwise = "or sim.quality of kind measured"
     wanted = [("evaluation.metrics", metric) for metric in config.evaluation.metrics]
+    if config.training.gate is not None:
+        wanted.append(("training.gate.metric", config.training.gate.metric))
     for key, trigger in each_trigger(config.trigger):
         wanted += [(key, metric) for metric in metrics_needed(trigger)]
         if isinstance(trigger, DriftTriggerConfig) and trigger.of == "embeddings":
@@ -54,6 +56,9 @@ def _unanswered(config: Config, metrics: Sequence[str]) -> Iterator[str]:
 def _without_samples(quality: ProxyQuality, config: Config) -> Iterator[str]:
     if config.data.kind != "table":
         yield f"data.kind: got {config.data.kind}, expected table, whose samples sim.quality of kind proxy is fitted on"
+    elif config.data.columns.features.arrays:
+        got = f"data.features.arrays: got {', '.join(config.data.columns.features.arrays)}"
+        yield f"{got}, expected none: sim.quality of kind proxy is fitted on numeric and categorical columns only"
     if config.training.task != "classification":
         got = f"training.task: got {config.training.task}"
         yield f"{got}, expected classification, which is what sim.quality of kind proxy can"

@@ -90,7 +90,9 @@ def said(found: Fit, folder: str, training: TrainingConfig) -> tuple[str, ...]:
     numbers = f"setup_s {cost.setup_s:.4g}, step_s {cost.step_s:.4g}, samples_per_s {cost.samples_per_s:.4g}"
     quality = f"R² {found.r2:.4f}, median error {100 * found.median_error:.2g} %"
     fitted_to = f"training costs fitted to {found.num_trainings} trainings of {folder}: {numbers}; {quality}"
-    matter = ["model", "optimizer", "trainer"] + ([] if found.has_steps else ["batch_size"])
+    matter = ["model", "optimizer", "trainer", "precision", "compile", "accumulate"] + (
+        [] if found.has_steps else ["batch_size"]
+    )
     differing = [key for key in matter if getattr(found.training, key) != getattr(training, key)]
     return (fitted_to, *(f"extrapolated: {folder} has another training.{key}" for key in differing))
 
@@ -107,6 +109,8 @@ def _finished(folder: str) -> Run:
         raise ConfigError(f"{_KEY}: {got}, expected one: how they scale is sim.costs.scaling_efficiency")
     if run.config.training.downsample is not None:
         raise ConfigError(f"{_KEY}: {folder} has a training.downsample, expected trainings on all their samples")
+    if run.config.training.validation is not None:
+        raise ConfigError(f"{_KEY}: {folder} has a training.validation, expected trainings on all their samples")
     return run
 
 

@@ -14,9 +14,9 @@ from twinclock.section import Section
 
 
 class TrainingCost(Section):
-    """Seconds = setup + for each epoch: gradient steps · seconds a step + samples / throughput.
+    """Seconds = setup + for each epoch: minibatches · seconds a step + samples / throughput.
 
-    So a step on a full minibatch takes step_s + batch_size / samples_per_s.
+    So a full minibatch takes step_s + batch_size / samples_per_s.
     """
 
     kind: Literal["formula"] = "formula"
@@ -25,7 +25,7 @@ class TrainingCost(Section):
     samples_per_s: Positive = 40_000.0
     """Throughput on one device, samples a second (each epoch counts its samples again)."""
     step_s: NotNegative = 0.0
-    """Seconds of each gradient step, however many samples it has."""
+    """Seconds of each minibatch, however many samples it has."""
 
 
 class EvaluationCost(Section):

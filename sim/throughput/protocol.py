@@ -16,7 +16,7 @@ class Job:
     """That each epoch steps on."""
     epochs: int
     batch_size: int
-    """Samples in a gradient step, over all devices."""
+    """Samples in a minibatch, over all devices."""
     num_scored: int = 0
     """Samples that only go forward through the model, over all epochs."""
 

@@ -264,13 +264,42 @@ def _training(draw: Draw, most_at_once: int, *, warm: bool) -> Config:
         **draw.keys(
             0.15,
             task=lambda: "classification",
-            model=lambda: draw.of({"kind": "logistic"}, {"kind": "mlp", "hidden": [4]}),
+            model=lambda: draw.of({"kind": "logistic"}, {"kind": "mlp", "hidden": [4], "embedding": 2}),
             batch_size=lambda: draw.of(1, 8),
-            optimizer=lambda: {"kind": draw.of("adam", "sgd"), "lr": 0.01, "weight_decay": 0.1},
+            optimizer=lambda: _optimizer(draw),
             clip_norm=lambda: 1.0,
             downsample=lambda: _downsample(draw),
         ),
+        **draw.keys(
+            0.1,
+            checkpoint=lambda: draw.keys(0.7, every=lambda: draw.of(0.5, 3.0), every_steps=lambda: draw.of(1, 20)),
+            accumulate=lambda: draw.of(2, 100),
+            schedule=lambda: _schedule(draw),
+            class_weights=lambda: draw.of("balanced", {"a": 2.0}),
+            precision=lambda: draw.of("fp32", "bf16", "fp16"),
+            compile=lambda: draw.chance(0.5),
+        ),
+        **draw.of({}, {}, {}, _validation(draw)),
     }
+
+
+def _optimizer(draw: Draw) -> Config:
+    kind = draw.of("adam", "sgd")
+    momentum = {"momentum": 0.9} if kind == "sgd" else {}
+    return {"kind": kind, "lr": 0.01, "weight_decay": 0.1, "state": draw.of("reset", "keep"), **momentum}
+
+
+def _schedule(draw: Draw) -> Config:
+    schedule = {"kind": draw.of("constant", "cosine", "linear", "step"), "warmup_steps": draw.of(0, 5)}
+    if schedule["kind"] == "step":
+        return {**schedule, "every_epochs": draw.of(1, 2), "factor": 0.5}
+    return schedule if schedule["kind"] == "constant" else {**schedule, "end": draw.of(0.0, 0.1)}
+
+
+def _validation(draw: Draw) -> Config:
+    stopping = draw.keys(0.5, early_stopping=lambda: {"patience": draw.of(1, 3), "min_delta": draw.of(0.0, 0.1)})
+    gate = draw.keys(0.6, gate=lambda: {"metric": "accuracy", "max_worse": draw.of(0.0, 0.0, 0.02, 0.5)})
+    return {"validation": {"share": draw.of(0.1, 0.5, 0.9)}, **stopping, **gate}
 
 
 def _downsample(draw: Draw) -> Config:

@@ -37,7 +37,6 @@ def costs(draw: Draw) -> Config:
             node_efficiency=lambda: draw.of(0.0, 0.5),
             loading=lambda: {"bytes_per_s": draw.of(1e3, 1e6), "sample_bytes": draw.of(100.0, 1e4)},
             checkpoint=lambda: {
-                "every": draw.of(0.5, 3.0, None),
                 "pause_s": draw.of(0.0, 0.4),
                 "restore_s": draw.of(0.0, 1.0),
             },

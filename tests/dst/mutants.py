@@ -9,11 +9,12 @@ from unittest.mock import patch
 
 from sim import operations
 from sim.executor import SimExecutor
-from twinclock import result, scheduling, stages, work
+from twinclock import _snapshot, gate, result, scheduling, stages, work
 from twinclock.allocator import Allocator
 from twinclock.lateness import OnTime
 from twinclock.machine import Machine
 from twinclock.messages import Disarm, Granted, Recalled, Release
+from twinclock.policies.evaluation import planning
 from twinclock.policies.selection import selector
 from twinclock.records import Recorder
 
@@ -190,6 +191,26 @@ def _grant_time_forgotten(right: Any) -> Any:
     return record
 
 
+def _visits_forgotten(right: Any) -> Any:
+    def inside(frame: Any, values: Any) -> dict:
+        row = right(frame, values)
+        return row | {"visits": {}} if "visits" in row else row
+
+    return inside
+
+
+def _begin_forgotten(right: Any) -> Any:
+    def snapshot(recorder: Recorder) -> Any:
+        told = right(recorder)
+        return told | {"open": [[id_, 0.0] for id_, _ in told["open"]]}
+
+    return snapshot
+
+
+def _the_other_way_round(right: Any) -> Any:
+    return lambda gate, candidate, active: right(gate, active, candidate)
+
+
 MUTANTS: Mapping[str, Mutant] = {
     "a model is visible when its store begins": _patched(Machine, "_start", _visible_at_start),
     "the allocator grants a device that is held": _patched(Allocator, "_hand_over", _grants_what_is_held),
@@ -208,6 +229,10 @@ MUTANTS: Mapping[str, Mutant] = {
     "queueing counts as busy": _patched(result, "occupied", _queueing_is_busy),
     "a stop is not heard": _patched(SimExecutor, "stop", _never_stops),
     "a training that is done is stopped": _patched(work, "preempted", _too_late_all_the_same),
+    "a snapshot forgets how often a step was visited": _patched(_snapshot, "_inside", _visits_forgotten),
+    "a snapshot forgets when a stage began": _patched(Recorder, "snapshot", _begin_forgotten),
     "requests are dated by their grant": _patched(Recorder, "record", _grant_time_forgotten),
+    "the gate lets through what is worse": _patched(gate, "judge", _the_other_way_round),
+    "a rejected model is scored as the active one": _patched(planning, "activated", lambda _right: list),
 }
 """What is wrong → the context in which it is."""

@@ -9,8 +9,9 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
+from real.results import read_result, write_result
 from real.store import ENCODING, FORMAT, LINEAGE, WEIGHTS, new_folder
-from real.worker import RESULT, WORK, work_folder
+from real.worker import WORK, work_folder
 
 
 class InlinePool:
@@ -35,12 +36,12 @@ class InlinePool:
             self._answers[job["id"]] = {"device": device, **self.answer(job), "id": job["id"]}
             self._wakes.send(None)
         elif job["id"] in self._answers:
-            self._answers[job["id"]] = {"id": job["id"], "kind": "stopped"}
+            self._answers[job["id"]] = {"device": device, "id": job["id"], "kind": "stopped"}
 
     def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         if "fails_after" in job:
             return {"kind": "error", "error": {"type": "JobFailed", "message": f"after {job['fails_after']}"}}
-        return {"kind": "done", "result": self._train(job) if job["do"] == "train" else _evaluate(job)}
+        return {"kind": "done", "result": self._train(job) if job["do"] == "train" else _DONE[job["do"]](job)}
 
     def sources(self) -> Iterator[Connection]:
         yield self._wake
@@ -60,8 +61,8 @@ class InlinePool:
 
     def _train(self, job: Mapping[str, Any]) -> Any:
         final, recipe = work_folder(self._folder, job["id"]), job["training_set"]
-        if final.exists():
-            return json.loads((final / RESULT).read_text())
+        if (there := read_result(final)) is not None:
+            return there
         weights, encoding = json.dumps(recipe).encode(), b"{}"
         digest = {WEIGHTS: hashlib.sha256(weights).hexdigest(), ENCODING: hashlib.sha256(encoding).hexdigest()}
         result = {
@@ -76,8 +77,14 @@ class InlinePool:
             (folder / WEIGHTS).write_bytes(weights)
             (folder / ENCODING).write_bytes(encoding)
             (folder / LINEAGE).write_text(json.dumps({"format": FORMAT, "sha256": digest}))
-            (folder / RESULT).write_text(json.dumps(result))
+            write_result(folder, result)
         return result
+
+
+def _score_candidate(job: Mapping[str, Any]) -> Any:
+    weights = {name: (Path(folder) / WEIGHTS).read_bytes() for name, folder in job["models"].items()}
+    values = {name: hashlib.sha256(each).digest()[0] / 255 for name, each in weights.items()}
+    return {"first": job["stop"] - 1, "values": values}
 
 
 def _evaluate(job: Mapping[str, Any]) -> Any:
@@ -88,3 +95,6 @@ def _evaluate(job: Mapping[str, Any]) -> Any:
         score = {"metric": job["metrics"][0], "value": digest[0] / 255, "num_samples": interval["stop"]}
         rows.append({"start": interval["start"], "end": interval["end"], **score})
     return {"rows": rows}
+
+
+_DONE = {"evaluate": _evaluate, "score_candidate": _score_candidate}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import sys
 import threading
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 
@@ -37,6 +39,10 @@ def light_worker(connection: Connection, device: str, log: str, at_start: str) -
     if at_start == "refuse":
         connection.send({"id": "", "kind": "error", "error": {"type": "ConfigError", "message": "no such class"}})
         sys.exit(1)
+    if at_start == "die at first" and Path(log).read_text().count("\n") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if at_start == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     if at_start == "leave":
         sys.exit(3)
     if at_start == "hang":

@@ -17,7 +17,7 @@ import polars as pl
 
 from twinclock.result import Run
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 """How long a test waits for what must come; reached only by a failing test."""
 COMMAND = (sys.executable, "-c", "from twinclock.cli import main; main()")
 HERE = Path(__file__).parent
@@ -163,6 +163,15 @@ def end_state(folder: Path) -> dict[str, Any]:
         "evaluations": run.evaluations.drop("evaluated_s").sort("plan", "model", "start_ts", "end_ts", "metric"),
     }
     files = [file for name in ("models", "evaluations") for file in sorted((folder / name).rglob("*.*"))]
-    return {name: table.rows(named=True) for name, table in tables.items()} | {
-        str(file.relative_to(folder)): file.read_bytes() for file in files
-    }
+    return (
+        {name: table.rows(named=True) for name, table in tables.items()}
+        | {str(file.relative_to(folder)): _content(file) for file in files}
+        | {"active": os.readlink(folder / "active")}
+    )
+
+
+def _content(file: Path) -> Any:
+    """Of a lineage without what its training reported, seconds among it; of any other file its bytes."""
+    if file.name != "lineage.json":
+        return file.read_bytes()
+    return {key: value for key, value in json.loads(file.read_bytes()).items() if key != "training"}

@@ -41,7 +41,16 @@ def table(rows: pl.DataFrame) -> Table:
 
 
 def context(
-    rows: pl.DataFrame, *, seed=5, start_from=None, report=None, should_stop=None, **training
+    rows: pl.DataFrame,
+    *,
+    seed=5,
+    start_from=None,
+    report=None,
+    should_stop=None,
+    held_out=None,
+    resume_from=None,
+    save_checkpoint=None,
+    **training,
 ) -> TrainingContext:
     return TrainingContext(
         rows=rows,
@@ -52,6 +61,9 @@ def context(
         start_from=start_from,
         report=report or (lambda progress: None),
         should_stop=should_stop or (lambda: False),
+        validation=held_out,
+        resume_from=resume_from,
+        save_checkpoint=save_checkpoint or (lambda checkpoint: None),
     )
 
 
@@ -61,7 +73,9 @@ def train(rows: pl.DataFrame, **options) -> TrainingResult:
 
 def stored(result: TrainingResult, **training) -> StoredModel:
     config = TrainingConfig.model_validate(training).model
-    return StoredModel(weights=result.weights, encoding=result.encoding, config=config, lineage={})
+    return StoredModel(
+        weights=result.weights, encoding=result.encoding, config=config, lineage={}, optimizer=result.optimizer
+    )
 
 
 def evaluation(

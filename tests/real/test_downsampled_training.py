@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import chain, islice
+from itertools import chain
 
 import counting_models
 import pytest
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from real_samples import context, frame, separable, train
 from safetensors.torch import save
 
-from real import trainer
 from real.downsampling import Kept
-from real.minibatches import minibatches
+from real.minibatches import Minibatches
 from real.models import ModelError
 from real.trainer import StoppedError, TorchTrainer
+from real.training import samples
 from twinclock.config import TrainingConfig
 from twinclock.errors import ConfigError
 from twinclock.policies.downsampling import effort
@@ -82,7 +82,7 @@ def test_a_wild_model_is_said_when_it_is_asked():
 
 
 def test_it_stops_while_it_scores(monkeypatch):
-    monkeypatch.setattr(trainer, "_SCORED_AT_ONCE", 10)
+    monkeypatch.setattr(samples, "_SCORED_AT_ONCE", 10)
     asked = []
 
     def should_stop() -> bool:
@@ -98,7 +98,7 @@ def test_it_stops_while_it_scores(monkeypatch):
 def test_scored_in_parts_is_scored_all_the_same(monkeypatch):
     downsample = {"kind": "entropy", "ratio": 0.3}
     whole = train(separable(100), epochs=1, downsample=downsample)
-    monkeypatch.setattr(trainer, "_SCORED_AT_ONCE", 7)
+    monkeypatch.setattr(samples, "_SCORED_AT_ONCE", 7)
     assert save(dict(train(separable(100), epochs=1, downsample=downsample).weights)) == save(dict(whole.weights))
 
 
@@ -113,8 +113,9 @@ def test_k_center_needs_a_model_that_embeds():
 
 
 def listed(config, num_samples, batch_size, judge, num_epochs):
-    epochs = minibatches(config, num_samples, batch_size, judge, rng())
-    return [[each.chosen.tolist() for each in epoch] for epoch in islice(epochs, num_epochs)]
+    todo = effort(config, num_samples=num_samples, epochs=1, batch_size=batch_size)
+    minibatches = Minibatches(config, num_samples, batch_size, judge, rng())
+    return [[minibatches.take().chosen.tolist() for _ in range(todo.num_steps)] for _ in range(num_epochs)]
 
 
 def first_of(log):
@@ -154,7 +155,8 @@ def test_what_is_kept_of_minibatches_gathers_to_full_ones():
 def test_weights_stay_with_their_samples():
     for mode in ("sample_then_batch", "batch_then_sample"):
         config = downsampling(kind="loss", ratio=0.7, mode=mode)
-        for each in next(minibatches(config, 20, 6, first_of([]), rng())):
+        minibatches = Minibatches(config, 20, 6, first_of([]), rng())
+        for each in (minibatches.take(), minibatches.take()):
             assert each.weights.tolist() == [place * 10.0 + 1.0 for place in each.chosen.tolist()]
 
 

@@ -30,7 +30,7 @@ from twinclock.watch import UNWATCHED
 class Workshop:
     """An executor with light workers, and what they have noted."""
 
-    def __init__(self, folder: Path, num_devices: int, at_start: str) -> None:
+    def __init__(self, folder: Path, num_devices: int, at_start: str, grace_s: float = PATIENCE_S) -> None:
         self.log = folder / "log"
         self.devices = tuple(f"cpu:{index}" for index in range(num_devices))
         self.pool = WorkerPool(light_worker, self.devices, (str(self.log), at_start))
@@ -41,7 +41,7 @@ class Workshop:
             "AT_ONCE": lambda start, executor: Ending("done", {}),
         }
         allocator = Allocator({"device": self.devices})
-        self.executor = RealExecutor({"main": bodies}, allocator, self.pool, UNWATCHED, ClockTime(0.0))
+        self.executor = RealExecutor({"main": bodies}, allocator, self.pool, UNWATCHED, ClockTime(0.0), grace_s)
 
     def start(self, id_: int, operation: str, do: str = "", *, device: str = "cpu:0") -> None:
         stage = Stage(kind="work", operation=operation)
@@ -68,19 +68,18 @@ class Workshop:
 
 
 def launch(start: Start, executor: RealExecutor) -> Ending:
-    executor.launch(start, start.placement["device"][0], start.inputs["job"])
+    executor.launch(start, start.placement["device"], start.inputs["job"])
     return Ending("done", {})
 
 
 def job(start: Start, executor: RealExecutor) -> None:
-    executor.launch(start, start.placement["device"][0], start.inputs["job"])
+    executor.launch(start, start.placement["device"], start.inputs["job"])
     executor.await_job(start, start.inputs["job"]["id"], lambda result: Ending("done", {"said": result}))
 
 
 @pytest.fixture
 def workshop(tmp_path, request) -> Iterator[Workshop]:
-    num_devices, at_start = getattr(request, "param", (1, "ready"))
-    made = Workshop(tmp_path, num_devices, at_start)
+    made = Workshop(tmp_path, *getattr(request, "param", (1, "ready")))
     yield made
     made.executor.close()
     made.executor.close()
@@ -116,6 +115,22 @@ def test_a_worker_that_can_not_start_fails_the_connection(workshop, message):
     workshop.start(0, "CONNECT")
     event = workshop.next()
     assert (event.id, event.outcome, event.values["error"]["message"]) == (0, "failed", message)
+
+
+@pytest.mark.parametrize("workshop", [(1, "die at first")], indirect=True)
+def test_a_worker_that_is_killed_before_it_is_ready_is_started_again(workshop):
+    workshop.start(0, "CONNECT")
+    assert workshop.next() == Ended(0, "done", {})
+    assert workshop.noted() == ["start", "start"]
+
+
+@pytest.mark.parametrize("workshop", [(1, "die")], indirect=True)
+def test_but_not_for_ever(workshop):
+    workshop.start(0, "CONNECT")
+    event = workshop.next()
+    assert event.outcome == "failed"
+    assert event.values["error"]["message"] == "the worker of cpu:0 was ended by a signal: Killed"
+    assert workshop.noted() == ["start"] * 4
 
 
 def test_a_killed_worker_is_noticed_at_once_and_another_takes_over(workshop):
@@ -161,8 +176,9 @@ def test_a_worker_can_not_be_interrupted_even_before_it_can_say_so(workshop):
         for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
         if line.startswith("SigBlk")
     )
-    assert int(blocked, 16) & 1 << (signal.SIGINT - 1)
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        assert int(blocked, 16) & 1 << (number - 1)
+        assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     workshop.worker("start")  # else the fixture closes before there is a worker to speak of
 
 
@@ -217,8 +233,8 @@ def test_a_job_whose_launch_was_cancelled_stops_though_nobody_waits_for_it(works
     assert not workshop.executor.has_job("job 1")
 
 
-def test_a_job_that_does_not_listen_is_killed_before_the_next_one_begins(workshop, monkeypatch):
-    monkeypatch.setattr("real.executor._GRACE_S", 0.2)
+@pytest.mark.parametrize("workshop", [(1, "ready", 0.2)], indirect=True)
+def test_a_job_that_does_not_listen_is_killed_before_the_next_one_begins(workshop):
     workshop.start(1, "JOB", "ignore")
     old = workshop.worker("begin job 1")
     workshop.executor.perform(Cancel("main", 1))
@@ -228,9 +244,41 @@ def test_a_job_that_does_not_listen_is_killed_before_the_next_one_begins(worksho
     assert workshop.next() == Ended(2, "done", {"said": 2})
 
 
-def test_a_device_passes_on_only_when_its_job_has_ended(workshop, monkeypatch):
+@pytest.mark.parametrize("workshop", [(2, "ready", PATIENCE_S)], indirect=True)
+def test_suspended_every_job_stops_and_is_waited_for(workshop):
+    workshop.start(1, "JOB", "listen", device="cpu:0")
+    workshop.start(2, "JOB", "listen", device="cpu:1")
+    for number in (1, 2):
+        workshop.worker(f"begin job {number}")
+    while workshop.pool.are_starting:
+        workshop.executor._look()
+    workshop.executor.suspend()
+    assert sorted(line for line in workshop.noted() if line.startswith("end")) == ["end job 1", "end job 2"]
+
+
+@pytest.mark.parametrize("workshop", [(1, "hang", PATIENCE_S)], indirect=True)
+def test_suspended_a_job_that_waits_for_its_worker_is_not_waited_for(workshop):
+    workshop.start(1, "JOB", "listen")
+    workshop.worker("start")
+    workshop.executor.suspend()
+    assert workshop.noted() == ["start"]
+
+
+@pytest.mark.parametrize("workshop", [(2, "ready", 0.2)], indirect=True)
+def test_suspended_a_job_that_does_not_listen_is_given_up_and_one_whose_worker_dies_too(workshop):
+    workshop.start(1, "JOB", "ignore", device="cpu:0")
+    workshop.start(2, "JOB", "stammer", device="cpu:1")
+    deaf = workshop.worker("begin job 1")
+    while workshop.pool.are_starting:
+        workshop.executor._look()
+    workshop.executor.suspend()
+    workshop.executor.close()
+    assert not is_alive(deaf)
+
+
+@pytest.mark.parametrize("workshop", [(1, "ready", 0.2)], indirect=True)
+def test_a_device_passes_on_only_when_its_job_has_ended(workshop):
     """Three jobs for one device, the first two over their time: one stops when asked, one has to be killed."""
-    monkeypatch.setattr("real.executor._GRACE_S", 0.2)
     said = {"done": ("said",)}
     stage = Stage(kind="wait", operation="JOB", outcomes=said, reads=("job",), needs={"device": 1}, timeout_s=600.0)
     each = Flow(start="JOB", steps={"JOB": stage}, edges={"JOB": {"done": leave("done"), "timeout": leave("late")}})

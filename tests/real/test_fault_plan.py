@@ -158,7 +158,10 @@ def test_a_run_that_is_interrupted_again_and_again_meets_the_same_faults(tmp_pat
     [
         ({"faults": {"stragglers": {"share": 0.1}}}, "faults.stragglers.share: got 0.1, and real devices are as fast"),
         ({"faults": {"device_shape": 2.0}}, "faults.device_shape: got 2, and a real run does not know how old"),
-        ({"faults": {"nodes": {"mtbf": "1d", "repair": "1h"}}}, "faults.nodes: a real run is on one node"),
+        (
+            {"faults": {"nodes": {"mtbf": "1d", "repair": "1h"}}},
+            "faults.nodes: that a node fails can only be simulated",
+        ),
         ({"cluster": {"device": {"spot": {"lasts": "1h", "away": "1m"}}}}, "cluster.device.spot: that a device is"),
     ],
 )

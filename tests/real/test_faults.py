@@ -258,6 +258,34 @@ class FailsAtFirst(InlinePool):
         return super().answer(job)
 
 
+class FailsAlways(InlinePool):
+    """No attempt at the first training succeeds, and no evaluation."""
+
+    def answer(self, job):
+        if job["do"] == "evaluate" or job["training_set"]["trigger"] == 0:
+            return {"kind": "error", "error": {"type": "Unlucky", "message": "not today"}}
+        return super().answer(job)
+
+
+def test_what_fails_is_tried_again_after_longer_and_longer_and_then_given_up(tmp_path, monkeypatch):
+    """A training's samples go to the next one; what becomes of evaluations is nothing to trainings."""
+    config = small()
+    config["training"]["retry"] = {"attempts": 3, "backoff": 0.02}
+    monkeypatch.setattr("real.pool.WorkerPool", FailsAlways)
+    run = launch.run(config, on="real", out=tmp_path / "run")
+    assert run.outcome == "done"
+    first = run.trainings.filter(trigger=0)
+    assert first["outcome"].to_list() == ["failed"] * 3
+    pauses_s = first["queued_s"][1:] - first["ended_s"][:-1]
+    assert pauses_s[0] >= 0.02
+    assert pauses_s[1] >= 0.04
+    assert run.models["model"].to_list() == [1, 2, 3]
+    assert run.trainings.filter(trigger=1)["num_samples"].to_list() == [1000]
+    assert run.evaluations.is_empty()
+    assert run.faults.filter(stage="WAIT_FOR_EVALUATION_COMPLETION")["attempt"].max() == 2
+    assert not (tmp_path / "run" / "work").exists()
+
+
 def test_a_training_that_is_preempted_between_two_attempts_stays_preempted_over_a_crash(tmp_path, monkeypatch):
     """When its trigger is superseded there is nothing to stop: the first attempt has failed, the second is to come."""
     config = small(variant="overlapped", overlap={"on_trigger": "preempt"}, seed=1)

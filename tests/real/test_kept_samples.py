@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import partial
 from itertools import chain, islice, pairwise, permutations
 
 import numpy as np
@@ -20,10 +21,10 @@ from real.downsampling import (
     k_center,
     keep,
     margins,
-    random_subsets,
+    next_subset,
     smallest,
 )
-from real.models import ModelError, weighted_loss
+from real.models import ModelError, sample_losses, weighted_loss
 from twinclock.policies.downsampling import (
     EntropyDownsamplingConfig,
     GradNormDownsamplingConfig,
@@ -76,7 +77,7 @@ def test_of_equal_scores_the_first_are_kept():
     ],
 )
 def test_what_the_model_is_least_sure_of_is_kept(config, kept):
-    chosen, weights = keep(config(ratio=0.5), "classification", OUTPUTS, LABELS, 2, rng())
+    chosen, weights = keep(config(ratio=0.5), partial(sample_losses, "classification"), OUTPUTS, LABELS, 2, rng())
     assert chosen.tolist() == kept
     assert weights is None
 
@@ -142,14 +143,16 @@ def test_loss_and_gradnorm_draw_by_their_scores():
     losses = torch.tensor([-math.log(0.5), -math.log(0.05), -math.log(0.2)])
     norms = gradient_norms(OUTPUTS, LABELS)[:3]
     for config, scores in ((LossDownsamplingConfig, losses), (GradNormDownsamplingConfig, norms)):
-        chosen, weights = keep(config(ratio=0.75), "classification", OUTPUTS, LABELS, 3, rng())
+        chosen, weights = keep(config(ratio=0.75), partial(sample_losses, "classification"), OUTPUTS, LABELS, 3, rng())
         assert sorted(chosen.tolist()) == [0, 1, 2]
         assert weights.tolist() == pytest.approx((scores.sum() / (4 * scores[chosen])).tolist())
 
 
 def test_the_loss_of_a_regression_is_the_squared_error():
     outputs, targets = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0.0, 2.0, 5.0])
-    chosen, weights = keep(LossDownsamplingConfig(ratio=0.7), "regression", outputs, targets, 2, rng())
+    chosen, weights = keep(
+        LossDownsamplingConfig(ratio=0.7), partial(sample_losses, "regression"), outputs, targets, 2, rng()
+    )
     assert sorted(chosen.tolist()) == [0, 2]
     assert dict(zip(chosen.tolist(), weights.tolist(), strict=True)) == pytest.approx({0: 5 / 3, 2: 5 / 12})
 
@@ -161,7 +164,7 @@ def test_what_is_not_finite_is_never_chosen_from(config):
     outputs = OUTPUTS.clone()
     outputs[1, 1] = math.nan
     with pytest.raises(ModelError, match=r"not finite, so training\.downsample can't choose .* training\.clip_norm"):
-        keep(config(ratio=0.5), "classification", outputs, LABELS, 2, rng())
+        keep(config(ratio=0.5), partial(sample_losses, "classification"), outputs, LABELS, 2, rng())
 
 
 def test_the_weighted_loss_is_the_weighted_mean():
@@ -216,8 +219,15 @@ def test_k_center_covers_better_than_chance():
 # RS2
 
 
+def subsets_of(num_samples, num_kept, replacement, rng):
+    left = torch.empty(0, dtype=torch.int64)
+    while True:
+        subset, left = next_subset(left, num_samples, num_kept, replacement, rng)
+        yield subset
+
+
 def test_rs2_without_replacement_shows_every_sample_before_any_again():
-    subsets = [each.tolist() for each in islice(random_subsets(10, 3, False, rng()), 9)]
+    subsets = [each.tolist() for each in islice(subsets_of(10, 3, False, rng()), 9)]
     for first in (0, 3, 6):  # ten samples give three subsets of three; the one left over waits for another round
         together = list(chain(*subsets[first : first + 3]))
         assert len(set(together)) == len(together) == 9
@@ -225,13 +235,13 @@ def test_rs2_without_replacement_shows_every_sample_before_any_again():
 
 
 def test_rs2_with_replacement_draws_each_subset_from_the_whole_set():
-    subsets = [each.tolist() for each in islice(random_subsets(10, 5, True, rng(1)), 1000)]
+    subsets = [each.tolist() for each in islice(subsets_of(10, 5, True, rng(1)), 1000)]
     assert all(len(set(each)) == 5 for each in subsets)
     repeated = [len(set(first) & set(second)) for first, second in pairwise(subsets)]
     assert abs(np.mean(repeated) - 2.5) < 0.15
 
 
 def test_rs2_of_everything_is_a_shuffle():
-    first, second = (each.tolist() for each in islice(random_subsets(20, 20, False, rng()), 2))
+    first, second = (each.tolist() for each in islice(subsets_of(20, 20, False, rng()), 2))
     assert sorted(first) == sorted(second) == list(range(20))
     assert first != second

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sqlite3
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from inline_pool import InlinePool
 from polars.testing import assert_frame_equal
-from real_runs import Command, Gate, end_state, gated, small, until
+from real_runs import Command, Gate, end_state, gated, journaled, small, until
 
-from twinclock import launch, stages
+from twinclock import launch, progress, stages
 from twinclock.dataset import TableConfig, load_table
 from twinclock.errors import RunError, UserError
 from twinclock.journal import JOURNAL, MARK, Journal
 from twinclock.machine import Machine
 from twinclock.messages import Acquire, Arm, Disarm, Ended, Fired, Granted, Release, Start
+from twinclock.observer import RunObserver
 from twinclock.records import Recorder
 from twinclock.replay import replayed
+from twinclock.result import Run
 from twinclock.run_folder import RunFolder, read_header
 from twinclock.stages import Context
 
@@ -128,8 +132,103 @@ def test_a_crash_at_every_commit(tmp_path, monkeypatch, inline, variant, number,
     assert end_state(out) == end_state(undisturbed.folder)
 
 
-def test_a_live_run_loses_no_sample_and_counts_none_twice(tmp_path, monkeypatch, inline):
+@pytest.fixture
+def snapshots(monkeypatch):
+    """Sets after how many events a snapshot is taken."""
+
+    def every(num_events: int) -> None:
+        monkeypatch.setattr(launch, "RunObserver", partial(RunObserver, events_a_snapshot=num_events))
+
+    return every
+
+
+@pytest.mark.parametrize(
+    ("variant", "every", "number", "before"),
+    [
+        ("seed", 1, 3, False),
+        ("sequential", 1, 4, True),
+        ("overlapped", 1, 3, False),
+        ("overlapped", 9, 3, True),
+    ],
+)
+def test_a_crash_at_every_commit_of_a_run_with_snapshots(
+    tmp_path, monkeypatch, inline, snapshots, variant, every, number, before
+):
+    """After each event there are two commits more, before the tables and of the snapshot: a crash comes at any."""
+    config = small(variant=variant)
+    undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
+    snapshots(every)
+    start, out = partial(launch.run, config, on="real", out=tmp_path / "disturbed"), tmp_path / "disturbed"
+    num_crashes = 0
+    while True:
+        with monkeypatch.context() as patch:
+            crash_at_commit(patch, number, before=before)
+            try:
+                run = start()
+                break
+            except Crash:
+                num_crashes += 1
+        start = partial(launch.resume, out)
+    assert num_crashes > 10
+    assert end_state(out) == end_state(undisturbed.folder)
+    assert run.stage_runs["id"].is_unique().all()
+    assert run.stage_runs.height == undisturbed.stage_runs.height
+    assert run.devices.height == undisturbed.devices.height
+    assert len(journaled(out)) < 2 * every + 10, "the journal has grown all the same"
+
+
+def copy_at_rest(folder: Path, copy: Path) -> None:
+    """Once more if a helper thread has moved something meanwhile."""
+    while True:
+        try:
+            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("lock", "*-shm"))
+            return
+        except shutil.Error:
+            shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_power_cut_after_any_transaction(tmp_path, monkeypatch, inline, snapshots, variant):
+    """What lies on the disk after a commit is enough to go on from."""
+    snapshots(5)
+    commit, num_commits = Journal.commit, 0
+    cuts, out = tmp_path / "cuts", tmp_path / "run"
+
+    def copying(journal: Journal) -> None:
+        nonlocal num_commits
+        was_open = journal._database.in_transaction
+        commit(journal)
+        if was_open:
+            num_commits += 1
+            copy_at_rest(out, cuts / str(num_commits))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "commit", copying)
+        launch.run(small(variant=variant), on="real", out=out)
+    expected = end_state(out)
+    assert num_commits > 40
+    for number in range(1, num_commits, 7):
+        launch.resume(cuts / str(number))
+        assert end_state(cuts / str(number)) == expected, f"after commit {number}"
+
+
+def test_tables_that_a_snapshot_counts_on_must_be_there(tmp_path, monkeypatch, inline, snapshots):
+    snapshots(10)
+    with monkeypatch.context() as patch:
+        crash_at_commit(patch, 20, before=False)
+        with pytest.raises(Crash):
+            launch.run(small(), on="real", out=tmp_path / "run")
+    (tmp_path / "run" / "tables" / "stage_runs" / "00001.parquet").unlink()
+    before = contents(tmp_path / "run")
+    with pytest.raises(RunError, match=r"tables/stage_runs: 1 of \d+ parts are missing; what they held is no longer"):
+        launch.resume(tmp_path / "run")
+    assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("every", [10_000, 5])
+def test_a_live_run_loses_no_sample_and_counts_none_twice(tmp_path, monkeypatch, inline, snapshots, every):
     """Its batches are a matter of the clock, but its triggers are not."""
+    snapshots(every)
     config = small(mode="live", live={"speed_up": 3e8})
     undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
     out = tmp_path / "disturbed"
@@ -201,6 +300,67 @@ def test_every_prefix_of_a_journal_leads_to_the_same_commands(finished):
         assert {request.id: placement for request, placement in held} == ledger.held
         assert {(type(command), command.id): command for command in owed} == ledger.owed
         assert [machine.feed(event) for event, _ in whole[cut:]] == [commands for _, commands in whole[cut:]]
+
+
+def test_progress_counts_from_the_start_also_after_a_snapshot(tmp_path, monkeypatch, capsys, inline, snapshots):
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    snapshots(20)
+    with monkeypatch.context() as patch:
+        crash_at_commit(patch, 20, before=False)
+        with pytest.raises(Crash):
+            launch.run(small(), on="real", out=tmp_path / "run")
+    with progress.watching(quiet=False) as watcher:
+        launch.resume(tmp_path / "run", watcher=watcher)
+    assert capsys.readouterr().err.splitlines()[-1].startswith("2000 of 2000 samples, 4 triggers, 4 models, clock ")
+
+
+def with_snapshot(finished: Run, folder: Path, after: int) -> list[Any]:
+    """The journal of a run with a snapshot after so many events; what followed from each event since."""
+    plan = launch.plan_run(finished.config, "real")
+    folder.mkdir()
+    machine, answers = Machine(plan.graph), []
+    with (
+        Journal.open(finished.folder, plan.hashes, "now") as whole,
+        Journal.create(folder, plan.hashes, "now") as journal,
+    ):
+        for number, (now, event) in enumerate(whole.events()):
+            if number == after:
+                journal.put_snapshot({"machine": machine.snapshot()})
+            commands = machine.feed(event)
+            journal.record(now, event, commands)
+            if number >= after:
+                answers.append(commands)
+        journal.commit()
+    return answers
+
+
+def replayed_from_snapshot(finished: Run, folder: Path) -> list[Any]:
+    plan = launch.plan_run(finished.config, "real")
+    with Journal.open(folder, plan.hashes, "now") as journal:
+        machine = Machine.restore(plan.graph, journal.snapshot()["machine"])
+        return [commands for *_, commands in replayed(machine, journal, Context(plan.config, plan.stream))]
+
+
+@pytest.mark.parametrize("finished", VARIANTS, indirect=True)
+def test_a_replay_from_a_snapshot_anywhere_answers_the_same(finished, tmp_path):
+    for after in range(1, 70, 9):
+        folder = tmp_path / f"after_{after}"
+        assert with_snapshot(finished, folder, after) == replayed_from_snapshot(finished, folder)
+
+
+def test_a_decision_that_was_open_in_a_snapshot_is_made_again_too(finished, tmp_path, monkeypatch):
+    cut, made = stages.cut, []
+    monkeypatch.setattr(stages, "cut", lambda chunk, size, number: made.append(chunk) or cut(chunk, size, number))
+    for after in range(1, 12):
+        with_snapshot(finished, tmp_path / str(after), after)
+        replayed_from_snapshot(finished, tmp_path / str(after))
+        if not made:
+            break  # it had been made by then
+        made.clear()
+    assert after > 3
+    monkeypatch.setattr(stages, "cut", lambda chunk, size, number: cut(chunk, size + 50, number))
+    with pytest.raises(RunError, match="HANDLE_NEW_DATA#0 decided done"):
+        replayed_from_snapshot(finished, tmp_path / str(after - 1))
 
 
 @pytest.mark.parametrize("finished", VARIANTS, indirect=True)

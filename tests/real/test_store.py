@@ -9,7 +9,7 @@ import pytest
 import torch
 from real_samples import frame, separable, train
 
-from real.store import ENCODING, LINEAGE, WEIGHTS, ModelStore, load_model, new_folder, write_model
+from real.store import ENCODING, LINEAGE, OPTIMIZER, WEIGHTS, ModelStore, load_model, new_folder, write_model
 from twinclock.config import LogisticConfig
 from twinclock.errors import RunError
 
@@ -39,7 +39,7 @@ def test_a_model_comes_back_as_it_was(store, candidate, result):
     folder = store.folder(3)
     assert folder.name == "00003"
     assert sorted(each.name for each in folder.iterdir()) == sorted([WEIGHTS, ENCODING, LINEAGE])
-    assert size_bytes == sum(each.stat().st_size for each in folder.iterdir())
+    assert size_bytes == sum((folder / name).stat().st_size for name in (WEIGHTS, ENCODING))
     assert not candidate.exists()
     model = store.load(3)
     assert model.encoding == result.encoding
@@ -104,6 +104,19 @@ def test_a_damaged_file_is_named_never_read(store, candidate, name, damage):
         assert "\n" not in str(caught.value)
 
 
+def test_the_state_of_the_optimizer_is_stored_and_checked_with_the_model(store, tmp_path, result):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    write_model(folder, result.weights, result.encoding, LogisticConfig(), {"step:weight": torch.tensor(7.0)})
+    size_bytes = store.commit(folder, ENTRY)
+    assert store.load(3).optimizer["step:weight"] == 7.0
+    file = store.folder(3) / OPTIMIZER
+    assert size_bytes > file.stat().st_size
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match="corrupted model file"):
+        store.load(3)
+
+
 def test_a_damaged_candidate_is_not_stored(store, candidate):
     (candidate / WEIGHTS).write_bytes(b"something else")
     with pytest.raises(RunError, match="corrupted model file"):
@@ -137,7 +150,7 @@ def test_an_architecture_of_another_version_is_said(candidate):
 
 
 def test_a_model_that_is_not_there_is_said(store):
-    with pytest.raises(RunError, match=r"00009: no lineage.json here"):
+    with pytest.raises(RunError, match=r"00009: no such model, expected the folder of one"):
         store.load(9)
 
 

@@ -89,6 +89,32 @@ def worker(new_worker):
     return worker
 
 
+def test_what_it_holds_out_and_what_it_keeps_for_the_next_training(new_worker):
+    training = {
+        "optimizer": {"kind": "adam", "lr": 0.01, "state": "keep"},
+        "validation": {"share": 0.2},
+        "early_stopping": {"patience": 1, "min_delta": 1.0},
+        "accumulate": 2,
+        "loss": "training_parts:cross_entropy",
+    }
+    worker = new_worker(settings=config(**training))
+    assert worker.answer()["kind"] == "ready"
+    worker.train("first")
+    fit = worker.answer()["result"]
+    assert (fit["num_samples"], fit["num_kept"]) == (SHORT, 400)
+    assert (fit["epochs"], fit["steps"]) == (2, 2 * 4)  # 7 minibatches an epoch, and no fall by a whole 1.0
+    assert fit["validation_loss"] > 0.0
+    assert 0.0 < fit["wait_share"] < 1.0
+    store = ModelStore(worker.folder / "models")
+    store.commit(worker.folder / fit["path"], {"trigger": 0, "path": "models/00000"})
+    stored = store.load(0)
+    assert set(stored.lineage["sha256"]) == {"model.safetensors", "encoding.json", "optimizer.safetensors"}
+    assert stored.optimizer["step:weight"] == 8
+    worker.train("second", start_from=str(store.folder(0)))
+    assert worker.answer()["kind"] == "done"
+    assert load_model(work_folder(worker.folder, "second")).optimizer["step:weight"] == 16
+
+
 def test_it_trains_stores_and_scores(worker):
     job_id = "/new_data#3/[2]/training#0/on_device#0@1"
     worker.train(job_id)
@@ -123,6 +149,35 @@ def test_the_same_training_again_gives_the_result_that_is_there(worker):
     first = worker.answer()
     worker.train("once")
     assert worker.answer() == first
+
+
+def test_an_attempt_finds_the_result_of_the_one_before_but_of_no_other_training(worker):
+    worker.train("thrice@1")
+    first = worker.answer()
+    worker.train("thrice@3")
+    assert worker.answer() == first | {"id": "thrice@3"}
+    worker.train("thrice@4", SHORT + 1)
+    assert worker.answer()["result"]["num_samples"] == SHORT + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("result.json", b"500", b"501"), ("model.safetensors", b"[", b"("), ("result.json", b"{", b"")],
+)
+def test_a_damaged_result_is_made_again_never_used(worker, name, old, new):
+    worker.train("damaged")
+    first = worker.answer()["result"]
+    file = worker.folder / first["path"] / name
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(old, new, 1))
+    worker.train("damaged")
+    told = worker.answer()
+    assert (told["id"], told["kind"]) == ("damaged", "notice")
+    assert told["message"] == f"{file.parent}: the result of a training is damaged; the training is done again"
+    again = worker.answer()["result"]
+    measured = {"seconds": 0.0, "wait_share": 0.0, "peak_memory_bytes": 0, "utilisation": 0.0}
+    assert again | measured == first | measured
+    assert name == "result.json" or file.read_bytes() == whole
 
 
 def test_equal_trainings_give_equal_bytes(worker):

@@ -51,8 +51,8 @@ def test_a_run_without_noise_gives_its_costs_back(tmp_path):
 
 def test_trainings_that_went_on_from_a_checkpoint_are_left_out(tmp_path):
     """The last attempts of those took less than their samples do."""
-    costs = {"training": TRUTH, "noise_sigma": 0.0, "launch_s": 0.0, "checkpoint": {"every": 2.0}}
-    training = {**RUN["training"], "retry": {"attempts": 1000, "backoff": 0.0}}
+    costs = {"training": TRUTH, "noise_sigma": 0.0, "launch_s": 0.0}
+    training = {**RUN["training"], "checkpoint": {"every": 2.0}, "retry": {"attempts": 1000, "backoff": 0.0}}
     broken = {**RUN, "training": training, "faults": {"device_mtbf": 30.0}, "sim": {"costs": costs}}
     run = tc.run(broken, on="sim", out=tmp_path / "run")
     assert run.trainings.filter(pl.col("outcome") == "trained").height == 20
@@ -154,6 +154,8 @@ def test_trainings_on_several_devices_or_parts_are_refused(tmp_path):
     assert "trains on 2 devices, expected one" in refusal(several)
     part = made(tmp_path / "part", training={"downsample": {"kind": "loss", "ratio": 0.5}})
     assert "has a training.downsample" in refusal(part)
+    held_out = made(tmp_path / "held out", training={"validation": {"share": 0.5}})
+    assert "has a training.validation" in refusal(held_out)
 
 
 def test_trainings_that_do_not_take_longer_on_more_samples_are_refused(tmp_path):

@@ -29,10 +29,10 @@ RUN = {
 }
 
 
-def seconds(costs, job=JOB, held=None):
+def seconds(costs, job=JOB, held=None, *, every_s=None):
     parsed = parse_section(Costs, costs, "here", under="sim.costs")
     work_s = training_s(parsed, training_source(parsed, TrainingConfig()), job, held or Held())
-    return Stint(work_s, 0.0, parsed.checkpoint).seconds
+    return Stint(work_s, 0.0, every_s, parsed.checkpoint).seconds
 
 
 def waits(costs, **changed):
@@ -141,10 +141,10 @@ def test_more_samples_never_take_less_time(job, more, bytes_per_s):
     costs = {
         "training": FORMULA,
         "loading": {"bytes_per_s": bytes_per_s, "sample_bytes": 4000.0},
-        "checkpoint": {"every": 10.0, "pause_s": 1.0},
+        "checkpoint": {"pause_s": 1.0},
     }
     larger = Job(job.num_samples + more, job.epochs, job.batch_size, job.num_scored)
-    assert seconds(costs, larger) >= seconds(costs, job)
+    assert seconds(costs, larger, every_s=10.0) >= seconds(costs, job, every_s=10.0)
 
 
 # Loading and checkpoints
@@ -172,8 +172,8 @@ def test_more_devices_do_not_load_faster():
 
 @pytest.mark.parametrize(("every", "pauses"), [(100.0, 0), (12.0, 0), (6.0, 1), (5.0, 2), (11.9, 1), (1.0, 11)])
 def test_a_training_stands_still_for_each_checkpoint_but_one_at_its_end(every, pauses):
-    costs = {"training": FORMULA, "checkpoint": {"every": every, "pause_s": 0.5}}
-    assert seconds(costs) == pytest.approx(12 + 0.5 * pauses)
+    costs = {"training": FORMULA, "checkpoint": {"pause_s": 0.5}}
+    assert seconds(costs, every_s=every) == pytest.approx(12 + 0.5 * pauses)
 
 
 # What is refused
@@ -206,8 +206,8 @@ def test_a_training_stands_still_for_each_checkpoint_but_one_at_its_end(every, p
         ({"loading": {"bytes_per_s": 5.0}}, "sim.costs.loading.sample_bytes: missing, and loading takes both"),
         ({"loading": {"sample_bytes": 5.0}}, "sim.costs.loading.bytes_per_s: missing, and loading takes both"),
         ({"loading": {"bytes_per_s": 0.0, "sample_bytes": 5.0}}, "sim.costs.loading.bytes_per_s: got 0.0"),
-        ({"checkpoint": {"every": 0.0}}, "sim.costs.checkpoint.every: got 0.0"),
-        ({"checkpoint": {"every": 5.0, "pause_s": float("nan")}}, "sim.costs.checkpoint.pause_s: got NaN"),
+        ({"checkpoint": {"every": 5.0}}, "sim.costs.checkpoint.every: got 5.0, expected it under training.checkpoint"),
+        ({"checkpoint": {"pause_s": float("nan")}}, "sim.costs.checkpoint.pause_s: got NaN"),
     ],
 )
 def test_hostile_costs_get_a_line(costs, line):

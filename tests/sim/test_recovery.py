@@ -27,13 +27,20 @@ FREE = {
 
 
 def config(checkpoint, *, training_s=50.0, triggers=1, attempts=10_000, timeout=None, **changes):
+    """`checkpoint`: when there is one, and what it costs."""
+    pauses = {key: value for key, value in checkpoint.items() if key.endswith("_s")}
     return {
         "data": {"kind": "uniform", "num_samples": 10 * triggers, "every": 1.0, "chunk": 100_000},
         "batching": {"n": 100_000},
         "trigger": {"kind": "amount", "n": 10},
         "selection": {"tail": 0},
-        "training": {"epochs": 1, "timeout": timeout, "retry": {"attempts": attempts, "backoff": 0.0}},
-        "sim": {"costs": {**FREE, "training": {"kind": "constant", "seconds": training_s}, "checkpoint": checkpoint}},
+        "training": {
+            "epochs": 1,
+            "timeout": timeout,
+            "retry": {"attempts": attempts, "backoff": 0.0},
+            "checkpoint": {key: checkpoint[key] for key in ("every", "every_steps") if key in checkpoint},
+        },
+        "sim": {"costs": {**FREE, "training": {"kind": "constant", "seconds": training_s}, "checkpoint": pauses}},
         **changes,
     }
 
@@ -43,7 +50,7 @@ def config(checkpoint, *, training_s=50.0, triggers=1, attempts=10_000, timeout=
 
 def test_an_attempt_by_hand():
     """50 s of work with a checkpoint of 2 s every 10 s: 10 · 2 · 10 · 2 · 10 · 2 · 10 · 2 · 10."""
-    stint = Stint(50.0, 0.0, CheckpointCost(every=10.0, pause_s=2.0, restore_s=3.0))
+    stint = Stint(50.0, 0.0, 10.0, CheckpointCost(pause_s=2.0, restore_s=3.0))
     assert stint.seconds == 58.0
     for elapsed_s, kept, lost_s in (
         (0.0, 0.0, 0.0),
@@ -59,11 +66,11 @@ def test_an_attempt_by_hand():
 
 def test_the_next_attempt_by_hand():
     """20 s are left: restoring 3, then 10 · 2 · 10. On a device of half the speed 40 s are left, and 3 pauses."""
-    costs = CheckpointCost(every=10.0, pause_s=2.0, restore_s=3.0)
-    assert Stint(50.0, 0.6, costs).seconds == pytest.approx(3 + 20 + 2)
-    assert Stint(100.0, 0.6, costs).seconds == pytest.approx(3 + 40 + 3 * 2)
-    assert Stint(50.0, 0.6, costs).lost_s(2.0) == 0.0  # it was not yet where it had been
-    assert Stint(50.0, 0.6, costs).share_kept(15.0) == pytest.approx(0.8)
+    costs = CheckpointCost(pause_s=2.0, restore_s=3.0)
+    assert Stint(50.0, 0.6, 10.0, costs).seconds == pytest.approx(3 + 20 + 2)
+    assert Stint(100.0, 0.6, 10.0, costs).seconds == pytest.approx(3 + 40 + 3 * 2)
+    assert Stint(50.0, 0.6, 10.0, costs).lost_s(2.0) == 0.0  # it was not yet where it had been
+    assert Stint(50.0, 0.6, 10.0, costs).share_kept(15.0) == pytest.approx(0.8)
 
 
 @given(
@@ -73,16 +80,16 @@ def test_the_next_attempt_by_hand():
     st.lists(st.floats(0.0, 1.0), max_size=5),
 )
 def test_nothing_is_lost_twice_and_nothing_is_kept_that_was_not_done(work_s, every, pause_s, broken_off):
-    kept, lost_s, worked_s, costs = 0.0, 0.0, 0.0, CheckpointCost(every=every, pause_s=pause_s, restore_s=1.0)
+    kept, lost_s, worked_s, costs = 0.0, 0.0, 0.0, CheckpointCost(pause_s=pause_s, restore_s=1.0)
     for share in broken_off:
-        stint = Stint(work_s, kept, costs)
+        stint = Stint(work_s, kept, every, costs)
         elapsed_s = share * stint.seconds
         worked_s += (stint.share_done(elapsed_s) - kept) * work_s
         lost_s += stint.lost_s(elapsed_s)
         assert kept - 1e-9 <= stint.share_kept(elapsed_s) <= stint.share_done(elapsed_s) + 1e-9
         assert stint.lost_s(elapsed_s) <= (work_s if every is None else every) + 1e-6
         kept = stint.share_kept(elapsed_s)
-    last = Stint(work_s, kept, costs)
+    last = Stint(work_s, kept, every, costs)
     worked_s += (1 - kept) * work_s
     assert worked_s == pytest.approx(work_s + lost_s, abs=1e-6)
     assert last.share_done(last.seconds) == pytest.approx(1.0 if work_s else kept)
@@ -90,7 +97,7 @@ def test_nothing_is_lost_twice_and_nothing_is_kept_that_was_not_done(work_s, eve
 
 def test_what_is_put_aside_loses_nothing():
     kept: dict[int, float] = {}
-    work = TrainingWork(3, Stint(50.0, 0.0, CheckpointCost(every=10.0, pause_s=2.0)), kept)
+    work = TrainingWork(3, Stint(50.0, 0.0, 10.0, CheckpointCost(pause_s=2.0)), kept)
     aside = work.put_aside(17.0, within_s=2.0)
     assert aside is not None
     assert (aside.seconds, aside.outcome, aside.values) == (
@@ -103,7 +110,7 @@ def test_what_is_put_aside_loses_nothing():
     fresh = work.put_aside(12.0, within_s=0.0)  # its checkpoint is just whole: there is nothing to wait for
     assert fresh is not None
     assert fresh.seconds == 0.0
-    without = TrainingWork(3, Stint(50.0, 0.0, CheckpointCost(pause_s=0.0)), kept)
+    without = TrainingWork(3, Stint(50.0, 0.0, None, CheckpointCost(pause_s=0.0)), kept)
     assert without.put_aside(12.0, within_s=100.0) is None
 
 
@@ -119,6 +126,18 @@ def test_a_timeout_by_hand():
     rows = run.trainings.select("outcome", pl.col("started_s", "ended_s", "lost_s").round(9)).rows()
     assert rows == [("timeout", 0.0, 27.0, 3.0), ("timeout", 27.0, 54.0, 0.0), ("trained", 54.0, 67.0, None)]
     assert run.header["makespan_s"] == pytest.approx(67.0)
+
+
+def test_what_is_due_every_so_many_steps_is_due_after_their_share_of_the_work():
+    """10 samples in minibatches of 64 are 1 step; 5 epochs of 50 s: a checkpoint every 2 steps, or 20 s."""
+    by_steps = config({"every_steps": 2, "pause_s": 2.0, "restore_s": 3.0}, timeout=27.0)
+    by_seconds = config({"every": 20.0, "pause_s": 2.0, "restore_s": 3.0}, timeout=27.0)
+    both = config({"every": 1000.0, "every_steps": 2, "pause_s": 2.0, "restore_s": 3.0}, timeout=27.0)
+    for each in (by_steps, by_seconds, both):
+        each["training"]["epochs"] = 5
+    rows = [tc.run(each, on="sim").trainings.drop("id").rows() for each in (by_steps, by_seconds, both)]
+    assert rows[0] == rows[1] == rows[2]
+    assert len(rows[0]) == 3
 
 
 def test_without_checkpoints_it_begins_anew():
@@ -184,3 +203,12 @@ def test_what_goes_on_from_a_checkpoint_meets_another_fate_at_each_attempt():
 def test_what_is_no_checkpoint(restore_s):
     with pytest.raises(ConfigError, match=r"sim.costs.checkpoint.restore_s: got "):
         plan_run(load_config(config({"every": 1.0, "restore_s": restore_s})), "sim")
+
+
+def test_when_checkpoints_are_kept_is_said_under_training():
+    said = config({})
+    said["sim"]["costs"]["checkpoint"] = {"every": "10m"}
+    with pytest.raises(ConfigError) as caught:
+        tc.run(said, on="sim")
+    line = 'sim.costs.checkpoint.every: got "10m", expected it under training.checkpoint.every'
+    assert str(caught.value).endswith(line)

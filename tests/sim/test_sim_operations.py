@@ -11,6 +11,7 @@ from sim.config import SimConfig
 from sim.costs import noise
 from sim.executor import SimExecutor
 from sim.operations import bodies
+from sim.plugin import notes
 from twinclock.allocator import Allocator
 from twinclock.config import load_config
 from twinclock.graph import Stage, stages
@@ -174,6 +175,22 @@ def test_a_warm_start_takes_the_active_model_if_there_is_one():
     assert job(World(), MODEL)["start_from"] is None
 
 
+def test_what_is_held_out_is_not_stepped_on_but_goes_forward_in_each_epoch():
+    """60 of 80 samples train for 1/20 s each, 20 are scored for a third of that: 3 epochs of 60/20 + 20/60 s."""
+    world = World(training={"epochs": 3, "validation": {"share": 0.25}, "early_stopping": {}})
+    effect = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=10.0)})
+    assert effect.seconds == pytest.approx(3.0 + 3 * (60 / 20 + 20 / 60))
+    assert (effect.values["fit"]["num_samples"], effect.values["fit"]["num_kept"]) == (80, 60)
+
+
+def test_the_header_says_that_early_stopping_is_not_modelled():
+    config = {"trigger": {"kind": "amount", "n": 10}, "data": {"kind": "uniform", "num_samples": 10, "every": 1}}
+    stopping = {"epochs": 7, "validation": {"share": 0.25}, "early_stopping": {}}
+    assert notes(load_config(config))["cost_notes"] == []
+    (line,) = notes(load_config({**config, "training": stopping}))["cost_notes"]
+    assert line == "training.early_stopping is not modelled: each training is charged all its 7 epochs"
+
+
 def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched():
     world = World(training={"epochs": 3})
     effect = world.do("WAIT_FOR_TRAINING_COMPLETION", {"job": job(world, now=10.0)})
@@ -185,6 +202,7 @@ def test_a_training_costs_its_epochs_and_holds_its_device_since_it_was_launched(
         "loss": None,
         "path": "/on_device#0@2",
         "seconds": 15.0,
+        "wait_share": None,
         "held_s": 15.0,
     }
     assert (effect.outcome, effect.values) == ("trained", {"fit": fit, "trained": [3]})

@@ -27,6 +27,7 @@ Slots, in the order in which they come up:
 | job | a training: its id, its recipe, the model that it starts from |
 | checkpoint, fit | a training put aside; a training that ended |
 | candidate, model | a trained model; the same once it is stored |
+| gate_scores, verdict | with a gate: the scores of that model and of the active one; why it became active, or did not |
 | jobs, evaluation_job | evaluations: one model, some intervals each |
 | result, scores | what the evaluator measured; the rows for the records |
 """

@@ -8,7 +8,7 @@ from twinclock.graph import Flow, Node, Register, Scope, leave
 from twinclock.pipeline.evaluation import run_jobs
 from twinclock.pipeline.ingest import ingest, new_data
 from twinclock.pipeline.kinds import decide, work
-from twinclock.pipeline.options import USUAL, VARIANTS, GraphOptions, Variant
+from twinclock.pipeline.options import USUAL, VARIANTS, GraphOptions
 
 _COSTS_KEPT = 1000
 
@@ -19,7 +19,7 @@ def build_graph(options: GraphOptions = USUAL) -> Node:
         raise ValueError(f"unknown variant {options.variant!r}; expected one of: {', '.join(VARIANTS)}")
     evaluation_jobs = run_jobs(options)
     pipeline = Scope(
-        registers=_registers(options.variant),
+        registers=_registers(options),
         exports=("models", "planned", "selector"),
         body=ingest(new_data(options, evaluation_jobs)),
     )
@@ -58,9 +58,9 @@ def build_graph(options: GraphOptions = USUAL) -> Node:
     )
 
 
-def _registers(variant: Variant) -> Mapping[str, Register]:
+def _registers(options: GraphOptions) -> Mapping[str, Register]:
     shared = {
-        "active_model": Register(merge="newest"),
+        "active_model": Register(merge="newest", guard="activation" if options.gate else None),
         "models": Register(merge="append"),
         "costs": Register(merge="append", keep=_COSTS_KEPT),
         "trained": Register(merge="append"),
@@ -70,4 +70,4 @@ def _registers(variant: Variant) -> Mapping[str, Register]:
         "policy": Register(),
     }
     overlapped = {"pending": Register(guard="admission"), "superseded": Register(merge="append")}
-    return shared | (overlapped if variant == "overlapped" else {})
+    return shared | (overlapped if options.variant == "overlapped" else {})

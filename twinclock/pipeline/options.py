@@ -10,11 +10,12 @@ from twinclock.graph import ONCE, Retry
 Variant: TypeAlias = Literal["seed", "sequential", "overlapped"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
-RESOURCES = ("training_slot", "admission", "device")
+RESOURCES = ("training_slot", "admission", "activation", "device")
 """What stages can need, in the order in which nested holders must ask.
 
-`training_slot`: trainings at once. `admission`: one unit, guards the register `pending`.
-`device`: what computes. Asking in one order everywhere is what rules out circular waiting.
+`training_slot`: trainings at once. `admission`: one unit, guards the register `pending`. `activation`: one unit,
+guards the register `active_model` where there is a gate. `device`: what computes. Asking in one order everywhere is
+what rules out circular waiting.
 """
 
 
@@ -34,6 +35,8 @@ class GraphOptions:
     observation_retry: Retry = ONCE
     evaluations_yield: bool = False
     """Does an evaluation give its device back when somebody else waits for it?"""
+    gate: bool = False
+    """Is a stored model scored beside the active one before it may take its place?"""
     evaluations_at_once: int | None = None
     """Evaluation jobs of one plan that may run at once; None: as many as there are devices."""
 

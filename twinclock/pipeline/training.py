@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from twinclock.graph import Flow, Node, Spawn, Stage, leave
 from twinclock.pipeline.evaluation import evaluate
+from twinclock.pipeline.gate import behind_gate
 from twinclock.pipeline.kinds import decide, wait, work
 from twinclock.pipeline.options import GraphOptions
 
@@ -76,7 +77,10 @@ def claim_and_train(options: GraphOptions, evaluation_jobs: Node) -> Flow:
 
 
 def _training(options: GraphOptions) -> Flow:
-    """One device (or more) held from RUN_TRAINING to TRAINING_COMPLETED, retried as a whole."""
+    """One device (or more) held from RUN_TRAINING to TRAINING_COMPLETED, retried as a whole; then the model is stored.
+
+    With a gate, what follows the store says whether the model becomes the active one.
+    """
     on_device = Flow(
         start="RUN_TRAINING",
         needs={"device": options.devices_per_training},
@@ -114,7 +118,7 @@ def _training(options: GraphOptions) -> Flow:
             "TRAINING_COMPLETED": {"done": leave("done")},
         },
     )
-    return Flow(
+    training = Flow(
         start="on_device",
         initial={"checkpoint": None},
         steps={
@@ -136,6 +140,7 @@ def _training(options: GraphOptions) -> Flow:
             "STORE_TRAINED_MODEL": {"done": leave("done")},
         },
     )
+    return behind_gate(training, options) if options.gate else training
 
 
 def _training_skipped() -> Stage:

@@ -197,16 +197,20 @@ class Effort:
     num_kept: int
     """Samples stepped on in one epoch: the effective size of the training set."""
     num_steps: int
-    """Gradient steps, over all epochs."""
+    """Steps of the optimizer, over all epochs."""
     num_scored: int
     """Samples that went forward through the model only to be scored, over all epochs."""
 
 
-def effort(config: DownsamplingConfig | None, *, num_samples: int, epochs: int, batch_size: int) -> Effort:
-    """What training on `num_samples` samples comes to."""
+def effort(
+    config: DownsamplingConfig | None, *, num_samples: int, epochs: int, batch_size: int, accumulate: int = 1
+) -> Effort:
+    """What training on `num_samples` samples comes to, with `accumulate` minibatches a step, or what there is left."""
     kept = num_kept(config, num_samples, batch_size)
     return Effort(
-        num_kept=kept, num_steps=epochs * -(-kept // batch_size), num_scored=_num_scored(config, num_samples, epochs)
+        num_kept=kept,
+        num_steps=epochs * -(-kept // (batch_size * accumulate)),
+        num_scored=_num_scored(config, num_samples, epochs),
     )
 
 

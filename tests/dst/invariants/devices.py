@@ -14,9 +14,8 @@ from twinclock.messages import Acquire, Granted, Release, path_text
 from twinclock.usage import totals
 
 _REL = 1e-9
-TRAINING = (
-    "RUN_TRAINING", "WAIT_FOR_TRAINING_COMPLETION", "TRAINING_COMPLETED", "STORE_TRAINED_MODEL", "TRAINING_SKIPPED",
-)  # fmt: skip
+ON_DEVICE = ("RUN_TRAINING", "WAIT_FOR_TRAINING_COMPLETION", "TRAINING_COMPLETED")
+TRAINING = (*ON_DEVICE, "STORE_TRAINED_MODEL", "SCORE_CANDIDATE", "ACTIVATE_MODEL", "TRAINING_SKIPPED")
 
 
 def no_unit_is_held_more_often_than_it_may(witnessed: Witness) -> None:
@@ -124,7 +123,7 @@ def jobs_take_what_devices_are_held_for(witnessed: Witness) -> None:
         waits = {
             (resource, holder, asked_s, granted_s)
             for resource, _, holder, asked_s, granted_s, _ in seen.run.devices.rows()
-            if resource != "admission"
+            if resource in ("device", "training_slot")
         }
         queued_s = sum(granted_s - asked_s for *_, asked_s, granted_s in waits)
         _close(seen.run.summary["queued_s"], queued_s, queued_s)
@@ -139,7 +138,7 @@ def whoever_computes_holds_its_devices(witnessed: Witness) -> None:
             held = each.start.placement["device"]
             assert len(set(held)) == wanted
             assert len({pools[name] for name in held}) == 1
-        for each in seen.of("WAIT_FOR_EVALUATION_COMPLETION"):
+        for each in seen.of("WAIT_FOR_EVALUATION_COMPLETION", "SCORE_CANDIDATE"):
             assert len(each.start.placement["device"]) == 1
 
 

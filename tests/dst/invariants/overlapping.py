@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from dst.invariants.samples import ended_by_themselves, last_written
+from dst.invariants.samples import ended_by_themselves, last_written, settled_in
 from dst.witness import Seen, Witness
 from twinclock.policies.overlap import training_under_way
 
@@ -42,7 +42,7 @@ def _admitted(seen: Seen) -> None:
     victims: dict[int, int] = {}
     ended: set[int] = set()
     by_itself = ended_by_themselves(seen)
-    ends = seen.ended("CLAIM_TRIGGERS", "STORE_TRAINED_MODEL", "TRAINING_SKIPPED")
+    ends = [*seen.ended("CLAIM_TRIGGERS", "TRAINING_SKIPPED"), *settled_in(seen)]
     changes = [(each.finished, each) for each in ends]
     changes += [(each.began, each) for each in seen.of("ADMIT_TRIGGER")]
     for _, each in sorted(changes, key=lambda change: change[0]):
@@ -71,7 +71,7 @@ def _admitted(seen: Seen) -> None:
                 meant = "start"
                 waiting.append(serial)
             assert each.outcome == meant
-        elif each.outcome == "done":
+        elif each.outcome in ("done", "activated", "rejected"):
             ended.add(each.trigger["serial"])
             running = [serial for serial in running if serial not in ended]
 
@@ -99,7 +99,7 @@ def it_is_known_whether_a_training_is_under_way(witnessed: Witness) -> None:
     for seen in _overlapped(witnessed):
         by_itself = ended_by_themselves(seen)
         changes = [(each.began, each) for each in seen.of("HANDLE_TRIGGERS_WITHIN_BATCH")]
-        ends = seen.ended("ADMIT_TRIGGER", "STORE_TRAINED_MODEL", "TRAINING_SKIPPED")
+        ends = [*seen.ended("ADMIT_TRIGGER", "TRAINING_SKIPPED"), *settled_in(seen)]
         changes += [(each.finished, each) for each in ends]
         alive: set[int] = set()
         ended: set[int] = set()
@@ -111,7 +111,7 @@ def it_is_known_whether_a_training_is_under_way(witnessed: Witness) -> None:
                 if each.outcome == "pending":
                     alive.discard(each.start.registers["pending"]["waiting"][-1]["trigger"]["serial"])
                 alive -= {each.values["victim"]} - by_itself if each.outcome == "preempt" else set()
-            elif each.outcome == "done":
+            elif each.outcome in ("done", "activated", "rejected"):
                 alive.discard(each.trigger["serial"])
                 ended.add(each.trigger["serial"])
 

@@ -182,6 +182,7 @@ def grants_follow_the_line(witnessed: Witness) -> None:
         at_once = 1 if seen.run.config.overlap is None else seen.run.config.overlap.trainings_at_once
         free[f"{name}/training_slot"] = Counter({f"slot:{index}": 1 for index in range(at_once)})
         free[f"{name}/admission"] = Counter({"admission": 1})
+        free[f"{name}/activation"] = Counter({"activation": 1})
     placements = {
         (step.pipeline, step.event.id): step.event.placement
         for step in witnessed.steps

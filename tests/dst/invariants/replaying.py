@@ -6,11 +6,15 @@ import json
 import tempfile
 from pathlib import Path
 
+import polars as pl
+
 from dst.witness import Seen, Witness
 from twinclock.graph import CANCELLED, FAILED
 from twinclock.journal import Journal
+from twinclock.lateness import handover
 from twinclock.machine import Machine
 from twinclock.messages import Acquire, Arm, Cancel, Command, Disarm, Ended, Event, Fired, Granted, Release, Start
+from twinclock.records import Recorder
 from twinclock.replay import replayed
 from twinclock.stages import Context, decide
 
@@ -29,6 +33,31 @@ def a_machine_that_is_fed_the_events_again_answers_the_same(witnessed: Witness) 
             open_.note(event, commands)
         assert machine.finished == steps[-1].commands[-1]
         assert machine.outstanding() == ([], []), "something is left at the end"
+
+
+def a_run_that_goes_on_from_a_snapshot_is_the_same(witnessed: Witness) -> None:
+    """The machine and the tables, made of what a file holds at a cut: all that follows is as it was."""
+    for name, seen in witnessed.pipelines.items():
+        steps = [step for step in witnessed.steps if step.pipeline == name]
+        graph, cut = witnessed.graphs[name], int(witnessed.case.cut * len(steps))
+        machine, recorder, before = Machine(graph, name), _recorder(seen), {}
+        for number, (_, now, event, commands) in enumerate(steps):
+            if number == cut:
+                before = recorder.take()
+                kept, said = json.loads(json.dumps([machine.snapshot(), recorder.snapshot()])), machine.outstanding()
+                machine, recorder = Machine.restore(graph, kept[0], name), _recorder(seen)
+                assert machine.outstanding() == said, f"after {cut} of {len(steps)} events: not what is outstanding"
+                recorder.restore(kept[1], said[1])
+            again = machine.feed(event)
+            assert again == list(commands), f"event {number}, {event}: {again} instead of {commands}"
+            recorder.record(now, event, commands)
+        for table, after in recorder.take_all().items():
+            whole = pl.concat([before[table], after]) if before else after
+            assert whole.equals(seen.run.tables[table]), f"{table}: not the same with a snapshot after {cut} events"
+
+
+def _recorder(seen: Seen) -> Recorder:
+    return Recorder(seen.stream.timestamp, handover(seen.stream).num_quarantined)
 
 
 class _Open:

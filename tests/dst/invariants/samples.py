@@ -286,6 +286,12 @@ def last_written(seen: Seen, register: str):
 
 def ended_by_themselves(seen: Seen) -> set[int]:
     """Serials of the triggers whose model was stored in the end, or whose samples were given back."""
-    stored = [each for each in seen.ended("STORE_TRAINED_MODEL") if each.outcome == "done"]
     given_back = [each for each in seen.ended("TRAINING_SKIPPED") if each.values["skipped"]]
-    return {each.trigger["serial"] for each in (*stored, *given_back)}
+    return {each.trigger["serial"] for each in (*settled_in(seen), *given_back)}
+
+
+def settled_in(seen: Seen) -> list[StageRun]:
+    """The stage runs that put a model on record, in the order in which they ended: stores, or verdicts of the gate."""
+    if seen.run.config.training.gate is None:
+        return [each for each in seen.ended("STORE_TRAINED_MODEL") if each.outcome == "done"]
+    return [each for each in seen.ended("ACTIVATE_MODEL") if each.outcome in ("activated", "rejected")]

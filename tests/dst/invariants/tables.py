@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from acceptor import accepts, segments
 
-from dst.invariants.devices import TRAINING
+from dst.invariants.devices import ON_DEVICE
 from dst.invariants.models import stored_in
 from dst.witness import Witness, tables_of, witness
 from twinclock.graph import Flow, ForEach, Scope, walk
@@ -52,8 +52,8 @@ def times_of_a_row_are_in_order(witnessed: Witness) -> None:
 def rows_are_in_the_order_in_which_things_happened(witnessed: Witness) -> None:
     """Stage runs by their end, and every table by the time at which its rows were written."""
     written = {"stage_runs": "ended_s", "batches": "cut_s", "decisions": "decided_s", "observations": "observed_s",
-               "trainings": "ended_s", "models": "stored_s", "evaluations": "evaluated_s", "faults": "at_s",
-               "devices": "released_s", "outages": "from_s"}  # fmt: skip
+               "trainings": "ended_s", "models": "stored_s", "activations": "decided_s", "evaluations": "evaluated_s",
+               "faults": "at_s", "devices": "released_s", "outages": "from_s"}  # fmt: skip
     for _, name, table in tables_of(witnessed):
         if name in written:
             times = table[written[name]].to_list()
@@ -121,7 +121,7 @@ def all_that_failed_is_among_the_faults(witnessed: Witness) -> None:
     for seen in witnessed.pipelines.values():
         failed = [each.path for each in _ended(seen) if each.outcome == "failed"]
         assert seen.run.faults.filter(outcome="failed")["id"].to_list() == failed
-        cut_off = [path_text(each.start.path[0]) for each in seen.ended(*TRAINING) if each.outcome == "cancelled"]
+        cut_off = [path_text(each.start.path[0]) for each in seen.ended(*ON_DEVICE) if each.outcome == "cancelled"]
         timed_out = seen.run.faults.filter(outcome="timeout")["id"].to_list()
         assert set(cut_off) <= set(timed_out)
 
@@ -137,6 +137,8 @@ def the_summary_is_that_of_the_tables(witnessed: Witness) -> None:
         assert summary["failed_trainings"] == len(outcomes) - outcomes.count("trained") - len(stopped)
         for name in ("stage_runs", "batches", "triggers", "models", "evaluations", "faults"):
             assert summary[name] == run.tables[name].height
+        rejected = [each for each in seen.ended("ACTIVATE_MODEL") if each.outcome == "rejected"]
+        assert summary["rejected_models"] == len(rejected)
         assert summary["samples"] == (seen.taken if run.batches.height else 0)
         by_trigger = sorted(run.triggers.select("trigger", "position").rows())
         assert summary["positions"] == [position for _, position in by_trigger]

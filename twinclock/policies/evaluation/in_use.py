@@ -4,7 +4,7 @@
 *trained* is the one after it, the first to know some of the interval. Both take training as
 instantaneous, as published work does. *Served* is each sample by the newest model that was stored when
 it arrived, so every model serves one range of positions, or none. What lies between the two is the time
-that training took.
+that training took. A model that the gate turned away is stored, but never any of them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Model: TypeAlias = Mapping[str, Json]
 """A stored model: `trigger` is its number, `first_ts` and `last_ts` are those of its trigger's samples.
 
 `served_from`: the first position that it could serve; None where data time stands still, so that nothing says.
+`is_activated`: what the gate said; there is none without a gate, where every stored model becomes active.
 """
 Which: TypeAlias = Literal["active", "trained"]
 
@@ -32,6 +33,11 @@ class Served(NamedTuple):
     stop: int | None
     """None: it is served by the model still."""
     model: Model
+
+
+def activated(models: Iterable[Model]) -> list[Model]:
+    """Those that the gate let through."""
+    return [model for model in models if model.get("is_activated", True)]
 
 
 def active(models: Iterable[Model], key: float) -> Model | None:

@@ -3,12 +3,12 @@
 A pair belongs to the training that completes it: the later of the model's own, and the first one up to
 whose trigger all samples of the interval are known. What no training planned (its training failed, an
 older model was stored late, the plan says so) is left for after the pipeline. Where a plan asks who
-served, a pair is a model and the samples of the interval that it served.
+served, a pair is a model and the samples of the interval that it served. A model that the gate turned away
+is scored where a plan asks for all models, or for each on the data around its own; it is never in use.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinclock.graph import Json
-from twinclock.policies.evaluation.in_use import Model, in_order, indices_in_use, served
+from twinclock.policies.evaluation.in_use import Model, activated, in_order, indices_in_use, served
 from twinclock.policies.evaluation.intervals import Bounds, Interval, all_bounds, located, reached_bounds, span_of
 from twinclock.policies.evaluation.plans import EvaluationPlan
 from twinclock.stream import Stream
@@ -49,14 +49,16 @@ def plan_after_training(
     `models` are those stored by now. Only samples up to the trigger's position are scored. A job is
     what one visit to a device does: at most `per_visit` intervals of one plan and one model; None: all.
     """
-    ordered = in_order(models)
-    own = bisect_left(ordered, trigger["serial"], key=lambda model: model["trigger"])
+    ordered, serial = in_order(models), trigger["serial"]
+    until_own = [model for model in ordered if model["trigger"] <= serial]
     pairs: list[_Pairs] = []
     for number, plan in enumerate(plans):
         if plan.when == "after_training":
-            bounds, is_new = reached_bounds(plan, trigger, ordered[: own + 1], stream)
-            is_settled = _is_settled(plan, ordered, bounds)
-            asked = _asked(plan, ordered, bounds.only(is_settled), own, is_new[is_settled], stream, trigger["stop"])
+            bounds, is_new = reached_bounds(plan, trigger, until_own, stream)
+            eligible = _eligible(plan, ordered)
+            is_settled = _is_settled(plan, eligible, bounds)
+            bounds, is_new = bounds.only(is_settled), is_new[is_settled]
+            asked = _asked(plan, eligible, bounds, serial, is_new, stream, trigger["stop"])
             pairs += [_Pairs(number, model, found) for model, found in asked]
     rows = [[p.plan, p.model["trigger"], each["start"], each["end"]] for p in pairs for each in p.intervals]
     return _jobs(pairs, trigger["serial"], metrics, per_visit), rows
@@ -78,13 +80,20 @@ def plan_after_pipeline(
     for number, plan in enumerate(plans):
         bounds = all_bounds(plan, span_of(stream, informed), ordered)
         everything = np.ones(len(bounds.starts), bool)
-        for model, found in _asked(plan, ordered, bounds, len(ordered) - 1, everything, stream, informed):
+        newest = ordered[-1]["trigger"] if ordered else 0
+        eligible = _eligible(plan, ordered)
+        for model, found in _asked(plan, eligible, bounds, newest, everything, stream, informed):
             pairs.append(_Pairs(number, model, _not_in(done, number, model, found)))
     return _jobs(pairs, None, metrics, per_visit)
 
 
 def _not_in(done: Collection[tuple[Json, ...]], plan: int, model: Model, found: Iterable[Interval]) -> list[Interval]:
     return [each for each in found if (plan, model["trigger"], each["start"], each["end"]) not in done]
+
+
+def _eligible(plan: EvaluationPlan, ordered: Sequence[Model]) -> Sequence[Model]:
+    """The models, in order, among which a plan chooses."""
+    return ordered if plan.models in ("all", "own") else activated(ordered)
 
 
 def _is_settled(plan: EvaluationPlan, models: Sequence[Model], bounds: Bounds) -> NDArray[np.bool_]:
@@ -103,7 +112,7 @@ def _asked(
     stream: Stream,
     stop: int,
 ) -> Iterator[tuple[Model, list[Interval]]]:
-    """What a plan wants of each model: of the one at index `own` every interval, of those before it the new ones.
+    """What a plan wants of each model: of that of the trigger `own` every interval, of those before it the new ones.
 
     Samples from position `stop` on are not scored.
     """
@@ -111,14 +120,19 @@ def _asked(
         yield from _stretches(models, located(bounds.only(is_new), stream, stop))
         return
     if plan.models == "all":
-        for index, model in enumerate(models[: own + 1]):
-            yield model, located(bounds if index == own else bounds.only(is_new), stream, stop)
+        for model in models:
+            if model["trigger"] <= own:
+                yield model, located(bounds if model["trigger"] == own else bounds.only(is_new), stream, stop)
         return
+    serials = np.array([model["trigger"] for model in models], np.int64)
     if plan.models == "own":
-        in_use = np.searchsorted([model["trigger"] for model in models], bounds.owners)
+        in_use = np.searchsorted(serials, bounds.owners)
     else:
         in_use = indices_in_use(models, plan.models, bounds.keys)
-    asked = (in_use >= 0) & ((in_use == own) | (is_new & (in_use < own)))
+    there = in_use >= 0
+    whose = np.full(len(in_use), -1)
+    whose[there] = serials[in_use[there]]
+    asked = there & ((whose == own) | (is_new & (whose < own)))
     for index in np.unique(in_use[asked]).tolist():
         yield models[index], located(bounds.only(asked & (in_use == index)), stream, stop)
 

@@ -1,0 +1,1 @@
+"""How single columns become inputs: numbers, categories and arrays, one module each. `real.encoding` joins them."""
