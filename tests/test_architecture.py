@@ -48,6 +48,7 @@ PURE = (
 """Modules whose answers depend on what they are given alone."""
 
 CLOCKS = {
+    "twinclock/monitoring/view.py": {"time.sleep"},  # how often a run is looked at
     "twinclock/progress.py": {"time.monotonic"},  # how often a bar is drawn
     "experiments/engines/ray.py": {"time.monotonic"},  # which run takes too long
     "experiments/job.py": {"time.perf_counter"},  # how long a run took, for whoever waits for the next
@@ -285,7 +286,7 @@ try:
 except SystemExit as done:
     assert not done.code
 """
-    assert loaded(code, *HEAVY) == set()
+    assert loaded(code, *HEAVY) <= {"real"}  # whose module of commands imports nothing of it before it is needed
 
 
 def test_folders_of_a_user_with_our_names_do_no_harm(tmp_path):

@@ -17,6 +17,7 @@ error outside the graph is `crashed`. `finished` is written when all else is dur
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -243,6 +244,8 @@ def replace_durably(file: Path) -> Iterator[Path]:
 def make_folder(path: Path) -> None:
     """Make a folder, and those around it, unless they are there; their names then survive a power cut too."""
     if not path.is_dir():
+        if path.exists():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync(path.parent)

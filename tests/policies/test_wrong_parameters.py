@@ -261,4 +261,4 @@ def test_what_is_wrong_for_every_executor_is_said_once(base, tmp_path, monkeypat
     told = capsys.readouterr().err.splitlines()
     assert ended.value.code == cli.USER_ERROR
     assert len(told) == 1
-    assert told[0].startswith(f"real, sim: {path}: trigger.windows.ref: got 301")
+    assert told[0].startswith(f"ray, real, sim: {path}: trigger.windows.ref: got 301")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from inline_pool import InlinePool
 from real_runs import COMMAND, Command, Gate, gated, small, until
 from rich.console import Console
 
-from twinclock import launch
+from twinclock import launch, work
 from twinclock.errors import RunError
 from twinclock.journal import Journal
 from twinclock.monitoring.log import LOG, RunLog, read_log
@@ -93,6 +94,22 @@ def test_a_log_that_can_not_be_written_disturbs_nothing(tmp_path, inline):
     log = RunLog(tmp_path / "no such folder")
     log.note("started")
     assert read_log(tmp_path / "no such folder", 5) == []
+
+
+def test_notices_of_the_program_are_in_the_log_and_on_stderr(tmp_path, inline, capsys, monkeypatch):
+    read = work.replay_chunk
+
+    def noticing(*arguments):
+        logging.getLogger("twinclock").warning("no checkpoint could be kept")
+        return read(*arguments)
+
+    monkeypatch.setattr(work, "replay_chunk", noticing)
+    monkeypatch.setattr(logging.root, "handlers", [])  # pytest has its own
+    run = launch.run(small(), on="real", out=tmp_path / "run")
+    notices = [line for line in lines(run.folder) if line["event"] == "notice"]
+    assert {(line["level"], line["message"]) for line in notices} == {("warning", "no checkpoint could be kept")}
+    assert "no checkpoint could be kept" in capsys.readouterr().err
+    assert logging.getLogger("twinclock").handlers == []
 
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path):

@@ -116,7 +116,7 @@ def test_changes_come_before_what_is_varied():
         ({"seeds": True}, "seeds: got true, expected how many seeds"),
         ({"metrics": ["accuracy", "-accuracy"]}, "expected each figure once"),
         ({"metrics": ["gpu seconds"]}, "got gpu seconds, expected a figure of a run, such as accuracy or -device_s"),
-        ({"on": "moon"}, "no executor 'moon'; installed: real, sim"),
+        ({"on": "moon"}, "no executor 'moon'; installed: ray, real, sim"),
         ({"timeout": 0}, "timeout: got 0, expected a number > 0"),
         ({"axes": [{"kind": "grid", "key": "trigger.n", "values": []}]}, "expected at least 1 item"),
         ({"axes": [{"kind": "grid", "key": "trigger..n", "values": [1]}]}, "axes.0.key: got \"trigger..n\""),

@@ -125,6 +125,10 @@ def _stored(_start: Start, values: Fields) -> dict[str, Json]:
     return {"model": model["trigger"], "parent": model["parent"], "path": model["path"]}
 
 
+def _judged(start: Start, values: Fields) -> dict[str, Json]:
+    return {"model": start.inputs["model"]["trigger"], "reason": values["verdict"]}
+
+
 def _evaluated(start: Start, _values: Fields) -> dict[str, Json]:
     job = start.inputs["evaluation_job"]
     return {"model": job["model"], "plan": job["plan"], "intervals": len(job["intervals"])}
@@ -138,6 +142,8 @@ _TOLD: Mapping[tuple[str, str], tuple[str, Callable[[Start, Fields], dict[str, J
     ("INFORM_SELECTOR_AND_TRIGGER", "trigger"): ("trigger fired", _fired),
     ("WAIT_FOR_TRAINING_COMPLETION", "trained"): ("training ended", _trained),
     ("STORE_TRAINED_MODEL", "done"): ("model stored", _stored),
+    ("ACTIVATE_MODEL", "activated"): ("model activated", _judged),
+    ("ACTIVATE_MODEL", "rejected"): ("model rejected", _judged),
     ("STORE_EVALUATION_RESULTS", "done"): ("evaluation stored", _evaluated),
 }
 """(Operation, outcome) → what the log calls it, and what it says of it."""

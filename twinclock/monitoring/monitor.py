@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from twinclock.monitoring.status import Status, StatusFile
 from twinclock.stages import Context
 from twinclock.stream import ClockTime
 from twinclock.watch import Watcher
+
+_logger = logging.getLogger("twinclock")
 
 
 class Monitor:
@@ -40,6 +43,20 @@ class Monitor:
         self._status.training(device, done)
 
 
+class _ToLog(logging.Handler):
+    """What the program's own logger is told goes into the run's log as well."""
+
+    def __init__(self, log: RunLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append it as a line."""
+        self._log.note("notice", "error" if record.levelno >= logging.ERROR else "warning", message=record.getMessage())
+        if not logging.root.handlers and logging.lastResort is not None:
+            logging.lastResort.handle(record)  # to stderr, where it would have gone without this handler
+
+
 @contextmanager
 def monitored(
     folder: Path, context: Context, machine: Machine, from_clock: ClockTime, watcher: Watcher
@@ -50,7 +67,8 @@ def monitored(
     log.go_on_from(commands)
     status.go_on_from(from_clock, held, commands)
     log.note("resumed" if machine.begun else "started", clock_s=from_clock, name=context.config.name)
-    file = StatusFile(folder, status)
+    file, notices = StatusFile(folder, status), _ToLog(log)
+    _logger.addHandler(notices)
     try:
         yield Monitor(watcher, log, file)
     except KeyboardInterrupt:
@@ -62,6 +80,7 @@ def monitored(
         log.note("crashed", "error", type=type(error).__name__, message=str(error))
         raise
     finally:
+        _logger.removeHandler(notices)
         file.close()
 
 
