@@ -221,7 +221,10 @@ def test_a_list_is_overridden_by_index():
         ({"seed": True}, "seed: got true, expected a whole number"),
         ({"seed": -1}, "seed: got -1, expected a number >= 0"),
         ({"name": 3}, "name: got 3, expected a string"),
-        ({"name": ""}, 'name: got "", expected a string that is not empty'),
+        (
+            {"name": ""},
+            'name: got "", expected a name on one line, without / and \\, that begins with neither a dot nor a space',
+        ),
         ({"trigger": {"kind": "time", "every": 10**400}}, "expected a number of seconds or"),
         ({"training": {"clip_norm": 10**400}}, "training.clip_norm: got"),
         ({"training": 5}, "training: got 5, expected a mapping"),
