@@ -40,7 +40,7 @@ def scripted_bodies(num_batches: int) -> Mapping[str, Body]:
     """Constant durations and ready-made values: what remains is the machine, SimPy and the records."""
     trigger = {
         "serial": 0, "position": 9, "first": 0, "stop": 10, "num_samples": 10,
-        "first_ts": 0.0, "last_ts": 9.0, "previous_last_ts": None, "returned": [],
+        "first_ts": 0.0, "last_ts": 9.0, "reach": 10.0, "previous_reach": None, "returned": [],
     }  # fmt: skip
     recipe = {"trigger": 0, "ranges": [[0, 10]], "num_samples": 10}
     job = {"id": "job", "trigger": 0, "training_set": recipe, "start_from": None}

@@ -11,13 +11,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection, Pipe, wait
-from queue import SimpleQueue
+from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, TypeAlias
 
 from real.config import GRACE_S
 from real.disk import is_disk_full
+from real.helpers import HelperThreads
 from real.parts import Parts
 from real.pool import Died, Message, Workers
 from real.suspension import stop_jobs
@@ -43,7 +42,6 @@ from twinclock.watch import Watcher
 
 _log = logging.getLogger("twinclock")
 _LOOK_EVERY_S = 0.01
-_HELPER_THREADS = 4
 _MOST_RESTARTS = 3
 """How often a worker that is killed before all can take jobs is started again."""
 
@@ -103,12 +101,11 @@ class RealExecutor:
         self._lives_s: dict[str, float] = {}
         """Job → seconds from its begin to the death of its worker, as long as it has not begun."""
         self._asked_to_stop: dict[str, str] = {}
-        self._threads = ThreadPoolExecutor(_HELPER_THREADS, thread_name_prefix="twinclock")
+        self._helpers: HelperThreads[Key, Ending | None] = HelperThreads()
+        self._polled: dict[Key, tuple[float, Callable[[], Ending | None]]] = {}
+        """Stage runs that look for something again and again → how often, and how."""
         self._num_restarts = 0
         self._connecting: tuple[Key, Mapping[str, Json]] | None = None
-        self._num_in_threads = 0
-        self._done_in_threads: SimpleQueue[tuple[Key, Ending | Exception]] = SimpleQueue()
-        self._woken, self._wake = Pipe(duplex=False)
 
     def now(self) -> ClockTime:
         """Seconds since the run's start, the time between a crash and its resume left out."""
@@ -140,7 +137,7 @@ class RealExecutor:
         if self._ready and self.now() >= self._look_s:
             self._look()
         while not self._ready:
-            if not self._armed and not self._num_in_threads and not self._jobs and not self.workers.are_starting:
+            if not self._armed and not self._helpers.num_busy and not self._jobs and not self.workers.are_starting:
                 return None
             self._look()
         return self._ready.popleft()
@@ -157,9 +154,7 @@ class RealExecutor:
     def close(self) -> None:
         """End the workers and the helper threads."""
         self.workers.close()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        self._woken.close()
-        self._wake.close()
+        self._helpers.close()
 
     # -- for the bodies ------------------------------------------------------------------------------
 
@@ -202,18 +197,13 @@ class RealExecutor:
 
     def in_thread(self, start: Start, task: Callable[[], Ending]) -> None:
         """File work beside the coordinator; its result, or what it raises, ends the stage run."""
+        self._helpers.submit((start.pipeline, start.id), task)
+
+    def poll(self, start: Start, every_s: float, look: Callable[[], Ending | None]) -> None:
+        """Ask `look` beside the coordinator every so many seconds; what it gives, once it does, ends the stage run."""
         key = (start.pipeline, start.id)
-        self._num_in_threads += 1
-
-        def work() -> None:
-            try:
-                result: Ending | Exception = task()
-            except Exception as error:
-                result = error
-            self._done_in_threads.put((key, result))
-            self._wake.send_bytes(b"\0")
-
-        self._threads.submit(work)
+        self._polled[key] = (every_s, look)
+        self.after(every_s, (*key, "wait"), lambda: self._helpers.submit(key, look))
 
     def launch(self, start: Start, devices: Sequence[str], job: Message, dies_after_s: float | None = None) -> None:
         """Hand a job to the workers of its devices; nobody waits for it yet. A job under way is left alone.
@@ -269,7 +259,8 @@ class RealExecutor:
             if job.owner == key:
                 self.stop_job(job_id, CANCELLED)
                 return
-        if (*key, "wait") in self._armed:
+        is_looking = self._polled.pop(key, None) is not None
+        if is_looking or (*key, "wait") in self._armed:
             self.forget((*key, "wait"))
             self.end(key, CANCELLED, {})
 
@@ -286,15 +277,17 @@ class RealExecutor:
             timeout_s = 0.0 if self._ready else None
         else:
             timeout_s = max(0.0, self._timers[0][0] - self.now())
-        for source in wait([self._woken, *self.workers.sources()], timeout_s):
+        for source in wait([self._helpers.woken, *self.workers.sources()], timeout_s):
             self._take(source)
         self._look_s = self.now() + _LOOK_EVERY_S
 
     def _take(self, source: Connection | int | Any) -> None:
-        if source is self._woken:
-            self._woken.recv_bytes()
-            key, result = self._done_in_threads.get()
-            self._num_in_threads -= 1
+        if source is self._helpers.woken:
+            key, result = self._helpers.take()
+            if result is None:
+                self._look_again(key)
+                return
+            self._polled.pop(key, None)
             if isinstance(result, Exception):
                 self._raised(key, result)
             else:
@@ -314,6 +307,12 @@ class RealExecutor:
                 raise RunError(f"{happened['id']} on {happened['device']}: {happened['error']['message']}")
             else:
                 self._part_ended(happened["device"], happened)
+
+    def _look_again(self, key: Key) -> None:
+        """Nothing was found; later, unless the stage run was cancelled meanwhile."""
+        if key in self._polled:
+            every_s, look = self._polled[key]
+            self.after(every_s, (*key, "wait"), lambda: self._helpers.submit(key, look))
 
     def _begin_to_die(self, device: str) -> None:
         """The jobs of this device begin now, so far as any is going to be the last of its worker."""

@@ -25,9 +25,10 @@ _MODELS_KEPT = 8
 class Observer:
     """Answers requests of `twinclock.policies.observations` about the models of one run."""
 
-    def __init__(self, run_folder: Path, table: Table, evaluator: Evaluator, device: str) -> None:
+    def __init__(self, run_folder: Path, table: Callable[[], Table], evaluator: Evaluator, device: str) -> None:
         self._run_folder = run_folder
         self._table = table
+        """The samples, as many as there are by now."""
         self._evaluator = evaluator
         self._device = device
         self._memory = DetectorMemory()
@@ -41,13 +42,14 @@ class Observer:
             return distances(request, self._sources(request, active), self._memory)
         wanted = models_to_score(request, active)
         first, stop = request["first"], request["stop"]
-        start, end = float(self._table.timestamps[first]), float(self._table.timestamps[stop - 1])
+        table = self._table()
+        start, end = float(table.timestamps[first]), float(table.timestamps[stop - 1])
         interval = {"start": start, "end": end, "first": first, "stop": stop}
         scores: dict[tuple[str, int], float | None] = {}
         for model in {each["trigger"]: each for _, _, each in wanted if each is not None}.values():
             context = EvaluationContext(
                 model=self._model(model),
-                table=self._table,
+                table=table,
                 intervals=[interval],
                 metrics=request["metrics"],
                 device=self._device,
@@ -58,16 +60,18 @@ class Observer:
         return {name: None if model is None else scores[metric, model["trigger"]] for name, metric, model in wanted}
 
     def _sources(self, request: Mapping[str, Json], active: Json | None) -> Sources:
+        table = self._table()
+
         def embedded(first: int, stop: int) -> NDArray[np.float64]:
             if active is None:
                 return np.empty((stop - first, 0))
-            embedding: NDArray[np.float64] = embed(self._model(active), self._table.rows([[first, stop]]), self._device)
+            embedding: NDArray[np.float64] = embed(self._model(active), table.rows([[first, stop]]), self._device)
             return embedding
 
         def errors(model: Mapping[str, Json], first: int, stop: int) -> NDArray[np.float64]:
-            return wrong_answers(self._model(model), self._table, first, stop, self._device)
+            return wrong_answers(self._model(model), table, first, stop, self._device)
 
-        sources = numbers_of(self._table, request, errors)
+        sources = numbers_of(table, request, errors)
         return sources if request["of"] == "features" else Sources(embedded, sources.column, errors)
 
     def _model(self, model: Mapping[str, Json]) -> StoredModel:

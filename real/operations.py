@@ -20,6 +20,7 @@ import polars as pl
 from real.active import activate
 from real.executor import Body, Ending, RealExecutor
 from real.pool import Message
+from real.sources.intake import Intake
 from real.store import MODELS, ModelStore
 from real.usage import Usage
 from real.worker import WORK, checkpoint_folder, work_folder
@@ -44,6 +45,8 @@ class RealRun:
     context: Context
     folder: Path
     faults: FaultPlan
+    intake: Intake | None
+    """Where its samples come from, if they come while it runs."""
     detectors: DetectorMemory = field(default_factory=DetectorMemory)
     trainings: dict[int, str] = field(default_factory=dict)
     """Serial of the trigger → the job of its training."""
@@ -70,7 +73,7 @@ class RealRun:
 def bodies(context: Context, folder: Path) -> dict[str, Body]:
     """Operation → what does it, for one pipeline whose files are in `folder`."""
     shutil.rmtree(_rendezvous(folder), ignore_errors=True)  # of a process before this one
-    run = RealRun(context, folder, FaultPlan(context.config.faults, context.config.seed))
+    run = RealRun(context, folder, FaultPlan(context.config.faults, context.config.seed), Intake.of(context))
     done: Mapping[str, Callable[[RealRun, Start, RealExecutor], Ending | None]] = {
         "INIT_CLUSTER_CONNECTION": _init_cluster_connection,
         "REPLAY_DATA": _replay_data,
@@ -111,11 +114,15 @@ def _replay_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
     return Ending(*work.replay_chunk(run.context, start.inputs, executor.now(), executor.stopping))
 
 
-def _fetch_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending:
+def _fetch_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
+    if run.intake is not None:
+        return run.intake.fetch(start, executor)
     return Ending(*work.live_chunk(run.context, start.inputs, start.registers, executor.now(), executor.stopping))
 
 
 def _wait_for_new_data(run: RealRun, start: Start, executor: RealExecutor) -> Ending | None:
+    if run.intake is not None:
+        return run.intake.wait(start, executor)
     if executor.stopping:
         return Ending("stop", {})
     at, outcome, values = work.next_wake(run.context, start.inputs, start.registers)
@@ -146,7 +153,7 @@ def _distances(run: RealRun, request: Json) -> dict[str, float | None]:
     def no_model(*_: object) -> NoReturn:
         raise ValueError(f"{request} needs a model, and is a worker's business")
 
-    return distances(request, numbers_of(run.context.table, request, no_model), run.detectors)
+    return distances(request, numbers_of(run.context.rows(), request, no_model), run.detectors)
 
 
 def _observed(request: Json, values: Mapping[str, float | None]) -> Ending:

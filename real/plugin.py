@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from real import active as active_link
@@ -16,12 +17,13 @@ from twinclock.allocator import Allocator
 from twinclock.cluster import device_names
 from twinclock.config import Config
 from twinclock.dataset import TableConfig, load_table
-from twinclock.errors import ConfigError
+from twinclock.errors import ConfigError, DataError
 from twinclock.executor import Executor
 from twinclock.faults import FaultsConfig
+from twinclock.folder import FolderConfig
 from twinclock.graph import Json
 from twinclock.stages import Context
-from twinclock.stream import ClockTime, Stream
+from twinclock.stream import ClockTime, RecordedStream, Stream
 from twinclock.watch import Watcher
 
 section: type[BaseModel] = RealConfig
@@ -32,8 +34,8 @@ def unsupported(config: Config) -> list[str]:
     """What can't be run for real: what is only modelled, classes that aren't there."""
     device = real_section(config).device
     problems = []
-    if not isinstance(config.data, TableConfig):
-        problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table")
+    if not isinstance(config.data, TableConfig | FolderConfig):
+        problems.append(f"data.kind: got {config.data.kind}, whose samples have no features; expected table or folder")
     if config.cluster.pools is not None:
         problems.append("cluster.pools: the devices of a real run are those that are there; expected cluster.devices")
     if config.cluster.jobs_per_device > 1:
@@ -63,8 +65,12 @@ def _faults_not_injected(faults: FaultsConfig) -> list[str]:
 
 def open_stream(config: Config) -> Stream:
     """The timestamps of the data set."""
+    if isinstance(config.data, FolderConfig):
+        if not config.data.folder.is_dir():
+            raise DataError(f"{config.data.path}: no such folder, expected one that files of samples come into")
+        return RecordedStream(np.empty(0))  # nothing yet: what comes will land in the folder of the run
     if not isinstance(config.data, TableConfig):
-        raise ConfigError(f"{config.name}: data.kind: got {config.data.kind}, expected table")
+        raise ConfigError(f"{config.name}: data.kind: got {config.data.kind}, expected table or folder")
     return load_table(config.data).stream()
 
 

@@ -65,12 +65,15 @@ from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import ConfigError
 from twinclock.executor import failure
+from twinclock.folder import FolderConfig
 from twinclock.gate import first_of
 from twinclock.graph import ERROR_SLOT, Json
+from twinclock.landed import LandedSamples
 from twinclock.observing import import_what_is_needed
 from twinclock.policies.needs import all_metrics_needed
 from twinclock.policies.selection import positions
 from twinclock.policies.selection.validation import split
+from twinclock.run_folder import SAMPLES
 from twinclock.training import TrainingConfig, training_effort
 
 if TYPE_CHECKING:
@@ -138,7 +141,8 @@ class _Worker:
     device: str
     run_folder: Path
     config: TrainingConfig
-    table: Table
+    table: Callable[[], Table]
+    """The samples, as many as there are by now."""
     trainer: Trainer
     evaluator: Evaluator
     observer: Observer
@@ -155,10 +159,6 @@ class _Worker:
         from real.trainer import TorchTrainer
         from twinclock.imports import create, import_object
 
-        if not isinstance(config.data, TableConfig):
-            raise ConfigError(
-                f"data.kind: got {config.data.kind}, expected table: only recorded samples can be trained on"
-            )
         torch.set_num_threads(real_section(config).threads_per_worker)
         trainer, evaluator, model = config.training.trainer, config.evaluation.evaluator, config.training.model
         metrics_of_gate = () if config.training.gate is None else (config.training.gate.metric,)
@@ -166,7 +166,7 @@ class _Worker:
             import_object(model.path, "training.model.path")
         if config.training.loss is not None:
             import_object(config.training.loss, "training.loss")
-        table = load_table(config.data)
+        table = _table(config, run_folder)
         scorer = TorchEvaluator() if evaluator is None else create(evaluator, "evaluation.evaluator")
         worker = cls(
             device=device,
@@ -238,7 +238,7 @@ class _Worker:
         final, recipe, config = work_folder(self.run_folder, job["id"]), job["training_set"], self.config
         if recipe["num_samples"] == 0:
             raise ModelError("the training set has 0 samples, expected at least one")
-        began_s, meter = time.perf_counter(), Meter(self.device)
+        began_s, meter, table = time.perf_counter(), Meter(self.device), self.table()
         parent = None if job["start_from"] is None else load_model(Path(job["start_from"]))
         kept = KeptTraining.of(checkpoint_folder(self.run_folder, job["id"]), recipe, parent, tell)
         if (there := self._result_of(job["id"], kept)) is not None:
@@ -253,13 +253,13 @@ class _Worker:
             _leave_if_orphaned()
             write_checkpoint(checkpoint)
 
-        chosen, held_out = positions(recipe, self.table.label_ranks), None
+        chosen, held_out = positions(recipe, table.label_ranks), None
         if config.validation is not None:
             chosen, held_out = split(chosen, config.validation.share)
         context = TrainingContext(
-            rows=self.table.take(chosen),
-            columns=self.table.columns,
-            validation=None if held_out is None else self.table.take(held_out),
+            rows=table.take(chosen),
+            columns=table.columns,
+            validation=None if held_out is None else table.take(held_out),
             config=config,
             seed=recipe["seed"],
             device=self.device,
@@ -310,7 +310,7 @@ class _Worker:
 
         context = EvaluationContext(
             model=load_model(Path(job["model"])),
-            table=self.table,
+            table=self.table(),
             intervals=job["intervals"][: job.get("fails_after")],
             metrics=job["metrics"],
             device=self.device,
@@ -324,18 +324,18 @@ class _Worker:
         """Models on the samples from the first that was held out of a training set up to its trigger's last."""
         from real.evaluator import EvaluationContext
 
-        gate, validation = self.config.gate, self.config.validation
+        gate, validation, table = self.config.gate, self.config.validation, self.table()
         if gate is None or validation is None:
             raise ConfigError("training.gate: null, expected one where there is a candidate to score")
-        held_out = split(positions(job["training_set"], self.table.label_ranks), validation.share)[1]
+        held_out = split(positions(job["training_set"], table.label_ranks), validation.share)[1]
         first, values = first_of(held_out, job["stop"]), dict[str, float | None]()
         if first == job["stop"]:
             return {"first": first, "values": values}
-        bounds = {"start": float(self.table.timestamps[first]), "end": float(self.table.timestamps[job["stop"] - 1])}
+        bounds = {"start": float(table.timestamps[first]), "end": float(table.timestamps[job["stop"] - 1])}
         for name, folder in job["models"].items():
             context = EvaluationContext(
                 model=load_model(Path(folder)),
-                table=self.table,
+                table=table,
                 intervals=[{**bounds, "first": first, "stop": job["stop"]}],
                 metrics=[gate.metric],
                 device=self.device,
@@ -344,6 +344,22 @@ class _Worker:
             scores = [row["value"] for row in self.evaluator.evaluate(context) if row["metric"] == gate.metric]
             values[name] = scores[0] if scores else None
         return {"first": first, "values": values}
+
+
+def _table(config: Config, run_folder: Path) -> Callable[[], Table]:
+    """The samples of a run, those that came meanwhile included. ConfigError if they are only modelled."""
+    if isinstance(config.data, FolderConfig):
+        samples = LandedSamples(run_folder / SAMPLES, config.data)
+
+        def landed() -> Table:
+            samples.refresh()
+            return samples.table()
+
+        return landed
+    if not isinstance(config.data, TableConfig):
+        raise ConfigError(f"data.kind: got {config.data.kind}, expected table: only recorded samples can be trained on")
+    table = load_table(config.data)
+    return lambda: table
 
 
 def _leave_if_orphaned() -> None:

@@ -19,7 +19,9 @@ from twinclock.arrivals import ArrivalsConfig, RecordedConfig
 from twinclock.cluster import modelled_devices
 from twinclock.config import Config, PoissonDataConfig, UniformDataConfig
 from twinclock.dataset import load_table
+from twinclock.errors import DataError
 from twinclock.executor import Executor
+from twinclock.folder import FolderConfig
 from twinclock.luck import FaultPlan
 from twinclock.section import parse_section
 from twinclock.stages import Context
@@ -31,7 +33,10 @@ is_resumable = False
 
 
 def unsupported(config: Config) -> list[str]:
-    """What can't be simulated: what the kind of quality in use has no answer to, in short."""
+    """What can't be simulated: samples that are still to come, and what the kind of quality in use has no answer to."""
+    if isinstance(config.data, FolderConfig):
+        instead = "expected kind table with the samples that came, in the folder `samples` of a real run"
+        return [f"data.kind: got folder, whose samples are still to come; {instead}"]
     sim = parse_section(SimConfig, config.sim, config.name, under="sim")
     training_source(sim.costs, config.training)
     return quality_problems(sim.quality, config, lambda: open_stream(config))
@@ -48,6 +53,8 @@ def open_stream(config: Config) -> Stream:
         return modelled_stream(data, config.seed)
     if isinstance(data, RecordedConfig):
         return recorded_stream(data)
+    if isinstance(data, FolderConfig):
+        raise DataError("data.kind: got folder, whose samples are still to come")
     return load_table(data).stream()
 
 

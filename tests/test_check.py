@@ -449,7 +449,11 @@ MUTATIONS: Mapping[str, Mutation] = {
         "/pipeline/replay_data/REPLAY_DATA",
         Stage,
         setting(outcomes={"chunk": ("position",), "end": (), "stop": ()}),
-        {("read-before-write", "/pipeline/replay_data/new_data/HANDLE_NEW_DATA")},
+        {
+            ("read-before-write", "/pipeline/replay_data/new_data/HANDLE_NEW_DATA"),
+            ("read-before-write", f"{BATCH}/HANDLE_TRIGGERS_WITHIN_BATCH"),
+            ("read-before-write", f"{BATCH}/INFORM_SELECTOR_AND_TRIGGER"),
+        },
     ),
     "a read of what nobody writes": Mutation(
         "/DONE", Stage, adding(reads=("summary",)), {("read-before-write", "/DONE")}

@@ -49,6 +49,7 @@ from twinclock.config import Config, PoissonDataConfig, UniformDataConfig, load_
 from twinclock.dataset import FeatureColumns, TableConfig
 from twinclock.faults import NodesConfig
 from twinclock.fleet import is_fleet, load_fleet
+from twinclock.folder import FolderConfig
 from twinclock.graph import Register, Scope, stages, walk
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
 from twinclock.policies.batching import BatchingConfig
@@ -404,7 +405,7 @@ def test_keys_and_defaults_of_the_configuration() -> None:
     expected |= dict(leaves(SimConfig, "sim.")) | dict(leaves(RealConfig, "real."))
     expected |= dict(leaves(OverlapConfig, "overlap.")) | dict(leaves(Config.model_fields["live"].annotation, "live."))
     plan_keys = {"models", "when"}
-    models = (TableConfig, UniformDataConfig, ArrivalsConfig, RecordedConfig)
+    models = (TableConfig, FolderConfig, UniformDataConfig, ArrivalsConfig, RecordedConfig)
     data_keys = {name for model in models for name in model.model_fields}
     for key, default in expected.items():
         assert key in listed, f"{key} is not in docs/configuration.md"
@@ -435,6 +436,7 @@ def as_yaml(value: Any) -> Any:
     ("heading", "models"),
     [
         ("`data: {kind: table}`", (TableConfig,)),
+        ("`data: {kind: folder}`", (FolderConfig,)),
         ("`data: {kind: uniform}`", (UniformDataConfig, PoissonDataConfig)),
         ("`data: {kind: arrivals}`", (ArrivalsConfig,)),
         ("`data: {kind: recorded}`", (RecordedConfig,)),

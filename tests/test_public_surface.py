@@ -56,6 +56,7 @@ TABLES = {
     "evaluations": "plan model start_ts end_ts metric value num_samples evaluated_s",
     "faults": "id stage attempt outcome type message at_s",
     "devices": "resource unit holder requested_s granted_s released_s",
+    "quarantine": "source line reason detail record records quarantined_s",
     "outages": "device cause noticed_s from_s until_s",
 }
 

@@ -71,7 +71,7 @@ class Batch:
 
     def __init__(self, context):
         self.context = context
-        self.inputs = {"batch": BATCH, "observation": None, "answers": 0}
+        self.inputs = {"chunk": BATCH, "batch": BATCH, "observation": None, "answers": 0}
         self.registers = {"active_model": None, "costs": NONE, "selector": None, "skipped": NONE, "policy": None}
 
     def ask(self):
@@ -83,7 +83,7 @@ class Batch:
     def inform(self, position, skipped=NONE):
         registers = {"selector": self.registers["selector"], "skipped": skipped}
         outcome, values = DECISIONS["INFORM_SELECTOR_AND_TRIGGER"](
-            self.context, {"fire": {"position": position}, "batch": BATCH}, registers
+            self.context, {"chunk": BATCH, "fire": {"position": position}, "batch": BATCH}, registers
         )
         self.registers["selector"] = values["selector"]
         return outcome, values
@@ -303,7 +303,7 @@ def test_a_skipped_training_that_was_stopped_has_nothing_to_give_back():
 
 
 def test_there_may_be_nothing_to_evaluate():
-    trigger = {"serial": 0, "last_ts": 9.0, "previous_last_ts": None, "first": 0, "stop": 10}
+    trigger = {"serial": 0, "last_ts": 9.0, "reach": 10.0, "previous_reach": None, "first": 0, "stop": 10}
     assert call("EVALUATE", {"trigger": trigger, "model": {}}, {"models": NONE}) == ("nothing", {})
     assert call("POST_EVALUATION", {"models": NONE, "planned": NONE, "selector": None}) == ("nothing", {})
 
@@ -311,7 +311,7 @@ def test_there_may_be_nothing_to_evaluate():
 def test_what_was_evaluated_after_a_training_is_not_evaluated_again_after_the_pipeline():
     made = context(evaluation={"plans": [{"kind": "slicing", "every": 10, "models": "all"}]})
     model = {"trigger": 0, "first_ts": 0.0, "last_ts": 19.0}
-    trigger = {"serial": 0, "last_ts": 19.0, "previous_last_ts": None, "first": 0, "stop": 20}
+    trigger = {"serial": 0, "last_ts": 19.0, "reach": 20.0, "previous_reach": None, "first": 0, "stop": 20}
     models = {"total": 1, "items": [model]}
     outcome, after = call("EVALUATE", {"trigger": trigger, "model": model}, {"models": models}, made)
     assert outcome == "jobs"

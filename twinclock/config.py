@@ -20,6 +20,7 @@ from twinclock.dataset import TableConfig
 from twinclock.durations import Delay, Duration
 from twinclock.errors import ConfigError
 from twinclock.faults import FaultsConfig
+from twinclock.folder import FolderConfig
 from twinclock.pipeline import Variant
 from twinclock.policies.batching import BatchingConfig, FixedBatchingConfig
 from twinclock.policies.evaluation import EvaluationPlan
@@ -87,7 +88,8 @@ class PoissonDataConfig(Section):
 
 
 DataConfig: TypeAlias = Annotated[
-    TableConfig | UniformDataConfig | PoissonDataConfig | ArrivalsConfig | RecordedConfig, Field(discriminator="kind")
+    TableConfig | FolderConfig | UniformDataConfig | PoissonDataConfig | ArrivalsConfig | RecordedConfig,
+    Field(discriminator="kind"),
 ]
 
 
@@ -181,6 +183,17 @@ class Config(Section):
         if self.batching.kind == "time" and self.mode == "replay":
             expected = "expected fixed, size_or_timeout or adaptive in mode replay, where samples don't arrive in time"
             raise WrongKeyError("batching.kind", f"got time, {expected}")
+        return self
+
+    @model_validator(mode="after")
+    def _comes_as_it_comes(self) -> Config:
+        """What comes into a folder has no pace but its own."""
+        if isinstance(self.data, FolderConfig):
+            if self.mode != "live":
+                raise WrongKeyError("mode", f"got {self.mode}, expected live for data.kind folder")
+            if self.live.speed_up != 1.0:
+                got = f"got {self.live.speed_up:g}, expected 1 for data.kind folder"
+                raise WrongKeyError("live.speed_up", f"{got}, whose samples come when they come")
         return self
 
     @model_validator(mode="after")
@@ -295,7 +308,7 @@ def _origin(path: str, origins: Mapping[str, str], where: str) -> str:
 
 
 def _with_absolute_path(config: Config) -> Config:
-    if not isinstance(config.data, TableConfig | RecordedConfig) or config.data.path is None:
+    if not isinstance(config.data, TableConfig | FolderConfig | RecordedConfig) or config.data.path is None:
         return config
     data = config.data.model_copy(update={"path": str(Path(config.data.path).absolute())})
     return config.model_copy(update={"data": data})

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,9 @@ from twinclock.errors import DataError
 from twinclock.lateness import Reordered, ReorderedStream, reorder
 from twinclock.section import ListOf, Section, WrongKeyError, nearest
 from twinclock.stream import RecordedStream, Stream, first_decrease
+
+if TYPE_CHECKING:
+    from twinclock.folder import FolderConfig
 
 Bundled: TypeAlias = Literal["portal_rodents", "nycflights13"]
 DATA_FOLDER = Path(__file__).parent / "data"
@@ -146,7 +149,7 @@ _BUNDLED_COLUMNS: dict[Bundled, Columns] = {
 class Table:
     """A data set in memory; row number = sample position."""
 
-    config: TableConfig
+    config: TableConfig | FolderConfig
     columns: Columns
     frame: pl.DataFrame
     """Feature columns in the order of `columns.features.names`, then the label."""

@@ -19,8 +19,10 @@ from twinclock.config import Config, config_hash, dump_yaml, load_config
 from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
 from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
 from twinclock.executor import Executor, SuspendingExecutor, drive
+from twinclock.folder import FolderConfig
 from twinclock.graph import ONCE, Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
+from twinclock.landed import LandedSamples
 from twinclock.machine import Machine
 from twinclock.messages import Finish
 from twinclock.monitoring.monitor import monitored
@@ -30,7 +32,7 @@ from twinclock.policies.needs import looks_at_models
 from twinclock.progress import watching_in_python
 from twinclock.replay import replayed
 from twinclock.result import Run
-from twinclock.run_folder import HEADER, RunFolder, read_header, wall_clock_date
+from twinclock.run_folder import HEADER, SAMPLES, RunFolder, read_header, wall_clock_date
 from twinclock.scheduling import DEVICE, scheduling
 from twinclock.stages import Context
 from twinclock.stream import ClockTime, Stream
@@ -135,7 +137,7 @@ def plan_run(config: Config, on: str) -> RunPlan:
     if too_much := check_capacity(graph, capacity | {"device": at_most}):
         raise ConfigError(f"{config.name}: " + "; ".join(map(str, too_much)))
     stream = plugin.open_stream(config)
-    if stream.num_samples == 0:
+    if stream.num_samples == 0 and not isinstance(config.data, FolderConfig):
         raise ConfigError(f"{config.name}: data: the stream has no samples")
     if unfit := preflight.problems(config, stream):
         raise ConfigError(f"{config.name}: " + "; ".join(unfit))
@@ -234,8 +236,10 @@ def run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
 
 def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, watcher: Watcher) -> Run:
     """Replay what there is, then run to the end; whatever goes wrong, the folder says how far the run came."""
+    if isinstance(plan.config.data, FolderConfig):  # whose samples lie in the folder of the run
+        plan = replace(plan, stream=LandedSamples(folder.path / SAMPLES, plan.config.data))
     watching: AbstractContextManager[Watcher]
-    watcher.begin(plan.stream.num_samples)
+    watcher.begin(None if isinstance(plan.config.data, FolderConfig) else plan.stream.num_samples)
     if journal is None:
         machine, num_parts, from_clock = Machine(plan.graph, PIPELINE), 0, ClockTime(0.0)
         observer, watching = RunObserver(plan.stream, folder, None, watcher), nullcontext(watcher)

@@ -8,6 +8,7 @@ from twinclock.config import Config
 from twinclock.dataset import TableConfig, numeric_columns
 from twinclock.durations import parse_duration
 from twinclock.errors import UserError
+from twinclock.folder import FolderConfig
 from twinclock.policies.metrics import find_metric, metric_names
 from twinclock.policies.needs import compares_all_features, each_trigger, features_named, metrics_needed
 from twinclock.policies.observations import ERROR
@@ -22,10 +23,11 @@ from twinclock.stream import Stream
 
 
 def problems(config: Config, stream: Stream) -> list[str]:
-    """Every problem, as `key: got …, expected …`. The stream has samples."""
+    """Every problem, as `key: got …, expected …`. The stream has samples, unless they are still to come."""
     found: list[str] = []
     for key, trigger in each_trigger(config.trigger):
-        found += _too_long(key, trigger, stream)
+        if not isinstance(config.data, FolderConfig):
+            found += _too_long(key, trigger, stream)
         found += _other_task(key, trigger, config)
         match trigger:
             case DriftTriggerConfig():
@@ -84,10 +86,11 @@ def _without_features(key: str, trigger: DriftTriggerConfig, config: Config) -> 
     named, compares_all = features_named(trigger), compares_all_features(trigger)
     if not named and not compares_all:
         return
-    if not isinstance(config.data, TableConfig):
+    if not isinstance(config.data, TableConfig | FolderConfig):
         yield f"{key}: looks at features, but data.kind is {config.data.kind}, whose samples have none; expected table"
         return
-    known, arrays = numeric_columns(config.data), config.data.columns.features.arrays
+    arrays = config.data.columns.features.arrays
+    known = config.data.features.numeric if isinstance(config.data, FolderConfig) else numeric_columns(config.data)
     if compares_all and not known:
         otherwise = f"; expected {key}.of embeddings for arrays" if arrays else ""
         yield f"{key}.features: no feature of the data is numeric, and distances are between numbers{otherwise}"

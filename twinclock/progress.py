@@ -52,13 +52,18 @@ class _Counts:
     """How far the pipelines have come, by numbers that count from the start also when a run goes on from a snapshot."""
 
     def __init__(self) -> None:
-        self.num_samples = 0
+        self.num_samples: int | None = 0
         self.samples = 0
         self.triggers = 0
         self.trainings = 0
         self._reached: dict[tuple[str, str], int] = {}
         """(what is counted, pipeline) → its part of that."""
         self._open: dict[tuple[str, int], Start] = {}
+
+    def expect(self, num_samples: int | None) -> None:
+        """So many more; None: nobody knows how many in all."""
+        known = self.num_samples is not None and num_samples is not None
+        self.num_samples = (self.num_samples or 0) + (num_samples or 0) if known else None
 
     def event(self, pipeline: str, event: Event, commands: Sequence[Command]) -> None:
         if isinstance(event, Ended):
@@ -89,7 +94,7 @@ class _OfPipeline:
         self._pipeline = pipeline
         self._shown_by = shown_by
 
-    def begin(self, num_samples: int) -> None:
+    def begin(self, num_samples: int | None) -> None:
         self._shown_by.expect(num_samples)
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
@@ -110,12 +115,12 @@ class _Lines:
     def of(self, pipeline: str) -> Watcher:
         return _OfPipeline(pipeline, self)
 
-    def begin(self, num_samples: int) -> None:
+    def begin(self, num_samples: int | None) -> None:
         self._counts = _Counts()
         self.expect(num_samples)
 
-    def expect(self, num_samples: int) -> None:
-        self._counts.num_samples += num_samples
+    def expect(self, num_samples: int | None) -> None:
+        self._counts.expect(num_samples)
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
         self.event_of("", now, event, commands)
@@ -125,7 +130,8 @@ class _Lines:
         counts.event(pipeline, event, commands)
         if time.monotonic() - self._last_s >= _LINE_EVERY_S:
             self._last_s = time.monotonic()
-            done = f"{counts.samples} of {counts.num_samples} samples"
+            of = "" if counts.num_samples is None else f" of {counts.num_samples}"
+            done = f"{counts.samples}{of} samples"
             line = f"{done}, {counts.triggers} triggers, {counts.trainings} models, clock {now:.1f} s"
             print(line, file=sys.stderr, flush=True)
 
@@ -144,12 +150,12 @@ class _Bars:
     def of(self, pipeline: str) -> Watcher:
         return _OfPipeline(pipeline, self)
 
-    def begin(self, num_samples: int) -> None:
+    def begin(self, num_samples: int | None) -> None:
         self._counts = _Counts()
         self.expect(num_samples)
 
-    def expect(self, num_samples: int) -> None:
-        self._counts.num_samples += num_samples
+    def expect(self, num_samples: int | None) -> None:
+        self._counts.expect(num_samples)
         self._progress.update(self._samples, total=self._counts.num_samples)
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:

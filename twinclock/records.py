@@ -238,8 +238,14 @@ class Recorder:
         for batch in event.values.get("batches", ()):
             first, stop = batch["first"], batch["stop"]
             self._rows["batches"].append(
-                (batch["serial"], first, stop, self._end_ts(batch), now, self._num_quarantined(first, stop))
+                (batch["serial"], first, stop, self._end_ts(batch), now, self._quarantined(batch, first, stop))
             )
+
+    def _quarantined(self, batch: Json, first: int, stop: int) -> int:
+        """A source that grows tells with its chunks."""
+        if batch.get("quarantined") is not None:
+            return int(batch["quarantined"])
+        return self._num_quarantined(first, stop)
 
     def _end_ts(self, batch: Json) -> float:
         """Data time of a batch's last sample; of one without samples, how far data time had come."""

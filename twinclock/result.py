@@ -126,6 +126,11 @@ class Run:
         return self.tables["outages"]
 
     @property
+    def quarantine(self) -> pl.DataFrame:
+        """The records of a source that grows which were turned away, and why."""
+        return self.tables["quarantine"]
+
+    @property
     def plot(self) -> RunPlots:
         """Pictures of this run."""
         from twinclock.plots import RunPlots

@@ -6,6 +6,7 @@
 | config.yaml, graph.json | what was run |
 | tables/NAME/00000.parquet | the records, in parts, written as the run goes on |
 | journal.sqlite | real mode: every event, before its effects, since the last snapshot (see `journal`) |
+| samples/00000/ | of a source that grows: what came, as it landed (see `landed`) |
 | models/00003/ | real mode: the model of trigger 3 |
 | lock | held by the process that runs it |
 
@@ -33,6 +34,10 @@ from twinclock.errors import RunError
 from twinclock.schemas import SCHEMAS
 
 HEADER = "run.json"
+SAMPLES = "samples"
+"""Folder in the run's folder that holds what landed of a source that grows (see `landed`)."""
+QUARANTINE = "quarantine.parquet"
+"""In the folder of each landing: what was turned away."""
 FLEET = "fleet.json"
 """What makes a folder that of a fleet: it holds the folders of runs."""
 _NAMED = 5
@@ -184,6 +189,7 @@ class StoredTables(Mapping[str, pl.DataFrame]):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._parts = {name: _parts(path, name) for name in SCHEMAS}
+        self._parts["quarantine"] += sorted((path / SAMPLES).glob(f"*/{QUARANTINE}"))
         self._read: dict[str, pl.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pl.DataFrame:

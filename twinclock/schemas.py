@@ -136,6 +136,15 @@ SCHEMAS: Mapping[str, Mapping[str, Any]] = {
         "granted_s": pl.Float64,
         "released_s": pl.Float64,
     },
+    "quarantine": {
+        "source": pl.String,
+        "line": pl.Int64,
+        "reason": pl.String,
+        "detail": pl.String,
+        "record": pl.String,
+        "records": pl.Int64,
+        "quarantined_s": pl.Float64,
+    },
     "outages": {
         "device": pl.String,
         "cause": pl.String,

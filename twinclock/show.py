@@ -9,6 +9,7 @@ from io import StringIO
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -298,6 +299,8 @@ def footnotes(runs: Sequence[Run]) -> Iterator[str]:
     for name, run in zip(names, runs, strict=True):
         if (line := lost_line(run.tables)) is not None:
             yield f"{name}: {line}"
+        if (line := _quarantine_line(run)) is not None:
+            yield f"{name}: {line}"
         for line in left_out_lines(run.summary):
             yield f"{name}: {line}"
     users: dict[str, list[str]] = {}
@@ -307,6 +310,15 @@ def footnotes(runs: Sequence[Run]) -> Iterator[str]:
     for what, by in users.items():
         yield f"uncalibrated: {what} of {', '.join(by)} are default figures that nobody has measured, no forecast"
     yield from dict.fromkeys(note for run in runs for note in run.header.get("cost_notes", ()))
+
+
+def _quarantine_line(run: Run) -> str | None:
+    """How many records were turned away for which reason; None: none was, or nobody kept the reasons."""
+    by_reason = run.quarantine.group_by("reason").agg(pl.col("records").sum()).filter(pl.col("records") > 0)
+    if by_reason.is_empty():
+        return None
+    counts = by_reason.sort(["records", "reason"], descending=[True, False]).rows()
+    return "quarantined: " + ", ".join(f"{records:,} {reason}" for reason, records in counts)
 
 
 def _print_notes(runs: Sequence[Run], console: Console) -> None:

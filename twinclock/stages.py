@@ -7,6 +7,7 @@ and none can tell whether the run is simulated; that is why a journal of outcome
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,14 +16,16 @@ from typing import TypeAlias
 from twinclock.config import Config
 from twinclock.dataset import Table, TableConfig, load_table
 from twinclock.errors import DataError
+from twinclock.folder import FolderConfig
 from twinclock.graph import Json
+from twinclock.landed import LandedSamples
 from twinclock.lateness import Handover, handover
 from twinclock.live import Pace
 from twinclock.messages import Start
 from twinclock.policies import evaluation, overlap, selection
 from twinclock.policies.batching import cut, first_batch_size, max_wait_s
 from twinclock.policies.triggers import Fire, Observe, Samples, Trigger, build_trigger
-from twinclock.stream import DataTime, Stream
+from twinclock.stream import DataTime, Known, Stream
 
 Values: TypeAlias = Mapping[str, Json]
 Decision: TypeAlias = tuple[str, Values]
@@ -73,9 +76,18 @@ class Context:
         return load_table(self.config.data)
 
     @property
+    def landed(self) -> LandedSamples | None:
+        """The samples of a source that grows; None: it is a stream of which all is known."""
+        return self.stream if isinstance(self.stream, LandedSamples) else None
+
+    def rows(self) -> Table:
+        """The samples themselves, as many as there are by now. DataError if they are only modelled."""
+        return self.table if self.landed is None else self.landed.table()
+
+    @property
     def has_table(self) -> bool:
         """Are there samples, or only their timestamps?"""
-        return isinstance(self.config.data, TableConfig)
+        return isinstance(self.config.data, TableConfig | FolderConfig)
 
 
 def decide(context: Context, start: Start) -> Decision:
@@ -120,14 +132,14 @@ def _handle_triggers_within_batch(context: Context, inputs: Values, registers: V
     batch, answers = inputs["batch"], inputs["answers"]
     watermark = batch["watermark"]
     samples = Samples(
-        stream=context.stream,
+        stream=_known(context, inputs),
         first=batch["first"],
         stop=batch["stop"],
         watermark=None if watermark is None else DataTime(watermark),
         label_delay_s=context.config.data.label_delay,
         training_under_way=_is_training_under_way(registers),
         preview=_preview(context, registers),
-        table=(lambda: context.table) if context.has_table else None,
+        table=context.rows if context.has_table else None,
     )
     observed = inputs["observation"]
     fresh = observed is not None and observed["serial"] == answers
@@ -169,6 +181,14 @@ def _preview(context: Context, registers: Values) -> Callable[[int], int]:
     return num_samples
 
 
+def _known(context: Context, inputs: Values) -> Stream:
+    """The samples as they were known when this chunk was taken: a decision that is made again sees no more of them."""
+    chunk = inputs["chunk"]
+    if "ended" not in chunk:
+        return context.stream
+    return Known(context.stream, chunk["stop"], math.inf if chunk["ended"] else chunk["watermark"])
+
+
 def _is_training_under_way(registers: Values) -> bool:
     """Does a training run beside ingestion, or wait to?"""
     return "pending" in registers and overlap.training_under_way(registers["pending"], _ended_trainings(registers))
@@ -181,7 +201,7 @@ def _inform_selector_and_trigger(context: Context, inputs: Values, registers: Va
         registers["skipped"],
         config=context.config.selection,
         seed=context.config.seed,
-        stream=context.stream,
+        stream=_known(context, inputs),
         label_delay_s=context.config.data.label_delay,
     )
     if training_set is None:

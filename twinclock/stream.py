@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from dataclasses import dataclass
 from typing import NewType, Protocol
 
 import numpy as np
@@ -104,6 +105,36 @@ class UniformStream:
             if is_late and (guess == first or start_s + (guess - 1) * interval_s < ts):
                 return guess
         return bisect_left(range(stop), ts, lo=first, key=self.timestamp)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A stream that goes on, as far as it was known at some moment: the same however long it has become since."""
+
+    stream: Stream
+    num_samples: int
+    """Samples that were known."""
+    next_ts: float
+    """No sample after them is older than this; inf: none comes after them."""
+
+    def timestamp(self, position: int) -> DataTime:
+        """Data time of one sample."""
+        return self.stream.timestamp(position)
+
+    def timestamps(self, first: int, stop: int) -> NDArray[np.float64]:
+        """Data times of [first, stop); not to be written to."""
+        return self.stream.timestamps(first, stop)
+
+    def first_at_or_after(self, ts: float, first: int, stop: int) -> int:
+        """The first position in [first, stop) whose timestamp is >= ts, else `stop`."""
+        return self.stream.first_at_or_after(ts, first, stop)
+
+
+def earliest(stream: Stream, position: int) -> float:
+    """The data time of the sample at a position; before it has come the least that it can be. inf: none comes there."""
+    if position < stream.num_samples:
+        return stream.timestamp(position)
+    return stream.next_ts if isinstance(stream, Known) else math.inf
 
 
 def first_decrease(timestamps: NDArray[np.float64]) -> int | None:

@@ -12,8 +12,8 @@ from twinclock.stream import ClockTime
 class Watcher(Protocol):
     """Told what happens, as it happens."""
 
-    def begin(self, num_samples: int) -> None:
-        """A run starts, or goes on; its stream has so many samples."""
+    def begin(self, num_samples: int | None) -> None:
+        """A run starts, or goes on; its stream has so many samples. None: nobody knows how many will come."""
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:
         """An event of the run, and what the machine answered."""
@@ -36,7 +36,7 @@ class Unwatched:
         """Nobody looks there either."""
         return self
 
-    def begin(self, num_samples: int) -> None:
+    def begin(self, num_samples: int | None) -> None:
         """Nothing."""
 
     def event(self, now: ClockTime, event: Event, commands: Sequence[Command]) -> None:

@@ -6,10 +6,12 @@ modes because it is the same code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from twinclock.config import Config
 from twinclock.graph import Json
+from twinclock.landed import LandedSamples
 from twinclock.live import wake
 from twinclock.messages import Start, path_text
 from twinclock.policies.batching import chunk_size, next_batch_size
@@ -43,15 +45,15 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
     """
     stream, first = context.stream, inputs["position"]
     batch_size = _batch_size(context, inputs, now)
-    nothing = "nothing", {"batch_size": batch_size, "taken_s": None}
+    nothing = "nothing", {"batch_size": batch_size, "taken_s": None, "source": None}
     if stopping:
         return nothing
     if first >= stream.num_samples:
-        return "end", {}
+        return "end", {"source": None}
     data_now, samples = context.pace.data_time(now), context.handover
     watermark = samples.watermark(data_now)
     stop = there = samples.arrived(first, data_now)
-    if there < stream.num_samples and not _is_past(_deadline(context, registers), watermark):
+    if there < stream.num_samples and not _is_past(due(context, registers), watermark):
         full = first + (there - first) // batch_size * batch_size
         if full == there or samples.moment(full) + context.max_wait_s > data_now:
             stop = full
@@ -59,13 +61,65 @@ def live_chunk(context: Context, inputs: Values, registers: Values, now: ClockTi
     if stop == first:
         return nothing
     told = watermark if stop == there < stream.num_samples else None
-    return _taken({"first": first, "stop": stop, "watermark": told}, batch_size, now)
+    outcome, values = _taken({"first": first, "stop": stop, "watermark": told}, batch_size, now)
+    return outcome, {**values, "source": None}
+
+
+def landed_chunk(
+    context: Context, samples: LandedSamples, inputs: Values, deadline: DataTime | None, now: ClockTime
+) -> Decision:
+    """FETCH_NEW_DATA of a source that grows: what was handed over and not taken yet, as `live_chunk` does.
+
+    How far data time has come is said with every chunk, by the watermark: a chunk without samples says so where the
+    trigger's deadline has passed, or the stream has ended, and nobody was told.
+    """
+    first, batch_size, before = inputs["position"], _batch_size(context, inputs, now), told(inputs)
+    there, has_ended = samples.num_samples, samples.has_ended
+    source = {**before, "landings": len(samples.landings)}
+    if first >= there and (before["ended"] or (has_ended and there == 0)):
+        return "end", {"source": source}
+    stop, known = there, samples.watermark
+    is_due = known is not None and _is_past(deadline, DataTime(known))
+    if not has_ended and not is_due:
+        full = first + (there - first) // batch_size * batch_size
+        if full == there or samples.landed_s(full) + context.max_wait_s > now:
+            stop = full
+    stop = min(stop, first + _chunk_size(context.config, batch_size))
+    watermark = known if stop == there else samples.timestamp(stop)
+    ended = has_ended and stop == there
+    was_due = before["watermark"] is not None and _is_past(deadline, DataTime(before["watermark"]))
+    is_news = ended or (is_due and not was_due)
+    if watermark is None or (stop == first and not is_news):
+        return "nothing", {"batch_size": batch_size, "taken_s": None, "source": source}
+    chunk = {
+        "first": first,
+        "stop": stop,
+        "watermark": watermark,
+        "ended": ended,
+        "quarantined": samples.num_quarantined(before["counted"], len(samples.landings)),
+    }
+    outcome, values = _taken(chunk, batch_size, now)
+    if stop == first:
+        values = {**values, "taken_s": None}
+    source |= {"counted": len(samples.landings), "watermark": watermark, "ended": ended}
+    return outcome, {**values, "source": source}
+
+
+def told(inputs: Values) -> dict[str, Json]:
+    """How far a source that grows was read, and what the pipeline was told of it; at the start, nothing."""
+    return inputs["source"] or {"landings": 0, "counted": 0, "watermark": None, "ended": False}
+
+
+def waits_until(context: Context, samples: LandedSamples, inputs: Values) -> float:
+    """When the first sample that was not taken yet has waited long enough, on the clock; inf: there is none."""
+    first = inputs["position"]
+    return samples.landed_s(first) + context.max_wait_s if first < samples.num_samples else math.inf
 
 
 def next_wake(context: Context, inputs: Values, registers: Values) -> tuple[ClockTime, str, Values]:
     """WAIT_FOR_NEW_DATA: when it ends on the clock, its outcome, its values."""
     position = inputs["position"]
-    deadline = _deadline(context, registers)
+    deadline = due(context, registers)
     woken = wake(context.stream, position, inputs["batch_size"], deadline, context.max_wait_s)
     at = context.pace.clock_time(woken.at)
     if woken.outcome == "deadline":
@@ -148,16 +202,18 @@ def served_from(context: Context, trained_stop: int, stored: ClockTime) -> int |
     after the trigger, if training stops ingestion; if not, data time stands still while samples are taken in, and
     nothing says.
     """
+    if context.landed is not None:
+        return max(trained_stop, context.landed.num_samples)
     if context.config.mode == "live":
         return context.handover.arrived(trained_stop, context.pace.data_time(stored))
     return None if context.config.variant == "overlapped" else trained_stop
 
 
-def _deadline(context: Context, registers: Values) -> DataTime | None:
+def due(context: Context, registers: Values) -> DataTime | None:
     """The data time at which the trigger policy wants to be asked even if no sample comes."""
     trigger, policy = context.trigger, registers["policy"]
     trigger.load_state_dict(context.untouched if policy is None else policy["trigger"])
-    if policy is None and trigger.next_deadline() is None:
+    if policy is None and trigger.next_deadline() is None and context.stream.num_samples:
         # periods may count from the first sample, which is there but in no batch yet
         trigger.advance(Samples(stream=context.stream, first=0, stop=1), None)
     return trigger.next_deadline()

@@ -20,6 +20,7 @@ from twinclock.arrivals import RecordedConfig
 from twinclock.config import load_config
 from twinclock.dataset import TableConfig
 from twinclock.errors import UserError
+from twinclock.folder import FolderConfig
 
 SHARE = 0.2
 """How much of the stream a short simulation sees."""
@@ -38,6 +39,8 @@ def shortened(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The same on the first part of the stream; None if it is wrong, or has nothing to leave out."""
     try:
         data = load_config(config).data
+        if isinstance(data, FolderConfig):
+            return None  # nobody knows how much will come
         has_limit = isinstance(data, TableConfig | RecordedConfig)
         num_samples = _num_rows(data) if isinstance(data, TableConfig | RecordedConfig) else data.num_samples
     except (UserError, OSError, pl.exceptions.PolarsError):

@@ -27,6 +27,7 @@ from twinclock.policies.evaluation import (
     served,
     trained,
 )
+from twinclock.policies.selection import reach
 from twinclock.stream import RecordedStream, UniformStream
 
 METRICS = ("accuracy",)
@@ -240,14 +241,15 @@ def test_who_served_can_not_be_told_where_data_time_stands_still():
 # Planning
 
 
-def trigger_of(serial, first_ts, last_ts, previous_last_ts, **more):
+def trigger_of(serial, first_ts, last_ts, previous_last_ts, stream=SECONDS, **more):
     """On a stream with a sample each second, unless the positions are given."""
     positions = {"first": int(first_ts), "stop": int(last_ts) + 1, **more}
     return {
         "serial": serial,
         "first_ts": first_ts,
         "last_ts": last_ts,
-        "previous_last_ts": previous_last_ts,
+        "reach": reach(stream, positions["stop"]),
+        "previous_reach": None if previous_last_ts is None else reach(stream, positions["first"]),
     } | positions
 
 
@@ -350,9 +352,11 @@ def test_samples_that_are_not_there_yet_are_waited_for():
     stream = RecordedStream(np.array([0.0, 1.0, 1.0, 1.5, 2.0]))
     plans = [BetweenTriggersPlan(models="all")]
     models = [model(0, 0, 1), model(1, 1, 2)]
-    jobs, _ = plan_after_training(plans, trigger_of(0, 0, 1, None, first=0, stop=2), models[:1], stream, METRICS)
+    jobs, _ = plan_after_training(
+        plans, trigger_of(0, 0, 1, None, stream, first=0, stop=2), models[:1], stream, METRICS
+    )
     assert jobs == []
-    jobs, _ = plan_after_training(plans, trigger_of(1, 1, 2, 1, first=2, stop=5), models, stream, METRICS)
+    jobs, _ = plan_after_training(plans, trigger_of(1, 1, 2, 1, stream, first=2, stop=5), models, stream, METRICS)
     assert [(job["model"], [(i["first"], i["stop"]) for i in job["intervals"]]) for job in jobs] == [
         (0, [(0, 4), (1, 5)]),
         (1, [(0, 4), (1, 5)]),
@@ -379,8 +383,8 @@ def test_triggers_within_one_timestamp_share_an_interval():
     models = [model(0, 0, 0), model(1, 0, 0)]
     plan = BetweenTriggersPlan(models="all")
     assert bounds(intervals(plan, stream, 4, models)) == [(0, 1)]
-    early = trigger_of(0, 0, 0, None, first=0, stop=2)
-    late = trigger_of(1, 0, 0, 0, first=2, stop=4)
+    early = trigger_of(0, 0, 0, None, stream, first=0, stop=2)
+    late = trigger_of(1, 0, 0, 0, stream, first=2, stop=4)
     _, first = plan_after_training([plan], early, models[:1], stream, METRICS)
     _, second = plan_after_training([plan], late, models, stream, METRICS)
     assert (first, second) == ([], [[0, 0, 0.0, 1.0], [0, 1, 0.0, 1.0]])
@@ -426,7 +430,7 @@ def pipelines(draw):
         if stop == first:
             continue
         bounds_ts = stream.timestamp(first), stream.timestamp(stop - 1)
-        triggers.append(trigger_of(serial, *bounds_ts, previous, first=first, stop=stop))
+        triggers.append(trigger_of(serial, *bounds_ts, previous, stream, first=first, stop=stop))
         first, previous = stop, bounds_ts[1]
         if draw(st.booleans()):
             trained_of[serial] = (*bounds_ts, stop)

@@ -63,18 +63,19 @@ def test_an_empty_trigger_takes_a_number_but_no_place_in_the_tail():
         "stop": 10,
         "first_ts": None,
         "last_ts": None,
-        "previous_last_ts": 4.5,
+        "reach": None,
+        "previous_reach": 5.0,
         "num_samples": 0,
         "returned": [],
     }
     _, trigger, recipe = ask(state, 19, tail=1)
-    assert (trigger["serial"], trigger["previous_last_ts"]) == (2, 4.5)
+    assert (trigger["serial"], trigger["previous_reach"]) == (2, 5.0)
     assert recipe["ranges"] == [[0, 20]]
 
 
 def test_a_fire_before_the_first_sample_is_an_empty_trigger():
     state, trigger, recipe = ask(initial_state(), -1)
-    assert (trigger["first"], trigger["stop"], trigger["previous_last_ts"], recipe) == (0, 0, None, None)
+    assert (trigger["first"], trigger["stop"], trigger["previous_reach"], recipe) == (0, 0, None, None)
     assert state["serial"] == 1
 
 
@@ -88,7 +89,8 @@ def test_trigger_and_recipe_say_what_is_in_them():
         "stop": 30,
         "first_ts": 5.0,
         "last_ts": 14.5,
-        "previous_last_ts": 4.5,
+        "reach": 15.0,
+        "previous_reach": 5.0,
         "num_samples": 20,
         "returned": [],
     }
@@ -184,7 +186,7 @@ class TestCoalesced:
         _, *new = ask(state, 29, tail=0)
         trigger, recipe = coalesced(old, new, STREAM)
         assert (trigger["serial"], trigger["first"], trigger["stop"], trigger["num_samples"]) == (2, 0, 30, 30)
-        assert (trigger["first_ts"], trigger["last_ts"], trigger["previous_last_ts"]) == (0.0, 14.5, None)
+        assert (trigger["first_ts"], trigger["last_ts"], trigger["previous_reach"]) == (0.0, 14.5, None)
         assert (recipe["trigger"], recipe["ranges"], recipe["num_samples"]) == (2, [[0, 30]], 30)
 
     def test_the_limit_holds_for_the_whole_set(self):
@@ -280,7 +282,7 @@ class TestDelayOfLabels:
         assert (first["first_ts"], first["last_ts"]) == (0.0, 2.5)
         assert recipe["ranges"] == [[0, 6]]
         _, second, recipe = self.fire(state, 19, 2.0, tail=0)
-        assert (second["first"], second["stop"], second["previous_last_ts"]) == (6, 16, 2.5)
+        assert (second["first"], second["stop"], second["previous_reach"]) == (6, 16, 3.0)
         assert (recipe["ranges"], recipe["last_ts"]) == ([[6, 16]], 7.5)
 
     def test_all_data_so_far_are_those_with_a_label(self):

@@ -128,7 +128,7 @@ def test_live_only_what_has_arrived_is_taken():
     assert (effect.seconds, effect.outcome) == (2.0, "chunk")
     assert (effect.values["chunk"]["first"], effect.values["chunk"]["stop"]) == (0, 10)
     effect = world.do("FETCH_NEW_DATA", {"batch_size": 5, "position": 10, "taken_s": 12.0}, {"policy": None})
-    assert effect == (0.0, "nothing", {"batch_size": 5, "taken_s": None})
+    assert effect == (0.0, "nothing", {"batch_size": 5, "taken_s": None, "source": None})
 
 
 def test_live_waiting_ends_when_the_batch_is_full():
@@ -140,7 +140,7 @@ def test_once_asked_to_stop_no_source_takes_more():
     world = World(mode="live").now(12.0)
     world.executor.stop()
     inputs = {**NEVER_TAKEN, "batch_size": 5, "position": 0}
-    nothing = (0.0, "nothing", {"batch_size": 5, "taken_s": None})
+    nothing = (0.0, "nothing", {"batch_size": 5, "taken_s": None, "source": None})
     assert world.do("REPLAY_DATA", inputs) == (0.0, "stop", {})
     assert world.do("FETCH_NEW_DATA", inputs, {"policy": None}) == nothing
     assert world.do("WAIT_FOR_NEW_DATA", inputs, {"policy": None}) == (0.0, "stop", {})

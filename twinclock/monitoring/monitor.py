@@ -27,7 +27,7 @@ class Monitor:
         self._log = log
         self._status = status
 
-    def begin(self, num_samples: int) -> None:
+    def begin(self, num_samples: int | None) -> None:
         """Passed on."""
         self._watcher.begin(num_samples)
 
@@ -87,4 +87,6 @@ def monitored(
 def _samples_waiting(context: Context) -> Callable[[int, ClockTime], int | None]:
     if context.config.mode != "live":
         return lambda _position, _now: None
+    if (landed := context.landed) is not None:
+        return lambda position, _now: landed.num_samples - position
     return lambda position, now: context.handover.arrived(position, context.pace.data_time(now)) - position

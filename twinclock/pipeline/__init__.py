@@ -15,6 +15,7 @@ Slots, in the order in which they come up:
 | cluster | the devices found |
 | batch_size | samples in an ingest batch |
 | chunk, position | the samples just taken; the first position not yet taken |
+| source | live, of a source that grows: how far it was read, and what of that has been told |
 | taken_s | clock time at which taking in the last chunk began; None once batch_size is that of the time after it |
 | batches, next_batch | the chunk cut into ingest batches; the serial of the next batch |
 | batch | one of them |

@@ -30,22 +30,22 @@ def ingest(new_data: Node) -> Flow:
     )
     wait_for_new_data = Flow(
         start="FETCH_NEW_DATA",
-        initial={"position": 0, "next_batch": 0, "taken_s": None},
+        initial={"position": 0, "next_batch": 0, "taken_s": None, "source": None},
         steps={
             "FETCH_NEW_DATA": work(
                 operation="FETCH_NEW_DATA",
                 outcomes={
-                    "chunk": ("chunk", "position", "batch_size", "taken_s"),
-                    "nothing": ("batch_size", "taken_s"),
-                    "end": (),
+                    "chunk": ("chunk", "position", "batch_size", "taken_s", "source"),
+                    "nothing": ("batch_size", "taken_s", "source"),
+                    "end": ("source",),
                 },
-                reads=("batch_size", "position", "taken_s"),
+                reads=("batch_size", "position", "taken_s", "source"),
                 reads_registers=("policy",),
             ),
             "WAIT_FOR_NEW_DATA": wait(
                 operation="WAIT_FOR_NEW_DATA",
                 outcomes={"ready": (), "deadline": ("chunk",), "end": (), "stop": ()},
-                reads=("batch_size", "position"),
+                reads=("batch_size", "position", "source"),
                 reads_registers=("policy",),
             ),
             "new_data": new_data,
@@ -113,7 +113,7 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
                 "observe": ("answers", "decisions", "request"),
                 "none": ("answers", "decisions"),
             },
-            reads=("batch", "observation", "answers"),
+            reads=("chunk", "batch", "observation", "answers"),
             reads_registers=("active_model", "costs", "selector", "skipped", "policy", *beside),
             writes_registers=("policy",),
         ),
@@ -130,7 +130,7 @@ def _new_data_batch(options: GraphOptions, evaluation_jobs: Node) -> Flow:
         "INFORM_SELECTOR_AND_TRIGGER": decide(
             operation="INFORM_SELECTOR_AND_TRIGGER",
             outcomes={"trigger": ("trigger", "training_set"), "empty": ("trigger",)},
-            reads=("fire", "batch"),
+            reads=("chunk", "fire", "batch"),
             reads_registers=("selector", "skipped"),
             writes_registers=("selector",),
         ),

@@ -139,7 +139,8 @@ def cut(chunk: Mapping[str, Json], batch_size: int, next_serial: int) -> list[di
     """The chunk as ingest batches, numbered from `next_serial`.
 
     Only the last may say how far data time has come (`watermark`); a chunk without samples that does
-    gives one batch without samples, else none.
+    gives one batch without samples, else none. The last also says how many records were turned away on the way
+    to this chunk, where the chunk says so.
     """
     starts = range(chunk["first"], chunk["stop"], batch_size)
     batches = [
@@ -150,4 +151,6 @@ def cut(chunk: Mapping[str, Json], batch_size: int, next_serial: int) -> list[di
         if not batches:
             batches = [{"serial": next_serial, "first": chunk["first"], "stop": chunk["stop"], "watermark": None}]
         batches[-1]["watermark"] = chunk["watermark"]
+    if "quarantined" in chunk and batches:
+        batches[-1]["quarantined"] = chunk["quarantined"]
     return batches

@@ -120,14 +120,6 @@ def fixed_bounds(plan: EvaluationPlan, span: Span, ordered: Sequence[Model]) -> 
             return _pairwise(sorted(plan.intervals))
 
 
-def reach(last_ts: float, stop: int, stream: Stream) -> float:
-    """Up to which data time all samples are known to whoever knows those at [0, stop), the last at `last_ts`.
-
-    That is last_ts + 1; or less, if the next sample comes within that second.
-    """
-    return min(last_ts + 1.0, stream.timestamp(stop)) if stop < stream.num_samples else last_ts + 1.0
-
-
 def reached_bounds(
     plan: EvaluationPlan, trigger: Mapping[str, Json], ordered: Sequence[Model], stream: Stream
 ) -> tuple[Bounds, NDArray[np.bool_]]:
@@ -137,9 +129,9 @@ def reached_bounds(
     """
     span = Span(stream.timestamp(0), trigger["last_ts"])
     found = fixed_bounds(plan, span, ordered)
-    found = found.only(found.ends <= reach(span.last_ts, trigger["stop"], stream))
-    previous = trigger["previous_last_ts"]
-    return found, found.ends > (-math.inf if previous is None else reach(previous, trigger["first"], stream))
+    found = found.only(found.ends <= trigger["reach"])
+    previous = trigger["previous_reach"]
+    return found, found.ends > (-math.inf if previous is None else previous)
 
 
 def _slices(plan: SlicingPlan, span: Span) -> Bounds:

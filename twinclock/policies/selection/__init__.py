@@ -28,6 +28,7 @@ from twinclock.policies.selection.selector import (
     on_dropped,
     on_remaining,
     on_trigger,
+    reach,
     training_set_size,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "on_remaining",
     "on_trigger",
     "positions",
+    "reach",
     "sample_ranges",
     "training_set_size",
 ]

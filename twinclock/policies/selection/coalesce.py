@@ -29,7 +29,7 @@ def coalesced(
     (old, old_set), (new, new_set) = older, newer
     trigger: TriggerRecord = {**new, "returned": merge_ranges([*old["returned"], *new["returned"]])}
     if old["stop"] == new["first"]:
-        trigger |= {key: old[key] for key in ("first", "first_ts", "previous_last_ts")}
+        trigger |= {key: old[key] for key in ("first", "first_ts", "previous_reach")}
         trigger["num_samples"] = new["stop"] - old["first"]
     else:  # others lie between: the older one's samples come in from outside
         trigger["returned"] = merge_ranges([*trigger["returned"], [old["first"], old["stop"]]])

@@ -7,7 +7,7 @@ The state is one small JSON value:
 | serial | number of the next trigger |
 | first | first position that belongs to the next trigger |
 | informed | positions informed so far: [0, informed) |
-| last_ts | data time of the last trigger's last sample; None before the first that had samples |
+| reach | up to which data time all samples are known since the last trigger; None before the first that had samples |
 | recent | the latest triggers that had samples, as far back as the selection needs: [serial, ranges] each |
 | owed | ranges given back by trainings that failed for good, not yet in a later trigger |
 | returned | how many entries of the register `skipped` went into `owed` |
@@ -30,7 +30,7 @@ from twinclock.policies.selection.config import FreshnessConfig, NewDataConfig, 
 from twinclock.policies.selection.history import with_failures, without_draw
 from twinclock.policies.selection.new_data import Recipe
 from twinclock.policies.selection.ranges import merge_ranges
-from twinclock.stream import DataTime, Stream
+from twinclock.stream import DataTime, Stream, earliest
 
 State: TypeAlias = dict[str, Json]
 
@@ -41,7 +41,7 @@ def initial_state() -> State:
         "serial": 0,
         "first": 0,
         "informed": 0,
-        "last_ts": None,
+        "reach": None,
         "recent": [],
         "owed": [],
         "returned": 0,
@@ -78,7 +78,8 @@ def on_trigger(
         "stop": stop,
         "first_ts": None,
         "last_ts": None,
-        "previous_last_ts": state["last_ts"],
+        "reach": None,
+        "previous_reach": state["reach"],
         "num_samples": stop - first,
         "returned": [],
     }
@@ -87,6 +88,7 @@ def on_trigger(
     trigger |= {
         "first_ts": stream.timestamp(first),
         "last_ts": stream.timestamp(stop - 1),
+        "reach": reach(stream, stop),
         "returned": after["owed"],
     }
     recipe: Recipe | None
@@ -100,7 +102,7 @@ def on_trigger(
             changes, recipe = freshness.training_set(
                 after, trigger["serial"], stop, config=config, seed=seed, stream=stream
             )
-    after |= {"first": stop, "last_ts": trigger["last_ts"], "owed": [], **changes}
+    after |= {"first": stop, "reach": trigger["reach"], "owed": [], **changes}
     return after, trigger, recipe
 
 
@@ -143,7 +145,7 @@ def on_dropped(state: Mapping[str, Json], trigger: Mapping[str, Json]) -> State:
         **state,
         "serial": trigger["serial"],
         "first": trigger["first"],
-        "last_ts": trigger["previous_last_ts"],
+        "reach": trigger["previous_reach"],
         "recent": [[serial, ranges] for serial, ranges in state["recent"] if serial != trigger["serial"]],
         "owed": merge_ranges([*state["owed"], *trigger["returned"]]),
         **without_draw(state, trigger["serial"]),
@@ -157,6 +159,15 @@ def given_back(trigger: Mapping[str, Json]) -> dict[str, Json]:
         "ranges": merge_ranges([*trigger["returned"], [trigger["first"], trigger["stop"]]]),
     }
     return entry | {"absorbed": trigger["absorbed"]} if "absorbed" in trigger else entry
+
+
+def reach(stream: Stream, stop: int) -> float:
+    """Up to which data time all samples are known to whoever knows those at [0, stop), of which there are some.
+
+    A timestamp stands for the second that it begins, so that is the last one + 1; or less, if the next sample
+    comes, or could come, within that second.
+    """
+    return min(stream.timestamp(stop - 1) + 1.0, earliest(stream, stop))
 
 
 def known_stop(first: int, position: int, stream: Stream, label_delay_s: float) -> int:

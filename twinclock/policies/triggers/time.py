@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
@@ -10,7 +11,7 @@ from twinclock.errors import DataError
 from twinclock.graph import Json
 from twinclock.policies.triggers.protocol import Answer, Decision, DependsOn, Fire, Observation, Quiet, Samples
 from twinclock.section import Section
-from twinclock.stream import DataTime
+from twinclock.stream import DataTime, earliest
 
 
 class TimeTriggerConfig(Section):
@@ -72,8 +73,9 @@ class TimeTrigger:
 
     def _at_the_end(self, samples: Samples) -> Answer:
         """The fire for the rest of the stream, once the last sample is read and if there is a rest."""
-        last = samples.stream.num_samples - 1
-        if samples.stop <= last or self._last_fire >= last or self._period_first > last:
+        last = samples.stop - 1
+        goes_on = earliest(samples.stream, samples.stop) < math.inf
+        if goes_on or self._last_fire >= last or self._period_first > last:
             return Quiet()
         reason = "the stream is over"
         decision = Decision(first=self._period_first, stop=last + 1, verdict="fired", reason=reason)

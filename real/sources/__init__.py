@@ -1,0 +1,1 @@
+"""Sources of samples that grow while a run goes on: what one has to do, and the watched folder."""
