@@ -227,7 +227,7 @@ def _score_candidate(run: RealRun, start: Start, executor: RealExecutor) -> None
         interval = gate.interval_of(run.context, model, result["first"])
         return Ending(*gate.scored(run.context, active, interval, result["values"]))
 
-    executor.launch(start, start.placement["device"][0], job, _dies_after_s(run, fate))
+    executor.launch(start, start.placement["device"], job, _dies_after_s(run, fate))
     executor.await_job(start, job["id"], finish)
 
 

@@ -153,8 +153,8 @@ def test_another_configuration_or_graph_is_refused(tmp_path, key):
 
 def test_another_version_is_refused(tmp_path, monkeypatch):
     create(tmp_path).close()
-    monkeypatch.setattr("twinclock.journal.SEMANTICS", 3)
-    with pytest.raises(RunError, match="semantics is 3, but the run began with 2"):
+    monkeypatch.setattr("twinclock.journal.SEMANTICS", 4)
+    with pytest.raises(RunError, match="semantics is 4, but the run began with 3"):
         reopen(tmp_path)
 
 

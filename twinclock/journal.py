@@ -31,7 +31,7 @@ from twinclock.stream import ClockTime
 
 JOURNAL = "journal.sqlite"
 MARK = "journal.mark"
-SEMANTICS = 2
+SEMANTICS = 3
 """Version of the machine's rules, and of what is in a snapshot; a journal of another version is refused."""
 
 _SCHEMA = """

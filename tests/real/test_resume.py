@@ -181,7 +181,7 @@ def copy_at_rest(folder: Path, copy: Path) -> None:
     """Once more if a helper thread has moved something meanwhile."""
     while True:
         try:
-            shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("lock", "*-shm"))
+            shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("lock", "*-shm"))
             return
         except shutil.Error:
             shutil.rmtree(copy)
