@@ -78,7 +78,7 @@ def summarise(config: Config, header: Mapping[str, Any], tables: Tables) -> dict
         "makespan_s": header.get("makespan_s"),
         "stage_runs": stage_runs.height,
         "samples": batches["stop"].max() or 0,
-        "quarantined": max(_sum(batches["quarantined"]), _sum(tables["quarantine"]["records"])),
+        "quarantined": int(max(_sum(batches["quarantined"]), _sum(tables["quarantine"]["records"]))),
         "batches": batches.height,
         "triggers": tables["triggers"].height,
         "positions": tables["triggers"].sort("trigger")["position"].to_list(),
