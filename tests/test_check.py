@@ -34,7 +34,7 @@ from twinclock.graph import (
 )
 from twinclock.pipeline import VARIANTS, GraphOptions, build_graph
 
-NUM_GRAPHS = int(os.environ.get("TWINCLOCK_NUM_GRAPHS", "1500"))
+NUM_GRAPHS = int(os.environ.get("TWINCLOCK_NUM_GRAPHS", "800"))
 """Random graphs to judge. `python tests/test_check.py 100000` judges more of them and prints the tally."""
 
 MAX_STATES = 1000

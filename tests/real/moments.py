@@ -86,12 +86,13 @@ def kind(target: Path) -> str:
 def copied(folder: Path, target: Path) -> Path:
     """The folder as it is; what vanishes meanwhile was being written by another thread, and was not there yet."""
     target.mkdir()
-    for directory, _, names in os.walk(folder):
+    for directory, folders, names in os.walk(folder):
         there = target / Path(directory).relative_to(folder)
         there.mkdir(exist_ok=True)
-        for name in names:
+        links = [name for name in folders if (Path(directory) / name).is_symlink()]
+        for name in [*names, *links]:
             with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(Path(directory) / name, there / name)
+                shutil.copyfile(Path(directory) / name, there / name, follow_symlinks=False)
     return target
 
 
@@ -102,8 +103,8 @@ class Disk:
         self.root = root
         self._synced: dict[int, tuple[os.stat_result, bytes]] = {}
         """Inode → how the file was when it was synced."""
-        self._names: dict[Path, dict[str, bytes | None]] = {}
-        """Folder → the names in it when it was synced, with what was durable of each; None: a folder."""
+        self._names: dict[Path, dict[str, bytes | Path | None]] = {}
+        """Folder → the names in it when it was synced, with what was durable of each: None of a folder, a path of a link."""
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         """To be called before `Moments.watch`, so that a rename is known by the moment after it."""
@@ -139,7 +140,9 @@ class Disk:
             (target / MARK).touch()
         return target
 
-    def _durable(self, path: Path) -> bytes | None:
+    def _durable(self, path: Path) -> bytes | Path | None:
+        if path.is_symlink():
+            return path.readlink()
         if path.is_dir():
             return None
         status = path.stat()
@@ -152,6 +155,8 @@ class Disk:
         for name, content in self._names.get(folder, {}).items():
             if content is None:
                 self._leave(folder / name, target / name)
+            elif isinstance(content, Path):
+                (target / name).symlink_to(content)
             else:
                 (target / name).write_bytes(content)
 

@@ -171,7 +171,9 @@ def end_state(folder: Path) -> dict[str, Any]:
 
 
 def _content(file: Path) -> Any:
-    """Of a lineage without what its training reported, seconds among it; of any other file its bytes."""
+    """Of a lineage without what its training reported, seconds among it, and how it was asked; else a file's bytes."""
     if file.name != "lineage.json":
         return file.read_bytes()
-    return {key: value for key, value in json.loads(file.read_bytes()).items() if key != "training"}
+    return {
+        key: value for key, value in json.loads(file.read_bytes()).items() if key not in ("training", "config_hash")
+    }

@@ -18,7 +18,7 @@ import pytest
 from real_runs import Command, Gate, in_session, journaled, small, until
 from test_crashes import state
 
-NUM_KILLS = int(os.environ.get("TWINCLOCK_NUM_KILLS", "2"))
+NUM_KILLS = int(os.environ.get("TWINCLOCK_NUM_KILLS", "1"))
 MOST_EVENTS_BETWEEN = 40
 PARAMETERS = [("seed", "replay"), ("overlapped", "live")]
 
