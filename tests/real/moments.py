@@ -104,7 +104,7 @@ class Disk:
         self._synced: dict[int, tuple[os.stat_result, bytes]] = {}
         """Inode → how the file was when it was synced."""
         self._names: dict[Path, dict[str, bytes | Path | None]] = {}
-        """Folder → the names in it when it was synced, with what of each was durable; of a folder None, of a link a path."""
+        """Folder → names in it when synced, and what of each was durable: None of a folder, a path of a link."""
 
     def watch(self, patch: pytest.MonkeyPatch) -> None:
         """To be called before `Moments.watch`, so that a rename is known by the moment after it."""
