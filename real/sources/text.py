@@ -202,7 +202,7 @@ def _json_cell(record: dict[str, object], name: str, wanted: Wanted) -> str | No
         if name != wanted.time:
             return "true" if value else "false"
     elif isinstance(value, int | float):
-        return repr(value)
+        return None if value != value else repr(value)  # NaN is no value, as in Parquet; its text would be a class
     elif isinstance(value, str) and name not in wanted.numbers:
         try:
             value.encode("utf-8")

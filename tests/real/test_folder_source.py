@@ -215,6 +215,7 @@ def test_a_wrong_line_of_csv_is_kept_aside_alone(watched, line, reason, detail):
         ('{"t": true, "x": 2, "y": "a"}', "schema"),
         ('{"t": NaN, "x": 2, "y": "a"}', "schema"),
         ('{"t": 1, "x": 2, "y": null}', "schema"),
+        ('{"t": 1, "x": 2, "y": NaN}', "schema"),
         ('{"t": 1, "x": 2, "y": "\\ud800"}', "malformed"),
         ('[1, 2, "a"]', "malformed"),
         ("{", "malformed"),
@@ -228,6 +229,17 @@ def test_a_wrong_line_of_json_is_kept_aside_alone(watched, line, reason):
     assert watched.times() == [7.0, 8.0]
     assert watched.reasons() == [("a.jsonl", 2, reason)]
     assert watched.samples.table().frame.rows() == [(None, "a"), (1.0, "5")]
+
+
+def test_a_json_key_that_is_not_a_number_is_missing(tmp_path):
+    watched = Watched(tmp_path, key="k")
+    watched.put(
+        "a.jsonl",
+        "".join(f'{{"t": {ts}, "x": NaN, "y": "a", "k": {key}}}\n' for ts, key in enumerate((1, "NaN", 2, "NaN"))),
+    )
+    watched.look_when_settled()
+    assert watched.times() == [0.0, 2.0]
+    assert watched.quarantine() == [("a.jsonl", line, "schema", "key 'k' is missing") for line in (2, 4)]
 
 
 def test_rows_of_parquet_that_are_wrong_are_kept_aside(watched):
