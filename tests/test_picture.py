@@ -155,8 +155,8 @@ def test_the_labels_say_what_is_held_and_which_way_out() -> None:
 
 def test_data_is_shown_when_asked_for() -> None:
     without, with_data = (" ".join(texts(lay_out(build_graph(), measure, show_data=show))) for show in (False, True))
-    assert "reads batch, observation" not in without
-    assert "reads batch, observation" in with_data
+    assert "reads chunk, batch, observation" not in without
+    assert "reads chunk, batch, observation" in with_data
     assert "∘active_model" in with_data
 
 

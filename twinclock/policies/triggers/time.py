@@ -74,7 +74,8 @@ class TimeTrigger:
     def _at_the_end(self, samples: Samples) -> Answer:
         """The fire for the rest of the stream, once the last sample is read and if there is a rest."""
         last = samples.stop - 1
-        goes_on = earliest(samples.stream, samples.stop) < math.inf
+        stream = samples.stream
+        goes_on = samples.stop < stream.num_samples or earliest(stream, samples.stop) < math.inf
         if goes_on or self._last_fire >= last or self._period_first > last:
             return Quiet()
         reason = "the stream is over"
