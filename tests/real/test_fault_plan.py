@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 
 import polars as pl
 import pytest
+from crashing import run_through_crashes
 from inline_pool import InlinePool
 from real_runs import HERE, Gate, end_state, gated, journaled, small, until
 from test_faults import Meanwhile
-from test_resume import Crash, crash_at_commit
 from test_worker import Worker, config
 
 import twinclock as tc
@@ -136,16 +135,7 @@ def test_a_device_that_fails_is_a_worker_that_is_killed(tmp_path, monkeypatch):
 def test_a_run_that_is_interrupted_again_and_again_meets_the_same_faults(tmp_path, monkeypatch, inline, variant):
     settings = with_attempts(3, variant=variant, faults={**PLAN, "observation": 0.0}, seed=11)
     undisturbed = launch.run(settings, on="real", out=tmp_path / "undisturbed")
-    go_on, num_crashes = partial(launch.run, settings, on="real", out=tmp_path / "disturbed"), 0
-    while True:
-        with monkeypatch.context() as patch:
-            crash_at_commit(patch, 2, before=True)
-            try:
-                run = go_on()
-                break
-            except Crash:
-                num_crashes += 1
-                go_on = partial(launch.resume, tmp_path / "disturbed")
+    run, num_crashes = run_through_crashes(settings, tmp_path / "disturbed", 2, before=True)
     assert num_crashes > 20
     columns = ["id", "stage", "attempt", "outcome", "type", "message"]
     assert undisturbed.faults.height >= 4

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from crashing import Crash
 from inline_pool import InlinePool
 from real_runs import HERE, PATIENCE_S, Command, Gate, end_state, gated, journaled, small, until
 
@@ -243,10 +244,6 @@ def test_a_run_that_another_process_took_over_is_let_alone(tmp_path, monkeypatch
         launch.run(small(), on="real", out=out)
     assert read_header(out)["state"] == "running"
     assert not (out / "tables").exists()
-
-
-class Crash(BaseException):
-    pass
 
 
 class FailsAtFirst(InlinePool):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import threading
-from functools import partial
 from pathlib import Path
 
 import polars as pl
 import pytest
+from crashing import Crash, crash_at_commit, run_through_crashes
 from folder_runs import landed, manifests, on_folder, rodents, write, write_in_parts
 from inline_pool import InlinePool
 from polars.testing import assert_frame_equal
@@ -17,27 +17,7 @@ from real_runs import end_state, small, until
 import twinclock as tc
 from twinclock import launch
 from twinclock.errors import ConfigError, UserError
-from twinclock.journal import Journal
 from twinclock.show import summary_text
-
-
-class Crash(BaseException):
-    """The end of the process, as far as one can have it without ending the process."""
-
-
-def crash_at_commit(monkeypatch, number: int, *, before: bool) -> None:
-    commit, left = Journal.commit, number
-
-    def crashing(journal: Journal) -> None:
-        nonlocal left
-        left -= journal._database.in_transaction
-        if left == 0 and before:
-            raise Crash
-        commit(journal)
-        if left == 0:
-            raise Crash
-
-    monkeypatch.setattr(Journal, "commit", crashing)
 
 
 @pytest.fixture
@@ -70,20 +50,13 @@ def test_a_crash_at_every_commit_loses_nothing_and_reads_nothing_twice(
     config = on_folder(tmp_path / "in", variant=variant, data={"chunk": 250})
     undisturbed = launch.run(config, on="real", out=tmp_path / "whole")
     out = tmp_path / "run"
-    start = partial(launch.run, config, on="real", out=out)
-    num_crashes = 0
-    while True:
-        with monkeypatch.context() as patch:
-            crash_at_commit(patch, number, before=before)
-            try:
-                run = start()
-                break
-            except Crash:
-                num_crashes += 1
+
+    def delete_what_landed() -> None:
         for manifest in manifests(out):
             for origin in manifest["origins"]:
                 (tmp_path / "in" / origin["file"]).unlink(missing_ok=True)
-        start = partial(launch.resume, out)
+
+    run, num_crashes = run_through_crashes(config, out, number, before=before, at_crash=delete_what_landed)
     assert num_crashes > 20
     assert_frame_equal(landed(out), landed(tmp_path / "whole"))
     files = [origin["file"] for manifest in manifests(out) for origin in manifest["origins"]]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from crashing import Crash, crash_at_commit, run_through_crashes
 from inline_pool import InlinePool
 from real_runs import end_state, journaled, small
-from test_resume import Crash, crash_at_commit
 
 from real.active import active_trigger
 from real.executor import RealExecutor
@@ -50,22 +50,17 @@ def test_a_crash_at_every_commit(tmp_path, monkeypatch, variant, number, before)
     assert undisturbed.folder is not None
     passed = undisturbed.activations.filter(pl.col("activated_s").is_not_null())["model"].to_list()
     assert 1 < len(passed) < undisturbed.models.height == 5
-    out, num_crashes, ahead = tmp_path / "disturbed", 0, 0
-    start = partial(launch.run, config(variant=variant), on="real", out=out)
-    while True:
-        with monkeypatch.context() as patch:
-            crash_at_commit(patch, number, before=before)
-            try:
-                run = start()
-                break
-            except Crash:
-                num_crashes += 1
+    out, ahead = tmp_path / "disturbed", 0
+
+    def look_at_link() -> None:
+        nonlocal ahead
         journaled_as_active = [serial for outcome, serial in decided(out) if outcome == "activated"]
         link = active_trigger(out)
         if link != max(journaled_as_active, default=None):
             assert link == passed[len(journaled_as_active)]
             ahead += 1
-        start = partial(launch.resume, out)
+
+    run, num_crashes = run_through_crashes(config(variant=variant), out, number, before=before, at_crash=look_at_link)
     assert num_crashes > 20
     assert ahead == 0 or before, "what was committed is what the link says"
     assert end_state(out) == end_state(undisturbed.folder)

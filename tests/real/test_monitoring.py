@@ -12,13 +12,13 @@ import sys
 from collections import Counter
 
 import pytest
+from crashing import Crash, crash_at_commit
 from inline_pool import InlinePool
 from real_runs import COMMAND, Command, Gate, gated, small, until
 from rich.console import Console
 
 from twinclock import launch, work
 from twinclock.errors import RunError
-from twinclock.journal import Journal
 from twinclock.monitoring.log import LOG, RunLog, read_log
 from twinclock.monitoring.status import STATUS, read_status
 from twinclock.monitoring.view import watch
@@ -62,22 +62,9 @@ def test_what_goes_wrong_is_in_the_log_with_its_place(tmp_path, inline):
     assert {(line["level"], line["type"]) for line in faults} == {("warning", "JobFailed")}
 
 
-class Crash(BaseException):
-    """The end of the process, as far as one can have it without ending the process."""
-
-
 def test_a_resumed_run_goes_on_with_its_log_and_repeats_only_what_was_not_on_record(tmp_path, monkeypatch, inline):
-    commit, left = Journal.commit, 12
-
-    def crashing(journal: Journal) -> None:
-        nonlocal left
-        left -= journal._database.in_transaction
-        if left == 0:
-            raise Crash
-        commit(journal)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "commit", crashing)
+        crash_at_commit(patch, 12, before=True)
         with pytest.raises(Crash):
             launch.run(small(), on="real", out=tmp_path / "run")
     before = lines(tmp_path / "run")

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from crashing import Crash, run_through_crashes
 from inline_pool import InlinePool
 from real_runs import PATIENCE_S, small
-from test_resume import Crash, crash_at_commit
 
 from real import operations
 from real.executor import Body
@@ -213,16 +212,7 @@ def test_over_crash_after_crash_each_sample_is_trained_on_once(
 ):
     monkeypatch.setattr("real.executor._LOOK_EVERY_S", look_every_s)
     out = tmp_path / "run"
-    start, num_crashes = partial(launch.run, preempting(at_once), on="real", out=out), 0
-    while True:
-        with monkeypatch.context() as patch:
-            crash_at_commit(patch, number, before=before)
-            try:
-                start()
-                break
-            except Crash:
-                num_crashes += 1
-        start = partial(launch.resume, out)
+    _, num_crashes = run_through_crashes(preempting(at_once), out, number, before=before)
     assert num_crashes > 5
     assert stored_samples(out) == ALL
     superseded = [victim for victim, answer in answers(out) if answer == "stopped"]

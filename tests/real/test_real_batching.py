@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
+from crashing import run_through_crashes
 from inline_pool import InlinePool
 from real_runs import end_state, small
-from test_resume import Crash, crash_at_commit
 
 from twinclock import launch
 
@@ -33,23 +31,10 @@ def test_a_size_grows_if_a_batch_may_take_an_hour_and_stays_if_it_may_take_no_ti
     assert nothing.triggers.drop("fired_s").equals(hour.triggers.drop("fired_s"))
 
 
-def through_crashes(config, out, every):
-    """Run to the end, with a crash at each so many commits; how often it crashed."""
-    start, num_crashes = partial(launch.run, config, on="real", out=out), 0
-    while True:
-        with pytest.MonkeyPatch.context() as patch:
-            crash_at_commit(patch, every, before=True)
-            try:
-                return start(), num_crashes
-            except Crash:
-                num_crashes += 1
-        start = partial(launch.resume, out)
-
-
 def test_a_size_survives_a_crash(tmp_path):
     config = small(batching={**ADAPTIVE, "target": "1h"})
     undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
-    run, num_crashes = through_crashes(config, tmp_path / "disturbed", 3)
+    run, num_crashes = run_through_crashes(config, tmp_path / "disturbed", 3, before=True)
     assert num_crashes > 10
     assert end_state(run.folder) == end_state(undisturbed.folder)
 
@@ -65,7 +50,7 @@ def test_a_size_survives_a_crash(tmp_path):
 def test_live_no_sample_is_lost_and_none_comes_twice(tmp_path, batching):
     """Three years of data a second: how it is cut is a matter of the clock, the triggers are not."""
     config = small(mode="live", live={"speed_up": 1e8}, batching=batching)
-    run, num_crashes = through_crashes(config, tmp_path / "live", 10)
+    run, num_crashes = run_through_crashes(config, tmp_path / "live", 10, before=True)
     assert run.outcome == "done"
     assert num_crashes >= 1
     assert run.triggers["position"].to_list() == [499, 999, 1499, 1999]

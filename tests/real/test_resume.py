@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from crashing import Crash, crash_at_commit, run_through_crashes
 from inline_pool import InlinePool
 from polars.testing import assert_frame_equal
 from real_runs import Command, Gate, end_state, gated, journaled, small, until
@@ -77,26 +78,6 @@ def test_ends_like_an_undisturbed_run(tmp_path, variant, disturbances):
     assert gate.trained() == [500, 1000, 1500, 2000], "a finished training was repeated"
 
 
-class Crash(BaseException):
-    """The end of the process, as far as one can have it without ending the process."""
-
-
-def crash_at_commit(monkeypatch, number: int, *, before: bool) -> None:
-    """Crash at a commit of this incarnation, counted from 1: `before` it is durable, or right after."""
-    commit, left = Journal.commit, number
-
-    def crashing(journal: Journal) -> None:
-        nonlocal left
-        left -= journal._database.in_transaction
-        if left == 0 and before:
-            raise Crash
-        commit(journal)
-        if left == 0:
-            raise Crash
-
-    monkeypatch.setattr(Journal, "commit", crashing)
-
-
 VARIANTS = ("seed", "sequential", "overlapped")
 
 
@@ -116,18 +97,12 @@ def test_a_crash_at_every_commit(tmp_path, monkeypatch, inline, variant, number,
     undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
     assert undisturbed.folder is not None
     assert undisturbed.models.height == 4, "there would be little to lose"
-    num_crashes = 0
-    start, out = partial(launch.run, config, on="real", out=tmp_path / "disturbed"), tmp_path / "disturbed"
-    while True:
-        with monkeypatch.context() as patch:
-            crash_at_commit(patch, number, before=before)
-            try:
-                start()
-                break
-            except Crash:
-                num_crashes += 1
-                assert read_header(out)["state"] == "running"
-        start = partial(launch.resume, out)
+    out = tmp_path / "disturbed"
+
+    def at_crash() -> None:
+        assert read_header(out)["state"] == "running"
+
+    _, num_crashes = run_through_crashes(config, out, number, before=before, at_crash=at_crash)
     assert num_crashes > 20
     assert end_state(out) == end_state(undisturbed.folder)
 
@@ -158,17 +133,8 @@ def test_a_crash_at_every_commit_of_a_run_with_snapshots(
     config = small(variant=variant)
     undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
     snapshots(every)
-    start, out = partial(launch.run, config, on="real", out=tmp_path / "disturbed"), tmp_path / "disturbed"
-    num_crashes = 0
-    while True:
-        with monkeypatch.context() as patch:
-            crash_at_commit(patch, number, before=before)
-            try:
-                run = start()
-                break
-            except Crash:
-                num_crashes += 1
-        start = partial(launch.resume, out)
+    out = tmp_path / "disturbed"
+    run, num_crashes = run_through_crashes(config, out, number, before=before)
     assert num_crashes > 10
     assert end_state(out) == end_state(undisturbed.folder)
     assert run.stage_runs["id"].is_unique().all()
@@ -231,17 +197,7 @@ def test_a_live_run_loses_no_sample_and_counts_none_twice(tmp_path, monkeypatch,
     snapshots(every)
     config = small(mode="live", live={"speed_up": 3e8})
     undisturbed = launch.run(config, on="real", out=tmp_path / "undisturbed")
-    out = tmp_path / "disturbed"
-    start, num_crashes = partial(launch.run, config, on="real", out=out), 0
-    while True:
-        with monkeypatch.context() as patch:
-            crash_at_commit(patch, 6, before=True)
-            try:
-                run = start()
-                break
-            except Crash:
-                num_crashes += 1
-        start = partial(launch.resume, out)
+    run, num_crashes = run_through_crashes(config, tmp_path / "disturbed", 6, before=True)
     assert num_crashes > 2
     assert run.triggers.drop("fired_s").equals(undisturbed.triggers.drop("fired_s"))
     assert run.batches["first"].to_list() == [0, *run.batches["stop"].to_list()[:-1]]
