@@ -189,7 +189,8 @@ class StoredTables(Mapping[str, pl.DataFrame]):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._parts = {name: _parts(path, name) for name in SCHEMAS}
-        self._parts["quarantine"] += sorted((path / SAMPLES).glob(f"*/{QUARANTINE}"))
+        landings = (file for file in (path / SAMPLES).glob(f"*/{QUARANTINE}") if file.parent.name.isdecimal())
+        self._parts["quarantine"] += sorted(landings)  # those only that were finished
         self._read: dict[str, pl.DataFrame] = {}
 
     def __getitem__(self, name: str) -> pl.DataFrame:

@@ -164,3 +164,16 @@ def test_what_can_not_be_had_is_one_line(tmp_path):
         launch.plan_run(tc.load_config(config), "real")
     with pytest.raises(ConfigError, match=r"data.kind: got folder, whose samples are still to come; expected"):
         launch.plan_run(tc.load_config(config), "sim")
+
+
+def test_a_landing_that_was_not_finished_is_in_no_table(tmp_path, inline):
+    """A process that is killed while it lands leaves its unfinished folder; the next one lands the records anew."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(rodents(500).with_columns(t=pl.lit(None)), folder / "0.parquet")
+    write(rodents(500), folder / "1.parquet")
+    (folder / "_END").touch()
+    run = launch.run(on_folder(folder), on="real", out=tmp_path / "run")
+    assert run.quarantine.height == 500
+    shutil.copytree(tmp_path / "run" / "samples" / "00000", tmp_path / "run" / "samples" / "00001.4711.tmp")
+    assert tc.Run.load(tmp_path / "run").quarantine.height == 500
