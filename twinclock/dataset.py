@@ -351,16 +351,22 @@ def timestamps(file: Path, time: pl.Series) -> NDArray[np.float64]:
     return seconds
 
 
-def _seconds(file: Path, time: pl.Series, role: str) -> NDArray[np.float64]:
-    if time.null_count():
-        row = time.is_null().arg_max()
-        raise DataError(f"{file}: {role} column {time.name!r} is null in row {row} (counted from 0), expected a time")
+def as_seconds(time: pl.Series) -> NDArray[np.float64]:
+    """A column of which `is_time` is true as seconds, those of dates and datetimes since 1970; null is NaN."""
     # a date's physical value is days; other temporal types come as a number of their unit
     seconds = (time.to_physical() if time.dtype.is_temporal() else time).cast(pl.Float64).to_numpy(writable=True)
     if time.dtype == pl.Date:
         seconds *= 86_400.0
     elif isinstance(time.dtype, pl.Datetime):
         seconds /= {"ms": 1e3, "us": 1e6, "ns": 1e9}[time.dtype.time_unit]
+    return seconds
+
+
+def _seconds(file: Path, time: pl.Series, role: str) -> NDArray[np.float64]:
+    if time.null_count():
+        row = time.is_null().arg_max()
+        raise DataError(f"{file}: {role} column {time.name!r} is null in row {row} (counted from 0), expected a time")
+    seconds = as_seconds(time)
     finite = np.isfinite(seconds)
     if not finite.all():
         row = int(np.argmin(finite))

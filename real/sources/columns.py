@@ -15,11 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from twinclock.dataset import is_time
+from real.columns.categories import texts
+from twinclock.dataset import as_seconds, is_time
 from twinclock.folder import FolderConfig
 from twinclock.section import shown
-
-_UNITS = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def typed(raw: pl.DataFrame, wanted: Wanted) -> Typed:
         if name not in columns:
             columns[name] = _numbers(raw[name], faults)
     for name in wanted.texts:
-        columns[name] = _texts(raw[name])
+        columns[name] = texts(raw[name])
     label = columns[wanted.label]
     missing = label.is_null() | (label.is_nan().fill_null(True) if label.dtype.is_float() else False)
     _mark(faults, missing.to_numpy(), repeat(f"label {wanted.label!r} is missing"))
@@ -102,7 +101,7 @@ def typed(raw: pl.DataFrame, wanted: Wanted) -> Typed:
         _mark(faults, label.is_infinite().fill_null(False).to_numpy(), repeat(f"label {wanted.label!r} is infinite"))
     keys = None
     if wanted.key:
-        parts = [_texts(raw[name]) for name in wanted.key]
+        parts = [texts(raw[name]) for name in wanted.key]
         for part in parts:
             _mark(faults, part.is_null().to_numpy(), repeat(f"key {part.name!r} is missing"))
         # with their lengths, so that no two keys come to the same text
@@ -127,17 +126,6 @@ def _numbers(raw: pl.Series, faults: NDArray[np.object_]) -> pl.Series:
     return parsed
 
 
-def _texts(raw: pl.Series) -> pl.Series:
-    """As `real.encoding` reads them: equal texts for equal values, null for null and NaN."""
-    if raw.dtype.is_float():
-        raw = raw.fill_nan(None)
-    elif raw.dtype == pl.Binary:
-        return raw.bin.encode("hex")
-    elif raw.dtype == pl.Duration:
-        raw = raw.to_physical()
-    return raw.cast(pl.String)
-
-
 def _times(raw: pl.Series, faults: NDArray[np.object_]) -> NDArray[np.float64]:
     """Seconds; of dates and datetimes since 1970, UTC where they do not say."""
     if raw.dtype == pl.String:
@@ -146,12 +134,7 @@ def _times(raw: pl.Series, faults: NDArray[np.object_]) -> NDArray[np.float64]:
         for at in (numbers.is_null() & raw.is_not_null()).arg_true().to_list():
             seconds[at] = _instant(raw[at], at, faults, raw.name)
     else:
-        physical = raw.to_physical() if raw.dtype.is_temporal() else raw
-        seconds = physical.cast(pl.Float64).to_numpy(writable=True)
-        if raw.dtype == pl.Date:
-            seconds = seconds * 86_400.0
-        elif isinstance(raw.dtype, pl.Datetime):
-            seconds = seconds / _UNITS[raw.dtype.time_unit]
+        seconds = as_seconds(raw)
     wrong = ~np.isfinite(seconds)
     values = (shown(str(raw[int(at)])) for at in np.flatnonzero(wrong))
     _mark(faults, wrong, (f"time {raw.name!r} is {value}, expected a finite time" for value in values))
