@@ -95,15 +95,17 @@ class LandedSamples:
 
     def refresh(self) -> None:
         """Take in the landings that have been made since. RunError if one can't be read."""
-        known = self._known
-        landings = list(known.landings)
-        while (folder := self.landing(len(landings))).exists():
-            landings.append(_read(folder, len(landings)))
-        if len(landings) > len(known.landings):
-            filled = tuple(each for each in landings if each.stop > each.first)
-            stops = tuple(each.stop for each in filled)
-            last_ts = tuple(each.last_ts for each in filled if each.last_ts is not None)
-            self._known = _Known(tuple(landings), filled, stops, last_ts)
+        known, new = self._known, list[Landing]()
+        while (folder := self.landing(number := len(known.landings) + len(new))).exists():
+            new.append(_read(folder, number))
+        if new:
+            filled = [each for each in new if each.stop > each.first]
+            self._known = _Known(
+                (*known.landings, *new),
+                (*known.filled, *filled),
+                (*known.stops, *(each.stop for each in filled)),
+                (*known.last_ts, *(each.last_ts for each in filled if each.last_ts is not None)),
+            )
 
     def landing(self, number: int) -> Path:
         """The folder of a landing, whether or not it is there."""

@@ -100,7 +100,7 @@ class FolderSource:
         is_last = is_over and not waits
         if not arrivals and not is_last:
             return None
-        num_files = len(self._taken.keys() | {arrival.source for arrival in arrivals})
+        num_files = len(self._taken) + sum(arrival.origin["file"] not in self._taken for arrival in arrivals)
         return Fetched(arrivals, {"files": num_files}, is_last)
 
     def has_news(self, position: Json, now: ClockTime) -> bool:
