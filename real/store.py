@@ -227,8 +227,12 @@ def verify(folder: Path, lineage: Mapping[str, Json]) -> None:
 def _write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
-    # clones: tensors that share memory are one in torch, but safetensors refuses them
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, file)
+    save_file(savable(tensors), file)
+
+
+def savable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU: tensors that share memory are one in torch, but safetensors refuses them."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
 def read_pruned(root: Path) -> list[int]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from real.store import savable
 from twinclock.graph import Json
 from twinclock.run_folder import make_folder, replace_durably
 
@@ -57,8 +58,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """
     from safetensors.torch import save
 
-    # clones: tensors that share memory are one in torch, but safetensors refuses them
-    content = save({name: each.detach().cpu().contiguous().clone() for name, each in checkpoint.tensors.items()})
+    content = save(savable(checkpoint.tensors))
     sha256 = hashlib.sha256(content).hexdigest()
     text = json.dumps({"format": FORMAT, "sha256": sha256, "state": checkpoint.state}, allow_nan=False)
     make_folder(folder)
