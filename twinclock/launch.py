@@ -236,10 +236,11 @@ def run_in_memory(plan: RunPlan, watcher: Watcher) -> Run:
 
 def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, watcher: Watcher) -> Run:
     """Replay what there is, then run to the end; whatever goes wrong, the folder says how far the run came."""
-    if isinstance(plan.config.data, FolderConfig):  # whose samples lie in the folder of the run
-        plan = replace(plan, stream=LandedSamples(folder.path / SAMPLES, plan.config.data))
+    num_samples: int | None = plan.stream.num_samples
+    if isinstance(plan.config.data, FolderConfig):  # samples come as it runs, and lie in its folder
+        plan, num_samples = replace(plan, stream=LandedSamples(folder.path / SAMPLES, plan.config.data)), None
     watching: AbstractContextManager[Watcher]
-    watcher.begin(None if isinstance(plan.config.data, FolderConfig) else plan.stream.num_samples)
+    watcher.begin(num_samples)
     if journal is None:
         machine, num_parts, from_clock = Machine(plan.graph, PIPELINE), 0, ClockTime(0.0)
         observer, watching = RunObserver(plan.stream, folder, None, watcher), nullcontext(watcher)
