@@ -12,7 +12,6 @@ from dst.draw import Case
 from sim.config import SimConfig
 from twinclock.config import Config, load_config
 from twinclock.fleet.config import FleetConfig
-from twinclock.folder import FolderConfig
 from twinclock.section import parse_section
 
 _NEEDS_A_RUN = "needs the folder of an earlier run; tests/sim has tests of it"
@@ -21,8 +20,6 @@ _FOR_REAL = "for the real executor only"
 
 NOT_DRAWN: Mapping[str, str] = {
     "Config.real": _FOR_REAL,
-    **{f"FolderConfig.{name}": _FOR_REAL for name in FolderConfig.model_fields},
-    "FolderConfig.kind=folder": _FOR_REAL,
     "Config.data:FolderConfig": _FOR_REAL,
     "TrainingConfig.trainer": _NEEDS_A_CLASS,
     "TrainingConfig.loss": _NEEDS_A_CLASS,
