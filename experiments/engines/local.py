@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -63,7 +64,8 @@ def _performed(
 
 
 def leave_with_parent() -> None:
-    """End this process when the one that started it is gone, be it by `kill -9`."""
+    """End this process when the one that started it is gone, be it by `kill -9`; by then its pool ignores Ctrl-C."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_leave_after, args=[parent.sentinel], daemon=True).start()
