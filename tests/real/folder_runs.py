@@ -60,9 +60,14 @@ def write_in_parts(rows: pl.DataFrame, folder: Path, num_files: int, suffixes: t
 
 def landed(run: Path) -> pl.DataFrame:
     """All rows that were handed over, in the order of their positions."""
-    return pl.concat([pl.read_parquet(file) for file in sorted((run / "samples").glob("*/rows.parquet"))])
+    return pl.concat([pl.read_parquet(folder / "rows.parquet") for folder in landings(run)])
+
+
+def landings(run: Path) -> list[Path]:
+    """The folders of the landings, in order."""
+    return sorted(folder for folder in (run / "samples").glob("*") if folder.name.isdigit())
 
 
 def manifests(run: Path) -> list[dict[str, Any]]:
-    """What the landings say of themselves."""
-    return [json.loads(file.read_text()) for file in sorted((run / "samples").glob("*/manifest.json"))]
+    """What the landings say of themselves; those still being written (`NNNNN.PID.tmp`) are none yet."""
+    return [json.loads((folder / "manifest.json").read_text()) for folder in landings(run)]

@@ -75,11 +75,13 @@ def test_files_that_come_while_it_runs(tmp_path, inline):
     config = on_folder(folder, data={"poll": 0.001})
     thread = threading.Thread(target=lambda: done.append(launch.run(config, on="real", out=tmp_path / "run")))
     thread.start()
-    for number in range(4):
-        write(rows.slice(500 * number, 500), folder / f"{number}.parquet")
-        until(lambda number=number: len(manifests(tmp_path / "run")) > number, "the file has landed")
-    (folder / "_END").touch()
-    thread.join()
+    try:
+        for number in range(4):
+            write(rows.slice(500 * number, 500), folder / f"{number}.parquet")
+            until(lambda number=number: len(manifests(tmp_path / "run")) > number, "the file has landed")
+    finally:
+        (folder / "_END").touch()  # whatever fails: a run left waiting would disturb the tests behind
+        thread.join()
     assert done[0].triggers["position"].to_list() == [499, 999, 1499, 1999]
     assert [manifest["stop"] for manifest in manifests(tmp_path / "run")][:4] == [500, 1000, 1500, 2000]
 

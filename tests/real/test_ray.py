@@ -211,7 +211,8 @@ def test_a_node_that_dies_in_mid_training_is_a_fault_like_any_other(nodes, tmp_p
     (fault,) = Run.load(out).faults.rows(named=True)
     assert (fault["stage"], fault["attempt"], fault["type"]) == ("WAIT_FOR_TRAINING_COMPLETION", 1, "WorkerDied")
     assert fault["message"].startswith("the worker of cpu:0 died: The actor")
-    assert "because its node has died" in fault["message"]
+    # Which one it is depends on who is heard first: the node's health check, or the connection that breaks.
+    assert any(cause in fault["message"] for cause in ("because its node has died", "is unavailable"))
 
 
 @pytest.mark.parametrize(
