@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sim.numbers import NotNegative, Positive, Share
 from sim.quality.config import QualityConfig
 from sim.quality.decay import DecayQuality
 from sim.throughput.config import EvaluationSource, TrainingSource
 from sim.throughput.formula import EvaluationCost, TrainingCost
-from twinclock.section import ListOf, Section, WrongKeyError, shown
+from twinclock.section import ListOf, Section, WrongKeyError, nearest, shown
+from twinclock.stages import DECISIONS
 
 Seconds = NotNegative
 Rate = Positive
@@ -94,7 +95,11 @@ class Costs(Section):
     """How long each thing takes."""
 
     decide_s: Seconds = 0.0002
-    """Seconds of every stage that only decides."""
+    """Seconds of every stage that only decides, if nothing else is said of it."""
+    decide_by_stage: dict[str, Seconds] = Field(default_factory=dict)
+    """Stage that only decides → its seconds, where they are others."""
+    grant_s: Seconds = 0.0
+    """Seconds from a device being free for a stage until the pipeline goes on with it."""
     connect_s: Seconds = 1.0
     """Seconds until the cluster is there (INIT_CLUSTER_CONNECTION)."""
     launch_s: Seconds = 0.002
@@ -104,10 +109,12 @@ class Costs(Section):
     read: ReadCost = ReadCost()
     """Taking a chunk of data (REPLAY_DATA, FETCH_NEW_DATA)."""
     training: TrainingSource = TrainingCost()
+    warmup_s: Seconds = 0.0
+    """Seconds longer that the first training on each device takes."""
     forward_share: Share = 1 / 3
     """Share of a training's seconds a sample that goes forward through the model: what scoring a sample costs."""
     evaluation: EvaluationSource = EvaluationCost()
-    """Each interval of a job counts its samples; the setup counts once a job."""
+    """Each interval of a job counts its samples and its own seconds; the setup counts once a job."""
     drift: DriftCost = DriftCost()
     """Distances between windows and detectors; each metric counts the samples that it looks at."""
     store: StoreCost = StoreCost()
@@ -121,6 +128,13 @@ class Costs(Section):
     """What a device adds that is on another node than most, as a share of what it would add on theirs."""
     loading: LoadingCost = LoadingCost()
     checkpoint: CheckpointCost = CheckpointCost()
+
+    @field_validator("decide_by_stage")
+    @classmethod
+    def _stages_decide(cls, seconds: dict[str, float]) -> dict[str, float]:
+        if unknown := [name for name in seconds if name not in DECISIONS]:
+            raise ValueError(f"got {unknown[0]}, expected a stage that decides; {nearest(unknown[0], list(DECISIONS))}")
+        return seconds
 
     @model_validator(mode="after")
     def _more_devices_are_no_slower(self) -> Costs:

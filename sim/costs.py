@@ -7,7 +7,6 @@ import numpy as np
 from sim.config import Costs, DriftCost, ReadCost
 from sim.throughput.config import EvaluationSource
 from sim.throughput.constant import ConstantCost
-from sim.throughput.formula import EvaluationCost
 from sim.throughput.make import make_training
 from sim.throughput.protocol import Held, Job, Training
 from sim.throughput.scaling import Scaling
@@ -15,14 +14,21 @@ from twinclock.config import TrainingConfig
 from twinclock.seeds import Purpose
 
 
-def linear_s(cost: ReadCost | DriftCost | EvaluationCost, num_samples: float, speed: float = 1.0) -> float:
+def linear_s(cost: ReadCost | DriftCost, num_samples: float, speed: float = 1.0) -> float:
     """Seconds for `num_samples` samples on a device of `speed`; the setup takes as long on any."""
     return cost.setup_s + num_samples / (cost.samples_per_s * speed)
 
 
-def evaluation_s(cost: EvaluationSource, num_samples: float, speed: float = 1.0) -> float:
-    """Seconds to score `num_samples` samples on a device of `speed`."""
-    return cost.seconds if isinstance(cost, ConstantCost) else linear_s(cost, num_samples, speed)
+def evaluation_s(cost: EvaluationSource, num_samples: float, num_intervals: int, speed: float = 1.0) -> float:
+    """Seconds to score `num_samples` samples, of all intervals together, on a device of `speed`."""
+    if isinstance(cost, ConstantCost):
+        return cost.seconds
+    return cost.setup_s + num_intervals * cost.interval_s + num_samples / (cost.samples_per_s * speed)
+
+
+def decide_s(costs: Costs, operation: str) -> float:
+    """Seconds of a stage that only decides."""
+    return costs.decide_by_stage.get(operation, costs.decide_s)
 
 
 def training_source(costs: Costs, training: TrainingConfig) -> Training:

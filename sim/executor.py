@@ -12,7 +12,7 @@ import simpy
 from sim.contention import Node
 from sim.effects import Effect
 from sim.jobs import Job, Jobs
-from twinclock.allocator import Granting, Key
+from twinclock.allocator import Answer, Granting, Key
 from twinclock.errors import ProtocolError
 from twinclock.executor import failure
 from twinclock.graph import CANCELLED, ERROR_SLOT, FAILED, Json
@@ -26,7 +26,9 @@ from twinclock.messages import (
     Event,
     Finish,
     Fired,
+    Granted,
     Outage,
+    Recalled,
     Release,
     Start,
 )
@@ -48,13 +50,18 @@ class SimExecutor:
         bodies: Mapping[str, Mapping[str, Body]],
         allocator: Granting,
         nodes: Mapping[str, Node] | None = None,
+        answer_s: Callable[[str, Granted | Recalled], float] | None = None,
     ) -> None:
-        """`nodes`: device → the node it is on; None: no job slows down another."""
+        """`nodes`: device → the node it is on; None: no job slows down another.
+
+        `answer_s`: seconds until a pipeline hears that it was granted units, or is to give them back; None: at once.
+        """
         self.environment = simpy.Environment()
         self.stopping = False
         """Set by `stop`: sources end with `stop`, and the pipeline drains."""
         self._bodies = bodies
         self._allocator = allocator
+        self._answer_s = answer_s
         self._prompt: deque[tuple[str, Event]] = deque()
         """What happened without time passing, to be handed over next."""
         self._due: deque[simpy.Event] = deque()
@@ -122,9 +129,9 @@ class SimExecutor:
             return
         match command:
             case Acquire():
-                self._prompt.extend(self._allocator.request(command, self._now))
+                self._answer(self._allocator.request(command, self._now))
             case Release(pipeline, id_):
-                self._prompt.extend(self._allocator.release((pipeline, id_)))
+                self._answer(self._allocator.release((pipeline, id_)))
             case Arm(pipeline, id_, timer, delay_s):
                 self._after(delay_s, (pipeline, Fired(id_, timer)))
             case Disarm(pipeline, id_, timer):
@@ -208,7 +215,14 @@ class SimExecutor:
             if not self._gone[device]:
                 del self._gone[device]
             self._out[device] -= 1
-        self._prompt.extend(self._allocator.put_back([device for device in devices if not self._out[device]]))
+        self._answer(self._allocator.put_back([device for device in devices if not self._out[device]]))
+
+    def _answer(self, answers: Sequence[Answer]) -> None:
+        if self._answer_s is None:
+            self._prompt.extend(answers)
+        else:
+            for pipeline, answer in answers:
+                self._after(self._answer_s(pipeline, answer), (pipeline, answer))
 
     def _note_job(self, key: Key, job: Job) -> None:
         if self._gone:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sim.config import SimConfig
 from sim.contention import Interference
-from sim.costs import evaluation_s, linear_s, noise, store_s, training_s, training_source
+from sim.costs import decide_s, evaluation_s, linear_s, noise, store_s, training_s, training_source
 from sim.effects import Effect, Load
 from sim.executor import Body, SimExecutor
 from sim.faults import Ages, breaking
@@ -50,6 +50,8 @@ class SimRun:
     """Serial of the trigger → the stage run that waits for its training, or did."""
     kept: dict[int, float] = field(default_factory=dict)
     """Serial of the trigger → share of its training that a checkpoint holds, from attempt to attempt."""
+    warm: set[str] = field(default_factory=set)
+    """Devices that were trained on."""
     superseded: set[int] = field(default_factory=set)
     """Serials of the triggers whose trainings are to stop, also those that wait for a device or their next attempt."""
 
@@ -77,15 +79,16 @@ def bodies(context: Context, sim: SimConfig, ages: Ages | None = None) -> dict[s
         "EXIT": _exit,
     }
     decisions: dict[str, Body] = {
-        operation: partial(_decided, decide, context, sim.costs.decide_s) for operation, decide in DECISIONS.items()
+        operation: partial(_decided, decide, context, decide_s(sim.costs, operation))
+        for operation, decide in DECISIONS.items()
     }
     work_bodies: dict[str, Body] = {operation: partial(body, run) for operation, body in modelled.items()}
     return decisions | breaking(work_bodies, plan, {} if ages is None else ages)
 
 
-def _decided(decide: Decide, context: Context, decide_s: float, start: Start, _executor: SimExecutor) -> Effect:
+def _decided(decide: Decide, context: Context, seconds: float, start: Start, _executor: SimExecutor) -> Effect:
     outcome, values = decide(context, start.inputs, start.registers)
-    return Effect(decide_s, outcome, values)
+    return Effect(seconds, outcome, values)
 
 
 def _init_cluster_connection(run: SimRun, _start: Start, _executor: SimExecutor) -> Effect:
@@ -146,7 +149,7 @@ def _observe(run: SimRun, start: Start, _executor: SimExecutor) -> Effect:
     }
     num_models = len({None if each is None else each["trigger"] for _, _, each in models})
     num_scored = num_models * (request["stop"] - request["first"])
-    seconds = evaluation_s(run.sim.costs.evaluation, num_scored, _speed(run, start))
+    seconds = evaluation_s(run.sim.costs.evaluation, num_scored, num_models, _speed(run, start))
     return Effect(seconds, "done", {"observation": observation(request, values)}, load=_load(run, start))
 
 
@@ -188,6 +191,9 @@ def _wait_for_training_completion(run: SimRun, start: Start, executor: SimExecut
     work_s = training_s(run.sim.costs, run.training, job_size, _held(run, start))
     work_s *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.TRAINING_NOISE, job["trigger"])
     work_s *= run.faults.slow_down(job["trigger"], start)
+    if not run.warm.issuperset(devices := start.placement.get("device", ())):
+        run.warm.update(devices)
+        work_s += run.sim.costs.warmup_s
     every_s = checkpoint_every_s(config.training.checkpoint, work_s=work_s, num_steps=todo.num_steps)
     stint = Stint(work_s, run.kept.get(job["trigger"], 0.0), every_s, run.sim.costs.checkpoint)
     seconds, began_s = stint.seconds, executor.now()
@@ -233,7 +239,7 @@ def _score_candidate(run: SimRun, start: Start, _executor: SimExecutor) -> Effec
         for name, each in models.items()
     }
     num_scored = len(models) * (interval["stop"] - interval["first"])
-    seconds = evaluation_s(run.sim.costs.evaluation, num_scored, _speed(run, start))
+    seconds = evaluation_s(run.sim.costs.evaluation, num_scored, len(models), _speed(run, start))
     seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.GATE_NOISE, model["trigger"])
     return Effect(seconds, *gate.scored(run.context, active, interval, scores), load=_load(run, start))
 
@@ -259,7 +265,7 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
         for each in job["intervals"]
         for metric in job["metrics"]
     ]
-    seconds = evaluation_s(costs.evaluation, num_samples, _speed(run, start)) * luck
+    seconds = evaluation_s(costs.evaluation, num_samples, len(job["intervals"]), _speed(run, start)) * luck
     return Effect(seconds, "done", {"result": result}, load=_load(run, start))
 
 

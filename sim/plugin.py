@@ -105,13 +105,14 @@ def open_fleet(contexts: Mapping[str, Context], allocator: Granting) -> Executor
     from sim.operations import bodies
     from sim.outages import begin_outages
 
-    modelled, nodes, ages = {}, None, dict[str, float]()
+    modelled, nodes, ages, grant_s = {}, None, dict[str, float](), dict[str, float]()
     for pipeline, context in contexts.items():
         config = context.config
         sim = parse_section(SimConfig, config.sim, config.name, under="sim")
-        modelled[pipeline] = bodies(context, sim, ages)
+        modelled[pipeline], grant_s[pipeline] = bodies(context, sim, ages), sim.costs.grant_s
         if sim.interference.same_node > 0 or (config.cluster.jobs_per_device > 1 and sim.interference.same_device > 0):
             nodes = {device.name: (device.pool, device.node) for device in modelled_devices(config.cluster)}
-    executor, shared = SimExecutor(modelled, allocator, nodes), next(iter(contexts.values())).config
+    answer_s = (lambda pipeline, _: grant_s[pipeline]) if any(grant_s.values()) else None
+    executor, shared = SimExecutor(modelled, allocator, nodes, answer_s), next(iter(contexts.values())).config
     begin_outages(executor, shared.cluster, FaultPlan(shared.faults, shared.seed))
     return executor

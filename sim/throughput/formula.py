@@ -29,11 +29,13 @@ class TrainingCost(Section):
 
 
 class EvaluationCost(Section):
-    """Seconds = setup + samples / throughput."""
+    """Seconds = setup + intervals · seconds an interval + samples / throughput."""
 
     kind: Literal["formula"] = "formula"
     setup_s: NotNegative = 0.02
-    """Seconds that do not depend on the number of samples."""
+    """Seconds of each job."""
+    interval_s: NotNegative = 0.0
+    """Seconds of each interval scored, however many samples it has."""
     samples_per_s: Positive = 500_000.0
     """Throughput, samples a second."""
 

@@ -64,7 +64,7 @@ def test_a_constant_is_the_same_for_everything():
 
 
 def test_evaluations_of_constant_cost():
-    assert evaluation_s(ConstantCost(seconds=4.0), 1_000_000, 2.0) == 4.0
+    assert evaluation_s(ConstantCost(seconds=4.0), 1_000_000, 3, 2.0) == 4.0
     costs = {"noise_sigma": 0.0, "evaluation": {"kind": "constant", "seconds": 4.0}}
     run = tc.run(
         {**RUN, "evaluation": {"plans": [{"kind": "slicing", "every": 50}]}, "sim": {"costs": costs}}, on="sim"
