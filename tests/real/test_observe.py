@@ -70,13 +70,13 @@ def test_a_folder_that_holds_something(tmp_path):
         tc.observe(many(), out=tmp_path)
 
 
-def test_a_training_that_fails_is_told_with_its_place(tmp_path, inline):
+def test_a_training_that_fails_is_told_with_its_place(tmp_path):
+    wild = {"model": {"kind": "mlp", "hidden": [8]}, "optimizer": {"kind": "sgd", "lr": 1e30}}
     config = many()
-    config["training"] |= {"model": {"kind": "mlp", "hidden": [8]}, "optimizer": {"kind": "sgd", "lr": 1e30}}
-    with pytest.raises(
-        RunError, match=r"probe: not all went well \(the loss is .*, so what it costs can't be observed"
-    ):
-        tc.observe(config, out=tmp_path / "observed")
+    config["training"].update(wild)
+    said = r"probe: not all went well \(the loss is .*, so what it costs can't be observed"
+    with pytest.raises(RunError, match=said):
+        tc.observe(config, out=tmp_path / "observed", training_s=0.5)
 
 
 def test_the_command_says_what_comes_next(tmp_path, inline, monkeypatch, capsys):
