@@ -14,8 +14,8 @@ from twinclock.result import Run
 from twinclock.schemas import SCHEMAS
 
 PUBLIC = [
-    *("Config", "Run", "check_executor", "check_trigger", "critical_path", "fires", "load_config", "report"),
-    *("resume", "run", "search", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
+    *("Config", "Run", "check_executor", "check_trigger", "critical_path", "fires", "load_config", "replay"),
+    *("report", "resume", "run", "search", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
 ]
 
 COMMANDS = {
@@ -30,6 +30,7 @@ COMMANDS = {
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
     "models": ["RUN_DIR", "list|diff|verify|prune|export", "MODEL…", "--keep", "--out", "--debug"],
+    "replay": ["RUN_DIR", "--debug"],
     "report": ["DIR…", "-o", "--out", "--debug"],
     "search": [
         *("STUDY", "--objective", "--trials", "--at-most", "--confirm", "--prune", "--no-prune", "--batch", "--seed"),

@@ -30,6 +30,7 @@ __all__ = [
     "critical_path",
     "fires",
     "load_config",
+    "replay",
     "report",
     "resume",
     "run",
