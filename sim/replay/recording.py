@@ -24,7 +24,6 @@ from twinclock.observer import RunObserver
 from twinclock.pipeline import build_graph
 from twinclock.result import Run
 from twinclock.run_folder import SAMPLES
-from twinclock.stages import Context
 from twinclock.stream import ClockTime
 from twinclock.watch import UNWATCHED
 
@@ -59,12 +58,9 @@ class Recording:
     """(id, timer) → seconds after which it ran out. One that did not run out is not there."""
     restarts: tuple[int, ...]
     """Numbers of the events before which the run was resumed."""
+    closing_s: float
+    """Seconds from the last event to the end that the run reported: the coordinator wrote that event down."""
     tables: Mapping[str, pl.DataFrame]
-
-    @property
-    def context(self) -> Context:
-        """What decisions look at besides their inputs."""
-        return Context(self.plan.config, self.plan.stream)
 
     @property
     def makespan_s(self) -> float:
@@ -91,6 +87,8 @@ def read_recording(folder: str | Path) -> Recording:
         learner.learn(contents.events)
     except (ProtocolError, LivelockError) as error:
         raise RunError(f"{path}: its events are not what this version's graph can answer ({error})") from error
+    if learner.machine.finished is None:
+        raise RunError(f"{path}: its journal ends before the run does, expected that of the whole run")
     return Recording(
         run=run,
         plan=plan,
@@ -100,6 +98,7 @@ def read_recording(folder: str | Path) -> Recording:
         answers_s={key: tuple(each) for key, each in learner.answers_s.items()},
         timers_s=learner.timers_s,
         restarts=tuple(learner.restarts),
+        closing_s=run.header["makespan_s"] - learner.now_s,
         tables=learner.observer.tables(),
     )
 
@@ -148,7 +147,7 @@ class _Learner:
         self.observer = observer_of(self.plan, self.machine, self.contents.snapshot)
         self._names = Names()
         self._grants = Grants(self.plan)
-        self._now = self.from_s
+        self.now_s = self.from_s
         self._started_s: dict[int, float] = {}
         self._armed_s: dict[tuple[int, str], float] = {}
         self._given_s: dict[tuple[str, str], float] = {}
@@ -164,7 +163,7 @@ class _Learner:
                 self.restarts.append(number)
                 self._given_s.clear()
                 self._hand_over(lambda command: isinstance(command, Acquire))
-            self._now = now
+            self.now_s = now
             self._note_event(event)
             commands = self.machine.feed(event)
             self.observer.note(now, event, commands)
@@ -181,7 +180,7 @@ class _Learner:
             self._note_command(command)
 
     def _note_event(self, event: Event) -> None:
-        now = self._now
+        now = self.now_s
         if isinstance(event, Ended) and event.id in self._started_s:
             duration_s = now - self._started_s.pop(event.id)
             self.stage_runs[self._names.of(event.id)] = StageRun(duration_s, event.outcome, event.values)
@@ -195,16 +194,16 @@ class _Learner:
 
     def _note_command(self, command: Command) -> None:
         if isinstance(command, Start):
-            self._started_s[command.id] = self._now
+            self._started_s[command.id] = self.now_s
         elif isinstance(command, Arm):
-            self._armed_s[command.id, command.timer] = self._now
+            self._armed_s[command.id, command.timer] = self.now_s
         elif isinstance(command, Acquire | Release):
             answers = (
-                self._grants.request(command, ClockTime(self._now))
+                self._grants.request(command, ClockTime(self.now_s))
                 if isinstance(command, Acquire)
                 else self._grants.release((command.pipeline, command.id))
             )
             for _, answer in answers:
                 key = (type(answer).__name__, self._names.of(answer.id))
-                self._given_s[key] = self._now
+                self._given_s[key] = self.now_s
                 self.answers_s.setdefault(key, []).append(None)

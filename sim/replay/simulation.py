@@ -54,16 +54,18 @@ def simulate(recording: Recording) -> Simulation:
     machine = machine_of(recording.plan, recording.snapshot)
     observer = observer_of(recording.plan, machine, recording.snapshot)
     replaying = _Replaying(recording, machine)
+    closing_s = 0.0
     try:
         replaying.take_over()
         drive({PIPELINE: machine}, replaying, {PIPELINE: _Both(replaying, observer)})
+        closing_s = recording.closing_s
     except _StrayedError:
         pass
     except (ProtocolError, LivelockError, DeadlockError) as error:
         replaying.note_problem("the whole run", f"the replay can't go on: {error}")
     finally:
         replaying.close()
-    return Simulation(observer.tables(), replaying.now(), tuple(replaying.problems))
+    return Simulation(observer.tables(), replaying.now() + closing_s, tuple(replaying.problems))
 
 
 class _Both(NamedTuple):
