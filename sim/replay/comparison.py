@@ -127,7 +127,9 @@ def _positions(tables: Mapping[str, pl.DataFrame]) -> tuple[int, ...]:
 
 def _other_outcomes(stage_runs: pl.DataFrame) -> Iterator[Problem]:
     """Stage runs that only one of the two had, or that ended otherwise. That the replay had one more is known."""
-    other = stage_runs.filter(pl.col("outcome").is_not_null() & pl.col("outcome").ne_missing(pl.col("outcome_replayed")))
+    other = stage_runs.filter(
+        pl.col("outcome").is_not_null() & pl.col("outcome").ne_missing(pl.col("outcome_replayed"))
+    )
     for row in other.iter_rows(named=True):
         came = row["outcome_replayed"]
         what = "did not end in the replay" if came is None else f"ended {came}"
@@ -145,4 +147,6 @@ def _other_units(real: Mapping[str, pl.DataFrame], replayed: Mapping[str, pl.Dat
         )
     both = held["real"].join(held["replayed"], on=by, suffix="_replayed", maintain_order="left")
     for row in both.filter(pl.col("unit") != pl.col("unit_replayed")).iter_rows(named=True):
-        yield Problem(row["holder"], row["granted_s_replayed"], f"was granted {row['unit_replayed']}, expected {row['unit']}")
+        yield Problem(
+            row["holder"], row["granted_s_replayed"], f"was granted {row['unit_replayed']}, expected {row['unit']}"
+        )

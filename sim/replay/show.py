@@ -56,9 +56,7 @@ def replay_html(replay: Replay) -> str:
 
 
 def _rows(replay: Replay) -> Iterator[tuple[str, str, str, str]]:
-    real, replayed = (
-        replay.stage_runs[name].drop_nulls().len() for name in ("outcome", "outcome_replayed")
-    )
+    real, replayed = (replay.stage_runs[name].drop_nulls().len() for name in ("outcome", "outcome_replayed"))
     yield "stage runs", f"{real:,}", f"{replayed:,}", _count(replayed - real)
     positions, others = replay.positions, replay.replayed_positions
     is_same = "same" if positions == others else "other positions"
