@@ -16,8 +16,8 @@ import typer
 from crashing import run_through_crashes
 from folder_runs import on_folder, rodents, write_in_parts
 from inline_pool import InlinePool
-from real_runs import HERE, PATIENCE_S, Gate, gated, small
-from test_fault_plan import OBSERVED, PLAN, with_attempts
+from real_runs import HERE, PATIENCE_S, Gate, small
+from test_fault_plan import OBSERVED, with_attempts
 from test_faults import Meanwhile
 from test_preempt import preempting
 
@@ -85,32 +85,26 @@ def test_triggers_that_look_at_features(tmp_path, inline):
     ensure_reproduced(tmp_path / "run")
 
 
-def test_triggers_that_look_at_scores_and_attempts_that_fail(tmp_path):
-    config = with_attempts(2, trigger=OBSERVED, faults=PLAN, seed=2, data=FEW)
-    run = launch.run(config, on="real", out=tmp_path / "run")
-    assert run.observations.height > 0
-    assert run.faults.height > 0
-    assert {timer for _, timer in ensure_reproduced(tmp_path / "run").timers_s} == {"backoff"}
-
-
-def test_a_worker_that_was_killed(tmp_path, monkeypatch):
+def test_triggers_that_look_at_scores_attempts_that_fail_and_a_worker_that_was_killed(tmp_path, monkeypatch):
+    """One run, for real workers take seconds to start."""
     monkeypatch.setenv("TWINCLOCK_GATE", str(tmp_path / "gate"))
     monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
     gate = Gate(tmp_path / "gate")
 
     def kill() -> None:
         try:
-            gate.open(500)
-            os.kill(gate.await_start(1000), signal.SIGKILL)
+            gate.open(250)
+            os.kill(gate.await_start(500), signal.SIGKILL)
         finally:
             gate.open()
 
-    config = gated(data=FEW)
-    config["training"]["retry"] = {"attempts": 3, "backoff": 0.05}
+    config = with_attempts(4, trigger=OBSERVED, faults={"observation": 0.4, "evaluation": 0.4}, data=FEW)
+    config["training"] |= {"trainer": "gated:GatedTrainer", "retry": {"attempts": 3, "backoff": 0.05}}
     with Meanwhile(kill):
         run = launch.run(config, on="real", out=tmp_path / "run")
-    assert run.faults["type"].to_list() == ["WorkerDied"]
-    ensure_reproduced(tmp_path / "run")
+    assert run.observations.height > 0
+    assert set(run.faults["type"]) == {"JobFailed", "WorkerDied"}
+    assert {timer for _, timer in ensure_reproduced(tmp_path / "run").timers_s} == {"backoff"}
 
 
 def test_a_live_run(tmp_path, inline):
