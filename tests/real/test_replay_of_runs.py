@@ -93,8 +93,7 @@ def test_triggers_that_look_at_scores_attempts_that_fail_and_a_worker_that_was_k
 
     def kill() -> None:
         try:
-            gate.open(250)
-            os.kill(gate.await_start(500), signal.SIGKILL)
+            os.kill(gate.await_start(250), signal.SIGKILL)
         finally:
             gate.open()
 
