@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "Run",
+    "calibrate",
     "check_executor",
     "check_trigger",
     "critical_path",
     "fires",
     "load_config",
+    "observe",
     "replay",
     "report",
     "resume",
