@@ -32,6 +32,7 @@ __all__ = [
     "fires",
     "load_config",
     "observe",
+    "replay",
     "report",
     "resume",
     "run",
