@@ -121,7 +121,9 @@ class Costs(Section):
     """Distances between windows and detectors; each metric counts the samples that it looks at."""
     store: StoreCost = StoreCost()
     noise_sigma: Seconds = 0.09
-    """Log-normal sigma of training and evaluation times around the model; 0 switches the noise off."""
+    """Log-normal sigma of training times around the model, which is their mean; 0 switches the noise off."""
+    evaluation_noise_sigma: Seconds | None = None
+    """The same of evaluation times; None: as `noise_sigma`."""
     scaling_efficiency: Share = 0.9
     """Share of the throughput of a second, third, … device that a training on several devices gets."""
     efficiency_by_devices: ListOf[EfficiencyAt] = ()

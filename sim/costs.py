@@ -56,13 +56,19 @@ def store_s(costs: Costs) -> float:
     return costs.store.latency_s + costs.store.model_bytes / costs.store.bytes_per_s
 
 
-def noise(sigma: float, seed: int, purpose: Purpose, *serial: int) -> float:
-    """A factor with median 1, log-normal, that depends on nothing but its key.
+def evaluation_sigma(costs: Costs) -> float:
+    """Of the noise of evaluation times."""
+    return costs.noise_sigma if costs.evaluation_noise_sigma is None else costs.evaluation_noise_sigma
 
+
+def noise(sigma: float, seed: int, purpose: Purpose, *serial: int) -> float:
+    """A factor with mean 1, log-normal, that depends on nothing but its key.
+
+    Its mean is 1 so that costs are mean seconds, and many trainings take what so many times their cost is.
     One more training in a run therefore leaves the noise of every other one as it was, and two
     policies that train on the same trigger meet the same luck (common random numbers).
     """
     if sigma == 0.0:
         return 1.0
     key = np.random.SeedSequence(seed, spawn_key=(int(purpose), *serial))
-    return float(np.exp(sigma * np.random.default_rng(key).standard_normal()))
+    return float(np.exp(sigma * np.random.default_rng(key).standard_normal() - sigma**2 / 2))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sim.config import SimConfig
 from sim.contention import Interference
-from sim.costs import decide_s, evaluation_s, linear_s, noise, store_s, training_s, training_source
+from sim.costs import decide_s, evaluation_s, evaluation_sigma, linear_s, noise, store_s, training_s, training_source
 from sim.effects import Effect, Load
 from sim.executor import Body, SimExecutor
 from sim.faults import Ages, breaking
@@ -240,7 +240,7 @@ def _score_candidate(run: SimRun, start: Start, _executor: SimExecutor) -> Effec
     }
     num_scored = len(models) * (interval["stop"] - interval["first"])
     seconds = evaluation_s(run.sim.costs.evaluation, num_scored, len(models), _speed(run, start))
-    seconds *= noise(run.sim.costs.noise_sigma, config.seed, Purpose.GATE_NOISE, model["trigger"])
+    seconds *= noise(evaluation_sigma(run.sim.costs), config.seed, Purpose.GATE_NOISE, model["trigger"])
     return Effect(seconds, *gate.scored(run.context, active, interval, scores), load=_load(run, start))
 
 
@@ -253,7 +253,7 @@ def _wait_for_evaluation_completion(run: SimRun, start: Start, _executor: SimExe
     job, costs = start.inputs["evaluation_job"], run.sim.costs
     num_samples = sum(each["stop"] - each["first"] for each in job["intervals"])
     seed, key = run.context.config.seed, work.evaluation_key(job)
-    luck = noise(costs.noise_sigma, seed, Purpose.EVALUATION_NOISE, *key)
+    luck = noise(evaluation_sigma(costs), seed, Purpose.EVALUATION_NOISE, *key)
     result = [
         {
             "start": each["start"],

@@ -156,7 +156,8 @@ def the_luck_of_a_training_is_its_own(witnessed: Witness) -> None:
         for each in seen.of("WAIT_FOR_TRAINING_COMPLETION"):
             if "fit" in each.values:
                 key = np.random.SeedSequence(config.seed, spawn_key=(Purpose.TRAINING_NOISE, each.trigger["serial"]))
-                seconds = cost.seconds * np.exp(sim.costs.noise_sigma * np.random.default_rng(key).standard_normal())
+                sigma = sim.costs.noise_sigma
+                seconds = cost.seconds * np.exp(sigma * np.random.default_rng(key).standard_normal() - sigma**2 / 2)
                 found = each.values["fit"]["seconds"]
                 slack = 1e-9 * found + 1e-14 * each.ended_s  # the clock may be far on
                 assert any(abs(found - seconds * factor) <= slack for factor in (1.0, luck.factor)), each.path
