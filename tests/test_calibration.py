@@ -147,6 +147,13 @@ def test_a_run_simulated_anew_takes_as_long(calibrated):
         assert again.summary["stage_s"][stage] == pytest.approx(before.summary["stage_s"][stage], rel=0.03)
 
 
+def test_a_run_that_took_longer_than_the_others_is_told():
+    slow = {**COSTS, "training": {"setup_s": 0.8, "samples_per_s": 1000.0}}
+    found = fit_runs([made(), made(), made(name="slow", sim={"costs": slow})])
+    assert "the trainings of slow took" in str(found)
+    assert "the evaluations of" not in str(found)
+
+
 # Two devices
 
 
@@ -243,7 +250,7 @@ def test_a_mean_keeps_the_sum_of_short_and_long_times():
 
 def test_a_single_hiccup_is_bounded():
     seconds = np.array([0.001] * 40 + [3.0])
-    assert mean_s(seconds) < 0.0012
+    assert mean_s(seconds) < 0.002 < seconds.mean()
 
 
 def test_a_mean_of_few_has_no_interval_and_one_of_more_holds_the_truth():

@@ -77,7 +77,7 @@ def _apart(found: Calibration) -> Iterator[str]:
     """Runs that took much longer or shorter than all of them together: another machine, or a busier one."""
     jobs = found.residuals.filter(~pl.col("is_warmup")).group_by("run", "job", maintain_order=True)
     for (number, job), table in jobs:
-        times = float(table["seconds"].sum() / table["fitted_s"].sum())
+        times = float(table["seconds"].to_numpy().sum() / table["fitted_s"].to_numpy().sum())
         if abs(math.log(times)) > math.log(_APART):
             name = found.runs[int(str(number))].folder or found.runs[int(str(number))].name
             yield f"the {job}s of {name} took {times:.2g} times as long as the fit to all runs: was it as busy there?"
