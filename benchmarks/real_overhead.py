@@ -8,6 +8,9 @@ a fresh process of its own, in turn. Imports and worker start are left out on bo
 overhead in ms per training and in per cent, as the median of the pairs with a bootstrap interval. On a
 machine whose speed drifts by more than the overhead, the time spent outside the worker is the better
 figure: what the pipeline adds there does not depend on how fast torch was at the moment.
+
+What the trainer adds inside the worker (looking at losses and at requests to stop, checkpoints, checks) is measured
+besides, as CPU seconds of a step: some epochs by the trainer's loop and one by hand, in turn, in this process.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ NUM_SAMPLES = 20_000
 EPOCHS = 30
 BATCH_SIZE = 64
 HIDDEN = 64
+EPOCHS_A_ROUND = 5
 CONFIG: dict[str, Any] = {
     "name": "overhead",
     "data": {"kind": "table", "dataset": "portal_rodents", "limit": NUM_SAMPLES, "chunk": NUM_SAMPLES},
@@ -74,17 +78,69 @@ def bare_loop(connection: Connection, file: str) -> None:
     encoding = fit_encoding(rows, table.columns)
     features, labels = torch.from_numpy(encoding.features(rows)), torch.from_numpy(encoding.labels(rows))
     torch.manual_seed(0)
+    model = epochs_by_hand(features, labels, encoding.num_classes, EPOCHS)
+    save_file(model.state_dict(), file)
+    connection.send(time.perf_counter() - begin_s)
+
+
+def step_s(rounds: int = 8) -> tuple[float, float]:
+    """CPU seconds of a step by the trainer and by hand, the fastest of some rounds by each."""
+    import torch
+
+    from real import trainer
+    from real.encoding import fit_encoding
+    from twinclock.dataset import load_table
+
+    torch.set_num_threads(1)
+    config = tc.load_config({**CONFIG, "training": {**CONFIG["training"], "epochs": EPOCHS_A_ROUND}})
+    table = load_table(config.data)  # type: ignore[arg-type]
+    rows = table.rows([[0, NUM_SAMPLES]])
+    encoding = fit_encoding(rows, table.columns)
+    features, labels = torch.from_numpy(encoding.features(rows)), torch.from_numpy(encoding.labels(rows))
+    context = trainer.TrainingContext(
+        rows=rows,
+        columns=table.columns,
+        config=config.training,
+        seed=0,
+        device="cpu:0",
+        start_from=None,
+        report=lambda _: None,
+        should_stop=lambda: False,
+    )
+    ours, theirs, descend = [], [], trainer.descend
+
+    def timed(training: Any) -> None:
+        begin_s = time.thread_time()
+        descend(training)
+        ours.append(time.thread_time() - begin_s)
+
+    trainer.descend = timed
+    try:
+        for _ in range(rounds):
+            trainer.TorchTrainer().fit(context)
+            begin_s = time.thread_time()
+            epochs_by_hand(features, labels, encoding.num_classes, EPOCHS_A_ROUND)
+            theirs.append(time.thread_time() - begin_s)
+    finally:
+        trainer.descend = descend
+    num_steps = EPOCHS_A_ROUND * -(-NUM_SAMPLES // BATCH_SIZE)
+    return min(ours) / num_steps, min(theirs) / num_steps
+
+
+def epochs_by_hand(features: Any, labels: Any, num_classes: int, epochs: int) -> Any:
+    """The loop as one would write it; the model."""
+    import torch
+
     model = torch.nn.Sequential(
-        torch.nn.Linear(encoding.num_inputs, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, encoding.num_classes)
+        torch.nn.Linear(features.shape[1], HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, num_classes)
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for chosen in torch.randperm(NUM_SAMPLES).split(BATCH_SIZE):
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(model(features[chosen]), labels[chosen]).backward()
             optimizer.step()
-    save_file(model.state_dict(), file)
-    connection.send(time.perf_counter() - begin_s)
+    return model
 
 
 def by_hand(folder: Path) -> float:
@@ -119,6 +175,9 @@ def main(num_pairs: int = 5) -> None:
     ):
         low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
         print(f"{name}: {np.median(values):.1f} {unit} (95 % interval {low:.1f} to {high:.1f})")
+    trainer_s, by_hand_s = step_s()
+    added = f"{(trainer_s - by_hand_s) * 1e6:.0f} µs more, {(trainer_s / by_hand_s - 1) * 100:.1f} %"
+    print(f"a step of the trainer: {trainer_s * 1e6:.0f} µs, by hand {by_hand_s * 1e6:.0f} µs: {added}")
 
 
 if __name__ == "__main__":

@@ -64,6 +64,24 @@ def report(
     typer.echo(f"report: {write_report(*what, out=out)}")
 
 
+def observe(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A configuration in YAML.")],
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="A new folder for the runs; runs/NAME-observed if not said."),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a few short real runs that show what a configuration costs, for `calibrate`."""
+    from experiments.observe import observe as observe_config
+
+    with interruptible():
+        made = observe_config(config, out=out, told=lambda name: None if quiet else typer.echo(f"{name} …"))
+    if not quiet:
+        typer.echo(f"{len(made.runs)} runs, {made.seconds:.0f} s; now: twinclock calibrate {made.folders[0].parent}/*")
+
+
 def _tell(made: StudyResult, quiet: bool) -> None:
     from rich.console import Console
 

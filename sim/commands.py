@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from twinclock.cli import Debug, Quiet
+from twinclock.cli import RUN_FAILED, Debug, Quiet, RunDir
 
 
 def calibrate(
@@ -30,3 +30,16 @@ def calibrate(
         typer.echo(str(found))
     typer.echo(f"costs: {out}")
     typer.echo(f"residuals: {picture}")
+
+
+def replay(run_dir: RunDir, debug: Debug = False) -> None:
+    """Simulate a finished real run with the durations that it had: is the control flow the same?"""
+    from rich.console import Console
+
+    from sim.replay.run import replay as replayed
+    from sim.replay.show import show_replay
+
+    made = replayed(run_dir)
+    show_replay(made, Console())
+    if not made.is_within:
+        raise typer.Exit(RUN_FAILED)

@@ -187,6 +187,7 @@ def config(samples: Path) -> dict[str, Any]:
         },
         "batching": {"kind": "fixed", "n": SAMPLES_A_TRIGGER},
         "trigger": {"kind": "amount", "n": SAMPLES_A_TRIGGER},
+        "selection": {"kind": "new_data", "tail": 9},  # as long a training at the end as at the beginning
         "training": {
             "epochs": 1,
             "batch_size": 10,

@@ -150,7 +150,7 @@ def test_a_run_simulated_anew_takes_as_long(calibrated):
 def test_a_run_that_took_longer_than_the_others_is_told():
     slow = {**COSTS, "training": {"setup_s": 0.8, "samples_per_s": 1000.0}}
     found = fit_runs([made(), made(), made(name="slow", sim={"costs": slow})])
-    assert "the trainings of slow took" in str(found)
+    assert "the trainings of slow (sim) took 1.5 times as long as the fit to all runs" in str(found)
     assert "the evaluations of" not in str(found)
 
 

@@ -31,6 +31,8 @@ __all__ = [
     "critical_path",
     "fires",
     "load_config",
+    "observe",
+    "replay",
     "report",
     "resume",
     "run",

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from twinclock.errors import ProtocolError, RunError
 from twinclock.graph import Json
@@ -194,38 +194,16 @@ class Journal:
 
     def snapshot(self) -> Json | None:
         """The run as it was before the first of `events`; None: not begun. RunError if it was changed."""
-        try:
-            found = self._database.execute(f"SELECT serial, now_s, chain, data, checksum {_NEWEST}").fetchone()
-        except sqlite3.Error as error:
-            raise _unusable(self._file, error) from error
-        if found is None:
-            return None
-        *row, checksum = found
-        if _chained(row[2], row) != checksum:
-            raise RunError(f"{self._file}: corrupted journal (its snapshot was changed)")
-        return json.loads(row[3])
+        found = _snapshot(self._file, self._database)
+        return None if found is None else found[1]
 
     def events(self) -> Iterator[tuple[ClockTime, Event]]:
         """The events since the snapshot, or all, in order, each with its clock time.
 
         RunError if one is missing or was changed.
         """
-        try:
-            number, chain = self._database.execute(f"SELECT serial, chain {_NEWEST}").fetchone() or (0, 0)
-            for *row, expected in self._database.execute(
-                "SELECT serial, incarnation, now_s, kind, data, chain FROM events WHERE serial >= ? ORDER BY serial",
-                (number,),
-            ):
-                chain = _chained(chain, row)
-                if row[0] != number or chain != expected:
-                    raise RunError(f"{self._file}: corrupted journal (event {number} is missing or was changed)")
-                number += 1
-                _, _, now, kind, data = row
-                yield ClockTime(now), _read(kind, json.loads(data))
-        except sqlite3.Error as error:
-            raise _unusable(self._file, error) from error
-        if number < (committed := _marked(self._mark)):
-            raise RunError(f"{self._file}: corrupted journal (holds {number} events, but {committed} were committed)")
+        for _, now, event in _events(self._file, self._database, _marked(self._mark)):
+            yield now, event
 
     def last_clock(self) -> ClockTime:
         """The clock time of the last event; 0 if there is none."""
@@ -245,6 +223,79 @@ class Journal:
         if newest != self.incarnation:
             self._database.execute("ROLLBACK")
             raise SupersededError(f"{self._file}: another process has gone on with this run (incarnation {newest})")
+
+
+class JournalContents(NamedTuple):
+    """All that the journal of a finished run holds."""
+
+    from_s: ClockTime
+    """The clock time of the snapshot; 0 if there is none."""
+    snapshot: Json | None
+    """The run as it was before the first of the events; None: it had not begun."""
+    events: tuple[tuple[int, ClockTime, Event], ...]
+    """(incarnation, clock time, event)"""
+
+
+def read_journal(folder: Path, hashes: Mapping[str, str]) -> JournalContents:
+    """The journal of a run that is over, left as it is: nothing is written, and no incarnation is added.
+
+    RunError if it is missing or corrupted, or belongs to another graph, config, data file or version.
+    """
+    file = folder / JOURNAL
+    if not file.exists():
+        raise RunError(f"{file}: missing, expected the journal of a real run")
+    # without a write-ahead log nothing can change, and then not even a shared-memory file has to be made for reading
+    how = "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True)) as database:
+            _verify(file, database, {"semantics": str(SEMANTICS), **hashes})
+            has_snapshots = database.execute("SELECT name FROM sqlite_master WHERE name = 'snapshot'").fetchone()
+            if not has_snapshots:
+                raise RunError(f"{file}: made by an earlier version, expected a journal that can hold snapshots")
+            from_s, snapshot = _snapshot(file, database) or (0.0, None)
+            mark = folder / MARK
+            committed = mark.read_text() if mark.exists() else ""
+            events = _events(file, database, int(committed) if committed.strip().isdigit() else 0)
+            return JournalContents(ClockTime(from_s), snapshot, tuple(events))
+    except (sqlite3.Error, OSError) as error:
+        raise _unusable(file, error) from error
+
+
+def _snapshot(file: Path, database: sqlite3.Connection) -> tuple[float, Json] | None:
+    """The newest snapshot with its clock time. RunError if it was changed."""
+    try:
+        found = database.execute(f"SELECT serial, now_s, chain, data, checksum {_NEWEST}").fetchone()
+    except sqlite3.Error as error:
+        raise _unusable(file, error) from error
+    if found is None:
+        return None
+    *row, checksum = found
+    if _chained(row[2], row) != checksum:
+        raise RunError(f"{file}: corrupted journal (its snapshot was changed)")
+    return row[1], json.loads(row[3])
+
+
+def _events(file: Path, database: sqlite3.Connection, committed: int) -> Iterator[tuple[int, ClockTime, Event]]:
+    """The events since the snapshot, each with its incarnation and clock time; `committed` surely are there.
+
+    RunError if one is missing or was changed.
+    """
+    try:
+        number, chain = database.execute(f"SELECT serial, chain {_NEWEST}").fetchone() or (0, 0)
+        for *row, expected in database.execute(
+            "SELECT serial, incarnation, now_s, kind, data, chain FROM events WHERE serial >= ? ORDER BY serial",
+            (number,),
+        ):
+            chain = _chained(chain, row)
+            if row[0] != number or chain != expected:
+                raise RunError(f"{file}: corrupted journal (event {number} is missing or was changed)")
+            number += 1
+            _, incarnation, now, kind, data = row
+            yield incarnation, ClockTime(now), _read(kind, json.loads(data))
+    except sqlite3.Error as error:
+        raise _unusable(file, error) from error
+    if number < committed:
+        raise RunError(f"{file}: corrupted journal (holds {number} events, but {committed} were committed)")
 
 
 def _connected(file: Path, mode: str) -> sqlite3.Connection:

@@ -30,7 +30,7 @@ from twinclock.observer import Journaled, RunObserver
 from twinclock.pipeline import GraphOptions, build_graph
 from twinclock.policies.needs import looks_at_models
 from twinclock.progress import watching_in_python
-from twinclock.replay import replayed
+from twinclock.recovery import replayed
 from twinclock.result import Run
 from twinclock.run_folder import HEADER, SAMPLES, RunFolder, read_header, wall_clock_date
 from twinclock.scheduling import DEVICE, scheduling
@@ -124,14 +124,7 @@ def plan_run(config: Config, on: str) -> RunPlan:
     if problems := plugin.unsupported(config):
         raise ConfigError(f"{config.name}: can't run on {on}: " + "; ".join(problems))
     graph = _sound_graph(graph_options(config))
-    at_once = 1 if config.overlap is None else config.overlap.trainings_at_once
-    slots = tuple(f"slot:{index}" for index in range(at_once))
-    units = {
-        "training_slot": slots,
-        "admission": ("admission",),
-        "activation": ("activation",),
-        "device": plugin.devices(config),
-    }
+    units = units_of(config, plugin.devices(config))
     capacity = {resource: len(names) for resource, names in units.items()}
     at_most = min(capacity["device"], config.cluster.most_at_once())
     if too_much := check_capacity(graph, capacity | {"device": at_most}):
@@ -142,6 +135,17 @@ def plan_run(config: Config, on: str) -> RunPlan:
     if unfit := preflight.problems(config, stream):
         raise ConfigError(f"{config.name}: " + "; ".join(unfit))
     return RunPlan(config, on, plugin, graph, stream, units)
+
+
+def units_of(config: Config, devices: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Resource → the names of its units, for a run that has these devices."""
+    at_once = 1 if config.overlap is None else config.overlap.trainings_at_once
+    return {
+        "training_slot": tuple(f"slot:{index}" for index in range(at_once)),
+        "admission": ("admission",),
+        "activation": ("activation",),
+        DEVICE: tuple(devices),
+    }
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from twinclock import launch
 from twinclock.journal import Journal
 from twinclock.machine import Machine
 from twinclock.messages import Ended, Start
-from twinclock.replay import replayed
+from twinclock.recovery import replayed
 from twinclock.result import Run
 from twinclock.stages import Context
 

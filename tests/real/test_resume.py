@@ -25,7 +25,7 @@ from twinclock.machine import Machine
 from twinclock.messages import Acquire, Arm, Disarm, Ended, Fired, Granted, Release, Start
 from twinclock.observer import RunObserver
 from twinclock.records import Recorder
-from twinclock.replay import replayed
+from twinclock.recovery import replayed
 from twinclock.result import Run
 from twinclock.run_folder import RunFolder, read_header
 from twinclock.stages import Context

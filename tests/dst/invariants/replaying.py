@@ -15,7 +15,7 @@ from twinclock.lateness import handover
 from twinclock.machine import Machine
 from twinclock.messages import Acquire, Arm, Cancel, Command, Disarm, Ended, Event, Fired, Granted, Release, Start
 from twinclock.records import Recorder
-from twinclock.replay import replayed
+from twinclock.recovery import replayed
 from twinclock.stages import Context, decide
 
 

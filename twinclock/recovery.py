@@ -28,7 +28,9 @@ def replayed(machine: Machine, journal: Journal, context: Context) -> Iterator[t
     for now, event in journal.events():
         start = deciding.pop(event.id, None) if isinstance(event, Ended) else None
         if isinstance(event, Ended) and start is not None and event.outcome != CANCELLED:
-            _ensure_same(start, (event.outcome, event.values), _decided_again(context, start))
+            told = disagreement(start, (event.outcome, event.values), decided_again(context, start))
+            if told is not None:
+                raise RunError(f"{told}: a policy is not deterministic, or its code has changed since")
         commands = machine.feed(event)
         deciding |= _decisions(commands)
         yield now, event, commands
@@ -38,7 +40,8 @@ def _decisions(commands: Sequence[Command]) -> dict[int, Start]:
     return {each.id: each for each in commands if isinstance(each, Start) and each.stage.kind == "decide"}
 
 
-def _decided_again(context: Context, start: Start) -> Decision:
+def decided_again(context: Context, start: Start) -> Decision:
+    """The decision of a `decide` stage, as it is read from a journal: its values are JSON, an error is its failure."""
     try:
         outcome, values = decide(context, start)
     except Exception as error:
@@ -46,16 +49,15 @@ def _decided_again(context: Context, start: Start) -> Decision:
     return outcome, json.loads(json.dumps(dict(values)))
 
 
-def _ensure_same(start: Start, then: Decision, now: Decision) -> None:
+def disagreement(start: Start, then: Decision, now: Decision) -> str | None:
+    """What is different about a decision that was made again, in one line; None: nothing that matters."""
     same_outcome = then[0] == now[0]
     if same_outcome and (then[0] not in start.stage.outcomes or then[1] == now[1]):
-        return
+        return None
     names = then[1].keys() | now[1].keys() if same_outcome else set()
     changed = sorted(name for name in names if then[1].get(name) != now[1].get(name))
-    raise RunError(
-        f"{path_text(start.path)} decided {_told(then, changed)} when it ran, but {_told(now, changed)} when made "
-        "again: a policy is not deterministic, or its code has changed since"
-    )
+    was, is_now = _told(then, changed), _told(now, changed)
+    return f"{path_text(start.path)} decided {was} when it ran, but {is_now} when made again"
 
 
 def _told(decision: Decision, names: list[str]) -> str:
