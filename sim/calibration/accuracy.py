@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 LEAST_SCORES, LEAST_MODELS = 8, 3
 _BETTER = 0.98
 """Share of the cross-validated error below which the shape with more numbers is worth them."""
+_LEAST_FOR_CURVE, _SCORES_FOR_CURVE = 8, 40
+"""Sizes, and scores, from which on the shape with more numbers is tried."""
 _FOLDS = 5
 _SOFT = 0.05
 """Accuracy from which on a residual counts in proportion."""
@@ -107,7 +109,7 @@ def fit_accuracy(scores: pl.DataFrame, *, from_scratch: bool) -> Accuracy | None
     groups = scores.select(pl.struct("run", "model").rank("dense")).to_series().to_numpy()
     shape, data, seen = DECAY, by_samples, scale
     found, deviations = _fitted(DECAY, by_samples, DECAY.starts)
-    if from_scratch and len(np.unique(samples * epochs)) > len(INVERSE.names):
+    if from_scratch and len(np.unique(samples * epochs)) >= _LEAST_FOR_CURVE and len(values) >= _SCORES_FOR_CURVE:
         other = _fitted(INVERSE, by_seen, INVERSE.starts)
         least = _BETTER * _cross_validated(DECAY, by_samples, groups, found)
         if _cross_validated(INVERSE, by_seen, groups, other[0]) < least:

@@ -1,8 +1,8 @@
 """Costs that are the same each time: a mean, so that all times together are what they were.
 
-Deciding takes a short time mostly and a long one now and then (where a trigger fires), which a median would lose. A
-single hiccup of the machine is bounded instead: what takes longer than `_FENCE` times all but a tenth is taken to
-have taken that long.
+Deciding takes a short time mostly and a long one now and then (where a trigger fires, or the disk is slow to commit),
+which a median would lose. Only what has nothing to do with the stage is bounded: what takes longer than `_FENCE` times
+all but a tenth (a machine that was put to sleep) is taken to have taken that long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sim.calibration.figures import Figure, interval
 
 Floats = NDArray[np.float64]
-_FENCE = 5.0
+_FENCE = 20.0
 _MANY = 0.9
 _LEAST_FOR_INTERVAL = 3
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from io import StringIO
 
+import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,8 @@ from rich.text import Text
 from sim.calibration.figures import Figure
 from sim.calibration.result import Calibration
 
+_APART = 1.25
+"""How many times as long as by the fit the jobs of a run take together, from which on it is told."""
 _HEADINGS = ("figure", "value", "95 % interval", "unit", "observed", "warm-up", "spread")
 
 
@@ -70,6 +73,16 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     )
 
 
+def _apart(found: Calibration) -> Iterator[str]:
+    """Runs that took much longer or shorter than all of them together: another machine, or a busier one."""
+    jobs = found.residuals.filter(~pl.col("is_warmup")).group_by("run", "job", maintain_order=True)
+    for (number, job), table in jobs:
+        times = float(table["seconds"].to_numpy().sum() / table["fitted_s"].to_numpy().sum())
+        if abs(math.log(times)) > math.log(_APART):
+            name = found.runs[int(str(number))].folder or found.runs[int(str(number))].name
+            yield f"the {job}s of {name} took {times:.2g} times as long as the fit to all runs: was it as busy there?"
+
+
 def _short(value: float | None) -> str:
     if value is None:
         return "-"
@@ -81,6 +94,7 @@ def _notes(found: Calibration) -> Iterator[str]:
     if far.height:
         more_s = float((far["seconds"] - far["fitted_s"]).sum())
         yield f"{far.height} of {found.residuals.height} jobs lie far off the fit, together by {more_s:+.3g} s"
+    yield from _apart(found)
     if found.matrix is not None:
         yield f"quality: the matrix of scores measured in {found.matrix}; the fitted formula is in the file beside it"
     yield from (f"not fitted: {line}" for line in found.missing)

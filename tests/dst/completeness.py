@@ -35,6 +35,7 @@ NOT_DRAWN: Mapping[str, str] = {
     "DriftTriggerConfig.of=embeddings": "only trained models have embeddings",
     "CaraTriggerConfig.metric=log_loss": "the simulator has accuracies only",
     "Costs.training:FittedCost": _NEEDS_A_RUN,
+    "SimConfig.calibration": "needs the file of a calibration; tests/test_calibration_file.py has tests of it",
     "SimConfig.quality:MeasuredQuality": _NEEDS_A_RUN,
     "SimConfig.quality:MatrixQuality": _NEEDS_A_RUN,
 }
