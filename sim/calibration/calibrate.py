@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sim.calibration.accuracy import fit_accuracy
 from sim.calibration.constants import line_s, mean_figure
-from sim.calibration.durations import Fit, fit_seconds, relevelled
+from sim.calibration.durations import Fit, fit_seconds
 from sim.calibration.figures import Figure
 from sim.calibration.likeness import check_likeness, finished_runs
 from sim.calibration.observations import DECIDING, Observations, observe
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 _LEAST_TRAININGS, _LEAST_SIZES = 5, 3
 _OBSERVE = "`twinclock observe CONFIG` makes one"
 _AT_ONCE = 1e12
-"""Samples a second of what is charged by the observation."""
+"""Samples a second where the number of samples is not seen to matter."""
 
 
 def calibrate(folders: Sequence[str | Path]) -> Calibration:
@@ -52,8 +52,6 @@ def fit_runs(runs: Sequence[Run]) -> Calibration:
     factor = slowing.factor if slowing is not None else 0.0
     training, training_s = _fit_trainings(seen.trainings, factor, where)
     evaluation, evaluation_s = _fit_evaluations(seen.evaluations, factor)
-    sigma = _common_sigma([(training, training_s), (evaluation, evaluation_s)])
-    training, evaluation = relevelled(training, sigma), relevelled(evaluation, sigma)
     warmup = fit_warmup(_training_columns(seen.trainings), seen.trainings["is_warmup"].to_numpy(),
                         alone_s(beside_matrix(seen.trainings), factor), training)  # fmt: skip
     costs: dict[str, Any] = {}
@@ -63,9 +61,12 @@ def fit_runs(runs: Sequence[Run]) -> Calibration:
     figures.append(warmup)
     costs["warmup_s"] = warmup.value
     _put_evaluation(costs, figures, evaluation, seen.evaluations, missing)
-    costs["noise_sigma"] = sigma
-    steady = len(training_s) + len(evaluation_s)
-    figures.append(Figure("costs.noise_sigma", sigma, None, None, "", steady))
+    for key, fit, seconds in (
+        ("noise_sigma", training, training_s),
+        ("evaluation_noise_sigma", evaluation, evaluation_s),
+    ):
+        costs[key] = fit.sigma
+        figures.append(Figure(f"costs.{key}", fit.sigma, None, None, "", len(seconds)))
     interference = None
     if slowing is not None:
         interference = {"same_node": slowing.factor}
@@ -134,8 +135,8 @@ def _fit_trainings(trainings: pl.DataFrame, factor: float, where: str) -> tuple[
     seconds = alone_s(beside_matrix(steady), factor)
     if (seconds <= 0).any():
         raise RunError(f"{where}: trainings that took no time, expected some for each; {_OBSERVE}")
-    fit = fit_seconds(_training_columns(steady), seconds, optional=(1,))
-    if fit.numbers[2] <= 0:
+    fit = fit_seconds(_training_columns(steady), seconds, optional=(1, 2))
+    if fit.numbers[1] == fit.numbers[2] == 0:
         raise RunError(
             f"{where}: trainings that take no longer on more samples, expected them to; "
             f"a run with sizes further apart would help: {_OBSERVE}"
@@ -147,11 +148,6 @@ def _fit_evaluations(evaluations: pl.DataFrame, factor: float) -> tuple[Fit, Flo
     steady = evaluations.filter(~pl.col("is_warmup"))
     seconds = np.maximum(alone_s(beside_matrix(steady), factor), 1e-9)
     return fit_seconds(_evaluation_columns(steady), seconds, optional=(1, 2)), seconds
-
-
-def _common_sigma(fits: Sequence[tuple[Fit, Floats]]) -> float:
-    """The simulator has one sigma; each kind of job counts as much as it takes of the time."""
-    return float(np.sqrt(np.average([fit.sigma**2 for fit, _ in fits], weights=[float(s.sum()) for _, s in fits])))
 
 
 def _put_constants(costs: dict[str, Any], figures: list[Figure], seen: Observations, missing: list[str]) -> None:
@@ -226,6 +222,9 @@ def _put_training(
         missing.append(
             "costs.training.step_s: not told from samples_per_s; a run with another training.batch_size would tell"
         )
+    if 2 not in fit.told:  # small models: what counts is how many steps there are, not how many samples each has
+        costs["training"]["samples_per_s"] = _AT_ONCE
+        missing.append("costs.training.samples_per_s: not told from step_s; a run with larger minibatches would tell")
 
 
 def _put_evaluation(
@@ -288,7 +287,7 @@ def _residuals(seen: Observations, factor: float, training: Fit, evaluation: Fit
         ("training", seen.trainings, _training_columns(seen.trainings), training),
         ("evaluation", seen.evaluations, _evaluation_columns(seen.evaluations), evaluation),
     ):
-        fitted_s = columns @ fit.numbers * fit.mean_factor
+        fitted_s = columns @ fit.numbers
         seconds = alone_s(beside_matrix(table), factor)
         made = table.select("run", "device", "num_samples", "is_warmup")
         far = np.zeros(table.height, bool)

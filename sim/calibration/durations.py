@@ -1,14 +1,14 @@
 """Seconds as a sum of numbers for what there is to do (a setup, each step, each sample), fitted with their noise.
 
-The simulator's noise is log-normal around the fit, with median 1, so on average a job takes exp(σ²/2) times what the
-formula says. The shape is that of a robust fit; its level is then set so that all jobs together take as long as they
-did. What lies further out than `_FENCE` robust deviations counts in that sum as if it lay there, and is told.
+The simulator's noise is log-normal with mean 1, so the formula says what a job takes on average. The shape is that of a
+robust fit; its level is then set so that all jobs together take as long as they did. What lies further out than
+`_FENCE` robust deviations counts in that sum as if it lay there, and is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,17 +36,12 @@ class Fit:
     told: tuple[int, ...]
     """Columns that were fitted."""
     fitted_s: Floats
-    """Median seconds of each job by the fit."""
+    """Mean seconds of each job by the fit."""
     sigma: float
     """Of the log-normal noise."""
     residuals: Floats
     """seconds / fitted_s − 1."""
     is_outlier: NDArray[np.bool_]
-
-    @property
-    def mean_factor(self) -> float:
-        """How much longer than its median a job takes on average."""
-        return float(np.exp(self.sigma**2 / 2))
 
 
 def fit_seconds(columns: Floats, seconds: Floats, optional: Sequence[int]) -> Fit:
@@ -71,20 +66,6 @@ def fit_seconds(columns: Floats, seconds: Floats, optional: Sequence[int]) -> Fi
     return Fit(whole[0], whole[1], whole[2], tuple(told), fitted_s, sigma, ratios - 1, is_far)
 
 
-def relevelled(fit: Fit, sigma: float) -> Fit:
-    """The same fit where the simulator's noise is `sigma`, which is one number for several kinds of jobs."""
-    factor = fit.mean_factor / float(np.exp(sigma**2 / 2))
-    return replace(
-        fit,
-        numbers=fit.numbers * factor,
-        low=fit.low * factor,
-        high=fit.high * factor,
-        fitted_s=fit.fitted_s * factor,
-        residuals=(fit.residuals + 1) / factor - 1,
-        sigma=sigma,
-    )
-
-
 def _levelled(columns: Floats, seconds: Floats) -> tuple[Floats, float]:
     numbers = relative_fit(columns, seconds, precision=_PRECISION)
     fitted = columns @ numbers
@@ -93,7 +74,7 @@ def _levelled(columns: Floats, seconds: Floats) -> tuple[Floats, float]:
     sigma = robust_sigma(np.log(ratios), columns.shape[1])
     fence = np.exp(_FENCE * max(sigma, _LEAST_SIGMA))
     level = float((np.clip(ratios, middle / fence, middle * fence) * fitted).sum() / fitted.sum())
-    return numbers * level / np.exp(sigma**2 / 2), sigma
+    return numbers * level, sigma
 
 
 def robust_sigma(residuals: Floats, num_numbers: int) -> float:

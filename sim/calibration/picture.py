@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SIZE = (13.0, 8.0)
 _DPI = 110
+_JOBS = {"training": "noise_sigma", "evaluation": "evaluation_noise_sigma"}
+"""Kind of job → the key of its noise."""
 
 
 def draw_residuals(found: Calibration) -> Figure:
@@ -27,11 +29,10 @@ def draw_residuals(found: Calibration) -> Figure:
         names = ", ".join(dict.fromkeys(run.config.name for run in found.runs))
         figure.suptitle(f"Costs fitted to {len(found.runs)} run(s) of {names}", fontweight="bold", color=INK)
         panels = figure.subplots(2, 3)
-        sigma = float(found.costs["noise_sigma"])
-        for column, job in enumerate(("training", "evaluation")):
+        for column, (job, key) in enumerate(_JOBS.items()):
             jobs = found.residuals.filter(pl.col("job") == job)
             _seconds(panels[0, column], jobs, f"{job}s", PAINTS[job].solid)
-            _relative(panels[1, column], jobs, sigma, PAINTS[job].solid)
+            _relative(panels[1, column], jobs, float(found.costs[key]), PAINTS[job].solid)
         _scores(panels[0, 2], panels[1, 2], found)
     return figure
 
@@ -47,7 +48,7 @@ def _seconds(axes: Axes, jobs: pl.DataFrame, name: str, colour: str) -> None:
 def _relative(axes: Axes, jobs: pl.DataFrame, sigma: float, colour: str) -> None:
     relative = (jobs["seconds"] / jobs["fitted_s"] - 1).to_numpy() * 100
     _points(axes, jobs, "num_samples", relative, colour)
-    low, high = (100 * (np.exp(side * 1.96 * sigma) - 1) for side in (-1, 1))
+    low, high = (100 * (np.exp(side * 1.96 * sigma - sigma**2 / 2) - 1) for side in (-1, 1))
     axes.axhspan(low, high, color="#dddddd", zorder=0, label=f"95 % of the noise, σ = {sigma:.2g}")
     axes.axhline(0, color=INK, linewidth=1)
     top = max(high, float(relative.max()))

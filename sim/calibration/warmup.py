@@ -15,7 +15,7 @@ def fit_warmup(
     """The mean excess over the fit of the others; 0 unless noise alone would hardly make as much."""
     from scipy.stats import t
 
-    fitted = columns[is_warmup] @ fit.numbers * fit.mean_factor
+    fitted = columns[is_warmup] @ fit.numbers
     excess = seconds[is_warmup] - fitted
     num_cold, freedom = len(excess), max(1, int((~is_warmup).sum()) - len(fit.told))
     if num_cold == 0:
