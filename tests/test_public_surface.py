@@ -15,7 +15,7 @@ from twinclock.schemas import SCHEMAS
 
 PUBLIC = [
     *("Config", "Run", "calibrate", "check_executor", "check_trigger", "critical_path", "fires", "load_config"),
-    *("replay",),
+    *("observe", "replay"),
     *("report", "resume", "run", "search", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
 ]
 
@@ -32,6 +32,7 @@ COMMANDS = {
     "policies": ["NAME", "--debug"],
     "calibrate": ["RUN_DIR…", "-o", "--out", "--quiet", "--debug"],
     "models": ["RUN_DIR", "list|diff|verify|prune|export", "MODEL…", "--keep", "--out", "--debug"],
+    "observe": ["CONFIG", "--out", "--quiet", "--debug"],
     "replay": ["RUN_DIR", "--debug"],
     "report": ["DIR…", "-o", "--out", "--debug"],
     "search": [
