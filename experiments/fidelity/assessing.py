@@ -128,7 +128,7 @@ def _stages(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
         repeats_s = [figures.stage_s.get(stage, 0.0) for figures in measured]
         found = compare(repeats_s, simulated.stage_s.get(stage, 0.0))
         match = matched.get(stage)
-        row = {
+        row: dict[str, Any] = {
             "policy": policy.label,
             "stage": stage,
             "repeats_s": repeats_s,
@@ -143,7 +143,7 @@ def _stages(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
             "verdict": stage_verdict(found, makespan_s),
         }
         rows.append(row)
-    yield from sorted(rows, key=lambda row: (-row["real"], row["stage"]))
+    yield from sorted(rows, key=lambda row: (-float(row["real"]), str(row["stage"])))
 
 
 def _triggers(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
