@@ -49,6 +49,7 @@ def _run_id(values: Mapping[str, Any], on: str, data_prints: dict[str, str]) -> 
         return _digest({"wrong": values, "on": on})
     plain = config.model_dump(mode="json")
     surroundings = {"code": code_version(), "data": data, "imports": _imported(plain), "runs": _runs_read(plain)}
+    surroundings |= _calibration_read(plain)
     return _digest({"config": config_hash(config), "on": on, **surroundings})
 
 
@@ -86,6 +87,12 @@ def _runs_read(plain: Any) -> dict[str, str]:
     folders = {text for text in _texts(plain) if "\0" not in text and len(text) < _LONGEST_PATH}
     headers = {text: Path(text) / HEADER for text in sorted(folders)}
     return {text: _file_print(header) for text, header in headers.items() if header.is_file()}
+
+
+def _calibration_read(plain: Mapping[str, Any]) -> dict[str, str]:
+    """A fingerprint of the file that costs are from, if they are from one; its name is in the configuration."""
+    file = (plain.get("sim") or {}).get("calibration")
+    return {"calibration": _file_print(Path(file))} if isinstance(file, str) and Path(file).is_file() else {}
 
 
 def _texts(values: Any) -> Iterator[str]:

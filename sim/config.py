@@ -12,12 +12,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from sim.calibrated import merged, read_calibration
 from sim.numbers import NotNegative, Positive, Share
 from sim.quality.config import QualityConfig
 from sim.quality.decay import DecayQuality
 from sim.throughput.config import EvaluationSource, TrainingSource
 from sim.throughput.formula import EvaluationCost, TrainingCost
-from twinclock.section import ListOf, Section, WrongKeyError, nearest, shown
+from twinclock.errors import ConfigError
+from twinclock.section import ListOf, Section, WrongKeyError, nearest, parse_section, shown
 from twinclock.stages import DECISIONS
 
 Seconds = NotNegative
@@ -163,6 +165,20 @@ class InterferenceConfig(Section):
 class SimConfig(Section):
     """Everything the simulated run needs beyond what both runs share."""
 
+    calibration: str | None = None
+    """File of `twinclock calibrate`: what it holds takes the place of the defaults, key by key."""
     costs: Costs = Costs()
     quality: QualityConfig = DecayQuality()
     interference: InterferenceConfig = InterferenceConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _calibrated(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not isinstance(values.get("calibration"), str):
+            return values
+        try:
+            found = read_calibration(values["calibration"])
+            parse_section(cls, found.sections, found.file)
+        except ConfigError as error:
+            raise WrongKeyError("calibration", str(error)) from None
+        return merged(found.sections, values)

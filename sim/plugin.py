@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sim.arrivals import modelled_stream, poisson_stream
+from sim.calibrated import calibration_notes
 from sim.config import SimConfig
 from sim.costs import training_source
 from sim.quality import DEFAULTS
@@ -74,7 +75,11 @@ def notes(config: Config) -> Mapping[str, Any]:
     }
     return {
         "uncalibrated": [name for name, is_default in figures.items() if is_default],
-        "cost_notes": [*training_source(sim.costs, config.training).notes(config.training), *_not_modelled(config)],
+        "cost_notes": [
+            *(() if sim.calibration is None else calibration_notes(sim.calibration, config.training)),
+            *training_source(sim.costs, config.training).notes(config.training),
+            *_not_modelled(config),
+        ],
     }
 
 

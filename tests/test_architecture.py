@@ -53,6 +53,7 @@ CLOCKS = {
     "experiments/engines/ray.py": {"time.monotonic"},  # which run takes too long
     "experiments/job.py": {"time.perf_counter"},  # how long a run took, for whoever waits for the next
     "experiments/progress.py": {"time.monotonic"},  # how often a line is written, and what is left
+    "sim/calibration/file.py": {"datetime.now"},  # the date of a fit
     "twinclock/run_folder.py": {"datetime.now"},  # dates in the header of a run
     "real/executor.py": {"time.monotonic"},  # the clock of a real run
     "real/training/clock.py": {"time.perf_counter"},  # when a checkpoint is due, and how long samples are waited for
@@ -286,7 +287,7 @@ try:
 except SystemExit as done:
     assert not done.code
 """
-    assert loaded(code, *HEAVY) <= {"real"}  # whose module of commands imports nothing of it before it is needed
+    assert loaded(code, *HEAVY) <= {"real", "sim"}  # whose modules of commands import nothing before it is needed
 
 
 def test_folders_of_a_user_with_our_names_do_no_harm(tmp_path):

@@ -14,8 +14,8 @@ from twinclock.result import Run
 from twinclock.schemas import SCHEMAS
 
 PUBLIC = [
-    *("Config", "Run", "check_executor", "check_trigger", "critical_path", "fires", "load_config", "report"),
-    *("resume", "run", "search", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
+    *("Config", "Run", "calibrate", "check_executor", "check_trigger", "critical_path", "fires", "load_config"),
+    *("report", "resume", "run", "search", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
 ]
 
 COMMANDS = {
@@ -29,6 +29,7 @@ COMMANDS = {
     "graph": ["--variant", "--format", "-o", "--out", "--debug"],
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
+    "calibrate": ["RUN_DIR…", "-o", "--out", "--quiet", "--debug"],
     "models": ["RUN_DIR", "list|diff|verify|prune|export", "MODEL…", "--keep", "--out", "--debug"],
     "report": ["DIR…", "-o", "--out", "--debug"],
     "search": [

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "Run",
+    "calibrate",
     "check_executor",
     "check_trigger",
     "critical_path",

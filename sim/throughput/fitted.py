@@ -1,7 +1,6 @@
 """Training seconds by the formula, its numbers fitted to the trainings of an earlier run, real or simulated.
 
-Least squares of relative errors, so that long trainings don't drown short ones, with no number below 0. Trainings that
-lie far off (a cold start, a busy machine) are given less weight: that of Huber, at 1.345 robust deviations.
+How they are fitted is in `robust`: by relative errors, so that long trainings don't drown short ones.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sim.throughput.formula import TrainingCost
+from sim.throughput.robust import is_told, relative_fit
 from twinclock.cluster import modelled_devices
 from twinclock.config import TrainingConfig
 from twinclock.errors import ConfigError, UserError
@@ -22,10 +22,6 @@ from twinclock.section import Section
 
 _KEY = "sim.costs.training.run"
 _MIN_SIZES = 3
-_HUBER = 1.345
-_ROUNDS = 50
-_SEEN = 3.0
-"""Standard errors from 0 at which the seconds of a step are told from those of its samples."""
 
 
 class FittedCost(Section):
@@ -124,38 +120,9 @@ def _speeds(run: Run, trained: pl.DataFrame) -> NDArray[np.float64]:
 
 def _numbers(columns: NDArray[Any], seconds: NDArray[Any], *, can_tell_steps: bool) -> tuple[NDArray[Any], bool]:
     """Setup, seconds a step, seconds a sample; a step takes none if that can't be told from its samples' seconds."""
-    relative = columns / seconds[:, None]
     if can_tell_steps:
-        found = _robust(relative)
-        if found[1] > 0 and found[2] > 0 and _is_seen(relative, found):
+        found = relative_fit(columns, seconds)
+        if found[1] > 0 and found[2] > 0 and is_told(columns, seconds, found, 1):
             return found, True
-    setup, sample = _robust(relative[:, [0, 2]])
+    setup, sample = relative_fit(columns[:, [0, 2]], seconds)
     return np.array([setup, 0.0, sample]), False
-
-
-def _is_seen(relative: NDArray[Any], found: NDArray[Any]) -> bool:
-    """Are a step's seconds further from 0 than noise would have them, given how like its column is to the others?"""
-    scaled = relative / np.linalg.norm(relative, axis=0)
-    steps, others = scaled[:, 1], scaled[:, [0, 2]]
-    own = float(np.linalg.norm(steps - others @ np.linalg.lstsq(others, steps, rcond=None)[0]))
-    if own < 1e-6:
-        return False
-    noise = 1.4826 * float(np.median(np.abs(relative @ found - 1)))
-    return bool(found[1] * np.linalg.norm(relative[:, 1]) > _SEEN * noise / own)
-
-
-def _robust(columns: NDArray[Any]) -> NDArray[Any]:
-    from scipy.optimize import nnls
-
-    norms = np.linalg.norm(columns, axis=0)
-    scaled, weights = columns / norms, np.ones(len(columns))
-    found = np.zeros(columns.shape[1])
-    for _ in range(_ROUNDS):
-        before = found
-        found = nnls(scaled * weights[:, None], weights)[0]
-        errors = np.abs(scaled @ found - 1)
-        deviation = 1.4826 * float(np.median(errors))
-        if deviation < 1e-12 or np.allclose(found, before, rtol=1e-10, atol=0):
-            break
-        weights = np.sqrt(np.minimum(1.0, _HUBER * deviation / np.maximum(errors, 1e-300)))
-    return np.asarray(found / norms)
