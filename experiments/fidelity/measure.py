@@ -14,8 +14,9 @@ from experiments.fidelity.performing import PerformAll, machines, measured
 from experiments.fidelity.policies import Policy, facts_of, policies
 from experiments.fidelity.predicting import predicted
 from experiments.fidelity.records import FORMAT, PolicyRecord, Prediction, RealRun, Record
-from experiments.fidelity.result import FidelityResult
+from experiments.fidelity.result import PAGE_FILE, FidelityResult
 from experiments.progress import ProgressWatcher, watching_in_python
+from experiments.report.write import report
 from experiments.study import Study, load_study
 from twinclock.errors import ConfigError, Interrupted, RunError
 from twinclock.run_folder import told_as_run_error
@@ -71,6 +72,7 @@ def measure(
         )
         made = FidelityResult(record, folder)
         made.write(folder)
+        report(made, out=folder / PAGE_FILE)
     return made
 
 

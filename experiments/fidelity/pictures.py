@@ -47,8 +47,8 @@ _SQUARE = 5.2
 _NAMES = 2.6
 """Inches for the names of stages and policies."""
 _NOTHING = "Nothing to show: no policy has both a real run that is done and a prediction."
-_BAND = {"facecolor": "#e4e4e4", "edgecolor": "#b0b0b0", "linewidth": 0.6, "zorder": 0.4}
-_WIDER = {"facecolor": "#f3f3f3", "edgecolor": "#c8c8c8", "linewidth": 0.6, "zorder": 0.3}
+_BAND: dict[str, Any] = {"facecolor": "#e4e4e4", "edgecolor": "#b0b0b0", "linewidth": 0.6, "zorder": 0.4}
+_WIDER: dict[str, Any] = {"facecolor": "#f3f3f3", "edgecolor": "#c8c8c8", "linewidth": 0.6, "zorder": 0.3}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _makespans(title: str, told: str, made: FidelityResult, rows: pl.DataFrame) 
     errors = panel(figure, (begin, BOTTOM, WIDTH - begin - RIGHT + 0.5, high))
     keys: dict[str, Artist] = {}
     look = looks(made.assessment.policies["policy"])
-    ends = np.array([0.0, 1.12 * max(rows["real"].max(), rows["simulated"].max())])  # type: ignore[type-var]
+    ends = np.array([0.0, 1.12 * float(rows.select("real", "simulated").to_numpy().max())])
     square.plot(ends, ends, color=INK, linewidth=1.0, zorder=1)
     for bound, band in ((MAKESPAN_ERROR, _WIDER), (MEDIAN_MAKESPAN_ERROR, _BAND)):
         label = f"within ±{bound:.0%}"
@@ -108,8 +108,8 @@ def _makespans(title: str, told: str, made: FidelityResult, rows: pl.DataFrame) 
         square.errorbar(row["real"], row["simulated"], xerr=row["spread"], ecolor=FAINT, elinewidth=1.2, capsize=3)
         square.plot(row["real"], row["simulated"], marker=each.marker, color=each.color, markersize=8, linestyle="")
         spread = row["spread"] / row["real"] if row["real"] else 0.0
-        bar = errors.barh(place, 2 * spread, 0.55, -spread, facecolor="none", edgecolor=INK, hatch="////", zorder=2)
-        keys["spread of the repeats"] = bar
+        bars = errors.barh(place, 2 * spread, 0.55, -spread, facecolor="none", edgecolor=INK, hatch="////", zorder=2)
+        keys["spread of the repeats"] = bars.patches[0]
         _point(errors, place, row["error"], {"marker": each.marker, "color": each.color, "markersize": 8})
         name_row(errors, place, row["policy"], each)
         note_row(errors, place, f"{percent(row['error'])}, {row['verdict']}")
@@ -171,7 +171,7 @@ def _bias(title: str, told: str, made: FidelityResult, rows: pl.DataFrame) -> Fi
         for number, row in enumerate(own.iter_rows(named=True)):
             each = look[row["policy"]]
             apart = 0.3 * (number / max(own.height - 1, 1) - 0.5)
-            mark = {"marker": each.marker, "color": each.color, "markersize": 6.5}
+            mark: dict[str, Any] = {"marker": each.marker, "color": each.color, "markersize": 6.5}
             _point(axes, place + apart, row["error"], mark)
             keys[shortened(row["policy"], 22)] = Line2D([], [], linestyle="", **mark)
         if own.height:
