@@ -239,13 +239,13 @@ def _targets(
     yield _errors("error of the makespan, largest", max(errors, default=None), MAKESPAN_ERROR, ties)
     large = stages.filter(pl.col("verdict") != "small")
     beyond = large.filter(pl.col("verdict").is_in(["near", "missed"])).height
-    note = f"{beyond} of {large.height} stages of at least {SMALL_SHARE:.0%} of the makespan are beyond it"
+    note = f"{beyond} of {large.height} stages of at least {100 * SMALL_SHARE:g} % of the makespan are beyond it"
     yield _errors("error of a stage's seconds, largest", max(_counted_errors(large), default=None), STAGE_ERROR, note)
     for row in rankings.iter_rows(named=True):
         yield {
             "target": f"rank τ by {row['figure']}",
             "value": row["tau"],
-            "bound": f">= {TAU:g}",
+            "bound": f"≥\N{NO-BREAK SPACE}{TAU:g}",
             "note": f"{row['counted']} pairs, {row['left_out']} left out: no farther apart than the spread",
             "grade": None if row["verdict"] is None else grade_of(row["verdict"]),
         }
@@ -268,7 +268,13 @@ def _counted_errors(compared: pl.DataFrame) -> list[float]:
 
 def _errors(target: str, value: float | None, bound: float, note: str) -> dict[str, Any]:
     grade = None if value is None else grade_of(within(value, bound))
-    return {"target": target, "value": value, "bound": f"<= {bound:.0%}", "note": note, "grade": grade}
+    return {
+        "target": target,
+        "value": value,
+        "bound": f"≤\N{NO-BREAK SPACE}{100 * bound:g}\N{NO-BREAK SPACE}%",
+        "note": note,
+        "grade": grade,
+    }
 
 
 def _shared(found: Comparison) -> dict[str, float | None]:

@@ -15,8 +15,8 @@ from experiments.fidelity.result import FidelityResult
 from experiments.fidelity.verdicts import MAKESPAN_ERROR, MEDIAN_MAKESPAN_ERROR, STAGE_ERROR
 from experiments.fidelity.words import figure_name, percent
 from experiments.metric_names import figure_text
-from experiments.plots.look import looks
-from experiments.plots.rows import name_row, note_row
+from experiments.plots.look import Look, looks
+from experiments.plots.rows import note_row
 from twinclock._chart import (
     BOTTOM,
     FAINT,
@@ -46,6 +46,10 @@ _LONGEST = 0.4
 _SQUARE = 5.2
 _NAMES = 2.6
 """Inches for the names of stages and policies."""
+_LONGEST_NAME = 20
+_BEFORE_PT = 10.0
+"""Points from the axes to the marker of a row, and on to its name."""
+_POINTS_PER_INCH = 72.0
 _NOTHING = "Nothing to show: no policy has both a real run that is done and a prediction."
 _BAND: dict[str, Any] = {"facecolor": "#e4e4e4", "edgecolor": "#b0b0b0", "linewidth": 0.6, "zorder": 0.4}
 _WIDER: dict[str, Any] = {"facecolor": "#f3f3f3", "edgecolor": "#c8c8c8", "linewidth": 0.6, "zorder": 0.3}
@@ -83,7 +87,9 @@ class FidelityPlots:
     ) -> Figure:
         record = self.made.record
         repeats = "1 real run" if record.repeats == 1 else f"{record.repeats} real runs"
-        told = f"{record.name}: {repeats} of each policy · grade {self.made.grade}"
+        without = [each for each in self.made.assessment.policies["policy"] if each not in set(rows["policy"])]
+        lacking = f" · not compared: {', '.join(without)}" if without else ""
+        told = f"{record.name}: {repeats} of each policy · grade {self.made.grade}{lacking}"
         with style():
             return nothing(title, told, _NOTHING) if rows.is_empty() else draw(title, told, self.made, rows)
 
@@ -111,7 +117,7 @@ def _makespans(title: str, told: str, made: FidelityResult, rows: pl.DataFrame) 
         bars = errors.barh(place, 2 * spread, 0.55, -spread, facecolor="none", edgecolor=INK, hatch="////", zorder=2)
         keys["spread of the repeats"] = bars.patches[0]
         _point(errors, place, row["error"], {"marker": each.marker, "color": each.color, "markersize": 8})
-        name_row(errors, place, row["policy"], each)
+        _name(errors, place, row["policy"], each)
         note_row(errors, place, f"{percent(row['error'])}, {row['verdict']}")
     square.set(xlim=ends, ylim=ends, xlabel="real makespan (s), median of the repeats", ylabel="simulated makespan (s)")
     errors.set_yticks([])
@@ -144,7 +150,7 @@ def _stages(title: str, told: str, made: FidelityResult, rows: pl.DataFrame) -> 
         if is_missed:
             axes.add_patch(Rectangle((x - 0.47, y - 0.42), 0.94, 0.84, fill=False, edgecolor=INK, linewidth=1.2))
     for place, policy in enumerate(policies):
-        name_row(axes, place, policy, look[policy])
+        _name(axes, place, policy, look[policy])
     axes.set(xlim=(-0.5, len(stages) - 0.5), ylim=(len(policies) - 0.5, -0.5), yticks=[])
     axes.set_xticks(range(len(stages)), [_stage_name(stage) for stage in stages], rotation=24, ha="left", size=9)
     axes.tick_params(axis="x", top=False, labeltop=True, bottom=False, labelbottom=False, length=0)
@@ -248,6 +254,23 @@ def _point(axes: Axes, y: float, error: float | None, mark: Mapping[str, Any]) -
             percent(error), (drawn, y), (-offset, 0), textcoords="offset points", size=8.5, va="center",
             ha="right" if side == "left" else "left", color=INK,
         )  # fmt: skip
+
+
+def _name(axes: Axes, y: float, label: str, look: Look) -> None:
+    """The marker and the name of a policy, before the axes at `y`."""
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    aside = ScaledTranslation(-_BEFORE_PT / _POINTS_PER_INCH, 0.0, figure.dpi_scale_trans)
+    axes.plot(
+        0.0, y, transform=axes.get_yaxis_transform() + aside, marker=look.marker, color=look.color, markersize=7,
+        clip_on=False,
+    )  # fmt: skip
+    axes.annotate(
+        shortened(label, _LONGEST_NAME), (0.0, y), (-2 * _BEFORE_PT, 0.0), xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points", ha="right", va="center", size=9.5, parse_math=False, annotation_clip=False,
+    )  # fmt: skip
 
 
 def _by_row(axes: Axes, num_rows: int, errors: Sequence[float]) -> None:

@@ -36,7 +36,7 @@ def percent(value: float | None, *, signed: bool = True) -> str:
         return "-"
     if value in (float("inf"), float("-inf")):
         return "no bound"
-    return f"{100.0 * value:{'+' if signed else ''}.1f} %"
+    return f"{100.0 * value:{'+' if signed else ''}.1f}\N{NO-BREAK SPACE}%"
 
 
 def target_value(target: str, value: float | None) -> str:

@@ -171,7 +171,7 @@ def _triggers(made: FidelityResult) -> Table:
             Cell(row["policy"], row["policy"]),
             Cell(row["trigger"], row["trigger"]),
             Cell(row["depends_on"], row["depends_on"]),
-            Cell("identical positions" if row["is_promised"] else NOTHING, str(row["is_promised"])),
+            Cell("identical" if row["is_promised"] else NOTHING, str(row["is_promised"])),
             Cell(figure_text(row["num_real"]), row["num_real"]),
             *(Cell(f"{row[name]:,}", row[name]) for name in ("num_simulated", "distance", "real_distance")),
             Cell(row["verdict"] or NOTHING, row["verdict"], "", _tone(row["verdict"])),
