@@ -8,7 +8,7 @@ to better, by cross-validation over models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ _SOFT = 0.05
 """Accuracy from which on a residual counts in proportion."""
 _LONGEST = 100.0
 """Half-lives up to so many times the oldest age are told from none."""
+_MOST_STEPS = 100
 _STARTS = (0.1, 1.0, 10.0)
 
 
@@ -105,11 +106,12 @@ def fit_accuracy(scores: pl.DataFrame, *, from_scratch: bool) -> Accuracy | None
     by_seen = _Scores(samples * epochs / seen_scale, ages / oldest, values, weights)
     groups = scores.select(pl.struct("run", "model").rank("dense")).to_series().to_numpy()
     shape, data, seen = DECAY, by_samples, scale
+    found, deviations = _fitted(DECAY, by_samples, DECAY.starts)
     if from_scratch and len(np.unique(samples * epochs)) > len(INVERSE.names):
-        errors = [_cross_validated(*each, groups) for each in ((DECAY, by_samples), (INVERSE, by_seen))]
-        if errors[1] < _BETTER * errors[0]:
-            shape, data, seen = INVERSE, by_seen, seen_scale
-    found, deviations = _fitted(shape, data)
+        other = _fitted(INVERSE, by_seen, INVERSE.starts)
+        least = _BETTER * _cross_validated(DECAY, by_samples, groups, found)
+        if _cross_validated(INVERSE, by_seen, groups, other[0]) < least:
+            shape, data, seen, (found, deviations) = INVERSE, by_seen, seen_scale, other
     fitted = shape.value(found, data.samples, data.ages)
     units = {"half_samples": seen, "b0": 1.0 / seen, "half_life_s": oldest}
     factors = np.array([units.get(name, 1.0) for name in shape.names])
@@ -122,10 +124,18 @@ def fit_accuracy(scores: pl.DataFrame, *, from_scratch: bool) -> Accuracy | None
     reach = float(t.ppf(0.5 + LEVEL / 2, max(1, len(values) - len(numbers))))
     ends = [(n - reach * d, n + reach * d) for n, d in zip(numbers.tolist(), deviations.tolist(), strict=True)]
     named = dict(zip(shape.names, numbers.tolist(), strict=True))
-    lows = np.array(shape.low) * factors
+    lows, highs = np.array(shape.low) * factors, np.array(shape.high) * factors
     figures = tuple(
-        Figure(f"quality.{name}", value, max(float(least), low), high, _unit(name), len(values), spread=r2)
-        for (name, value), (low, high), least in zip(named.items(), ends, lows, strict=True)
+        Figure(
+            f"quality.{name}",
+            value,
+            max(float(least), low),
+            min(float(most), high),
+            _unit(name),
+            len(values),
+            spread=r2,
+        )
+        for (name, value), (low, high), least, most in zip(named.items(), ends, lows, highs, strict=True)
     )
     table = scores.select("run", "model", "value", "num_scored").with_columns(fitted=pl.Series(fitted))
     return Accuracy(_section(shape, named), figures, table)
@@ -149,7 +159,7 @@ def _unit(name: str) -> str:
     return {"half_samples": "samples", "half_life_s": "s", "b0": "1/sample"}.get(name, "")
 
 
-def _fitted(shape: Shape, data: _Scores) -> tuple[Floats, Floats]:
+def _fitted(shape: Shape, data: _Scores, starts: Sequence[Any]) -> tuple[Floats, Floats]:
     """The numbers, and their standard deviations by the curvature of the loss; inf where it has none."""
     from scipy.optimize import least_squares
 
@@ -157,8 +167,10 @@ def _fitted(shape: Shape, data: _Scores) -> tuple[Floats, Floats]:
         return np.asarray((shape.value(numbers, data.samples, data.ages) - data.values) * data.weights)
 
     tried = [
-        least_squares(residuals, start, bounds=(shape.low, shape.high), loss="soft_l1", f_scale=_SOFT, max_nfev=200)
-        for start in shape.starts
+        least_squares(
+            residuals, start, bounds=(shape.low, shape.high), loss="soft_l1", f_scale=_SOFT, max_nfev=_MOST_STEPS
+        )
+        for start in starts
     ]
     best = min(tried, key=lambda each: float(each.cost))
     freedom = max(1, len(data.values) - len(best.x))
@@ -170,14 +182,14 @@ def _fitted(shape: Shape, data: _Scores) -> tuple[Floats, Floats]:
     return np.asarray(best.x), deviations
 
 
-def _cross_validated(shape: Shape, data: _Scores, groups: NDArray[Any]) -> float:
-    """Mean squared error on models left out of the fit."""
+def _cross_validated(shape: Shape, data: _Scores, groups: NDArray[Any], start: Floats) -> float:
+    """Sum of squared errors on models left out of the fit, which begins at that to all of them."""
     from sklearn.model_selection import GroupKFold
 
     folds = GroupKFold(min(_FOLDS, len(np.unique(groups))))
     total = 0.0
     for inside, outside in folds.split(data.values, groups=groups):
-        numbers, _ = _fitted(shape, data.at(inside))
+        numbers, _ = _fitted(shape, data.at(inside), (start,))
         left = data.at(outside)
         total += float(((shape.value(numbers, left.samples, left.ages) - left.values) ** 2 * left.weights**2).sum())
     return total

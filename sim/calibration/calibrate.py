@@ -16,7 +16,7 @@ from sim.calibration.durations import Fit, fit_seconds, relevelled
 from sim.calibration.figures import Figure
 from sim.calibration.likeness import check_likeness, finished_runs
 from sim.calibration.observations import DECIDING, Observations, observe
-from sim.calibration.overlap import Slowing, alone_s, beside_matrix, fit_slowing
+from sim.calibration.overlap import BESIDE, Slowing, alone_s, beside_matrix, fit_slowing
 from sim.calibration.result import Calibration
 from sim.calibration.warmup import fit_warmup
 from sim.config import ReadCost, StoreCost
@@ -48,7 +48,7 @@ def fit_runs(runs: Sequence[Run]) -> Calibration:
     where = ", ".join(str(run.folder or run.name) for run in runs)
     _check_enough(seen, where)
     missing: list[str] = []
-    slowing = _slowing(seen, runs, missing)
+    slowing = _slowing(seen, missing)
     factor = slowing.factor if slowing is not None else 0.0
     training, training_s = _fit_trainings(seen.trainings, factor, where)
     evaluation, evaluation_s = _fit_evaluations(seen.evaluations, factor)
@@ -116,11 +116,11 @@ def _evaluation_columns(evaluations: pl.DataFrame) -> Floats:
     return evaluations.select(pl.lit(1.0).alias("setup"), "intervals", "num_samples").to_numpy().astype(np.float64)
 
 
-def _slowing(seen: Observations, runs: Sequence[Run], missing: list[str]) -> Slowing | None:
-    if max(len(run.header.get("devices") or "-") for run in runs) < 2:
-        missing.append("interference: the runs have one device; a run on two with trainings side by side would tell")
-        return None
+def _slowing(seen: Observations, missing: list[str]) -> Slowing | None:
     steady = seen.trainings.filter(~pl.col("is_warmup"))
+    if steady[BESIDE].list.len().max() == 1:
+        missing.append("interference: no training had another job beside it; a run on two devices would tell")
+        return None
     found = fit_slowing(_training_columns(steady), beside_matrix(steady))
     if found is None:
         missing.append(

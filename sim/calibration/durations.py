@@ -20,6 +20,10 @@ Floats = NDArray[np.float64]
 _FENCE = 4.0
 _LEAST_SIGMA = 0.01
 """Robust deviation, as a share, below which nothing is said to lie far out."""
+_PRECISION = 1e-4
+"""Of the weights of a fit: far below what noise makes of its numbers."""
+_CUT, _CUT_SHARE = 2.5, 0.9776
+"""Robust deviations at which residuals are cut, and what that leaves of the variance of normal ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def relevelled(fit: Fit, sigma: float) -> Fit:
 
 
 def _levelled(columns: Floats, seconds: Floats) -> tuple[Floats, float]:
-    numbers = relative_fit(columns, seconds)
+    numbers = relative_fit(columns, seconds, precision=_PRECISION)
     fitted = columns @ numbers
     ratios = seconds / fitted
     middle = float(np.median(ratios))
@@ -93,8 +97,11 @@ def _levelled(columns: Floats, seconds: Floats) -> tuple[Floats, float]:
 
 
 def robust_sigma(residuals: Floats, num_numbers: int) -> float:
-    """Standard deviation around the median, from the median deviation; as if of so many observations fewer."""
+    """Standard deviation around the median, of a fit of so many numbers, where what lies far out is bounded.
+
+    From the mean square of residuals cut at 2.5 robust deviations, which wastes less than the median deviation.
+    """
+    apart = np.abs(residuals - np.median(residuals))
+    reach = _CUT * TO_SIGMA * float(np.median(apart))
     freedom = max(1, len(residuals) - num_numbers)
-    return (
-        TO_SIGMA * float(np.median(np.abs(residuals - np.median(residuals)))) * float(np.sqrt(len(residuals) / freedom))
-    )
+    return float(np.sqrt((np.minimum(apart, reach) ** 2).sum() / (_CUT_SHARE * freedom)))

@@ -38,9 +38,9 @@ def draw_residuals(found: Calibration) -> Figure:
 
 def _seconds(axes: Axes, jobs: pl.DataFrame, name: str, colour: str) -> None:
     _points(axes, jobs, "fitted_s", jobs["seconds"].to_numpy(), colour)
-    ends = np.array([min(jobs["fitted_s"].min(), jobs["seconds"].min()), jobs["fitted_s"].max()])
-    axes.plot(ends, ends, color=INK, linewidth=1, label="equal")
-    axes.set(title=name, xlabel="fitted [s]", ylabel="observed [s]")
+    most = 1.05 * max(float(jobs[key].to_numpy().max()) for key in ("fitted_s", "seconds"))
+    axes.plot((0, most), (0, most), color=INK, linewidth=1, label="equal")
+    axes.set(title=name, xlabel="fitted [s]", ylabel="observed [s]", xlim=(0, most), ylim=(0, most))
     axes.legend(frameon=False, fontsize=9)
 
 
@@ -50,11 +50,12 @@ def _relative(axes: Axes, jobs: pl.DataFrame, sigma: float, colour: str) -> None
     low, high = (100 * (np.exp(side * 1.96 * sigma) - 1) for side in (-1, 1))
     axes.axhspan(low, high, color="#dddddd", zorder=0, label=f"95 % of the noise, σ = {sigma:.2g}")
     axes.axhline(0, color=INK, linewidth=1)
-    axes.set(xlabel="samples", ylabel="observed beyond fitted [%]")
-    axes.legend(frameon=False, fontsize=9)
+    top = max(high, float(relative.max()))
+    axes.set(xlabel="samples", ylabel="observed beyond fitted [%]", ylim=(None, top + 0.45 * (top - low)))
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
 
 
-def _points(axes: Axes, jobs: pl.DataFrame, x: str, values: np.ndarray, colour: str) -> None:  # type: ignore[type-arg]
+def _points(axes: Axes, jobs: pl.DataFrame, x: str, values: np.ndarray, colour: str) -> None:
     cold, far = jobs["is_warmup"].to_numpy(), jobs["is_outlier"].to_numpy()
     at = jobs[x].to_numpy()
     kinds: tuple[tuple[str, Any, dict[str, Any]], ...] = (

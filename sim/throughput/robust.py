@@ -19,8 +19,11 @@ _SEEN = 3.0
 """Standard errors from 0 at which one column's number is told from those of the others."""
 
 
-def relative_fit(columns: NDArray[Any], seconds: NDArray[Any]) -> NDArray[Any]:
-    """The numbers ≥ 0, one for each column, that bring their sum closest to `seconds`, in relative terms."""
+def relative_fit(columns: NDArray[Any], seconds: NDArray[Any], *, precision: float = 1e-10) -> NDArray[Any]:
+    """The numbers ≥ 0, one for each column, that bring their sum closest to `seconds`, in relative terms.
+
+    The weights are found round by round, until the numbers change by no more than a share of `precision`.
+    """
     from scipy.optimize import nnls
 
     relative = columns / seconds[:, None]
@@ -32,7 +35,7 @@ def relative_fit(columns: NDArray[Any], seconds: NDArray[Any]) -> NDArray[Any]:
         found = nnls(scaled * weights[:, None], weights)[0]
         errors = np.abs(scaled @ found - 1)
         deviation = TO_SIGMA * float(np.median(errors))
-        if deviation < 1e-12 or np.allclose(found, before, rtol=1e-10, atol=0):
+        if deviation < 1e-12 or np.allclose(found, before, rtol=precision, atol=0):
             break
         weights = np.sqrt(np.minimum(1.0, HUBER * deviation / np.maximum(errors, 1e-300)))
     return np.asarray(found / norms)
