@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 PARTIAL = 3
 """Exit code of a sweep of which some runs are not done."""
 
-Dirs = Annotated[list[Path], typer.Argument(metavar="DIR…", help="The folders of runs, or that of a study.")]
+_CODES = {"A": 0, "B": 3, "C": 4}
+"""Grade of a fidelity → exit code."""
+
+Dirs = Annotated[
+    list[Path], typer.Argument(metavar="DIR…", help="The folders of runs, or that of a study or a fidelity.")
+]
 StudyDir = Annotated[Optional[Path], typer.Option("--out", help="The study's folder; runs/NAME if not said.")]  # noqa: UP045
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study in YAML.")]
 
@@ -58,10 +63,41 @@ def report(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write a run, several runs side by side, or a study as one HTML page."""
+    """Write a run, several runs side by side, a study, or a fidelity as one HTML page."""
     from experiments.report.write import report as write_report
 
     typer.echo(f"report: {write_report(*what, out=out)}")
+
+
+def fidelity(
+    study: StudyFile,
+    repeats: Annotated[int, typer.Option(metavar="N", help="Real runs of each variant.")] = 3,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="The folder; runs/NAME-fidelity if not said."),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a study's variants for real, predict each with another one's costs, and grade how far off that is."""
+    from experiments.fidelity.measure import fidelity as measure
+    from experiments.fidelity.result import PAGE_FILE
+    from experiments.fidelity.show import grade_line, missing_lines, show_fidelity
+    from experiments.progress import watching
+
+    with interruptible(), watching(quiet) as watcher:
+        made = measure(study, out=out, repeats=repeats, watcher=watcher)
+    code = _CODES[made.grade]
+    if not quiet:
+        from rich.console import Console
+
+        show_fidelity(made, Console())
+        typer.echo(f"report: {made.folder}/{PAGE_FILE}")
+    elif code:
+        for line in (*missing_lines(made), grade_line(made)):
+            say(line, code)
+    if code:
+        raise typer.Exit(code)
 
 
 def observe(

@@ -28,6 +28,15 @@ class Metric(NamedTuple):
     larger_is_better: bool
 
 
+class FidelityConfig(Section):
+    """With whose costs the variants are simulated, where the simulation is held against real runs."""
+
+    calibrate_on: str | dict[str, Any] | None = None
+    """The variant whose real runs give the costs of all others: its label, or its levels; None: the first."""
+    calibrate_on_too: str | dict[str, Any] | None = None
+    """The one whose runs give the costs of that variant; None: the first other one."""
+
+
 class Study(Section):
     """What a study's file says. All but `name` and `base` have defaults."""
 
@@ -47,6 +56,7 @@ class Study(Section):
     """Figures of a run that variants are compared by, quality first; with a minus, less is better."""
     timeout: Duration | None = None
     """Seconds that one run may take; None: no limit."""
+    fidelity: FidelityConfig = FidelityConfig()
 
     @field_validator("seeds", mode="before")
     @classmethod

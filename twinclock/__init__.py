@@ -29,6 +29,7 @@ __all__ = [
     "check_executor",
     "check_trigger",
     "critical_path",
+    "fidelity",
     "fires",
     "load_config",
     "observe",

@@ -298,6 +298,20 @@ def _events(file: Path, database: sqlite3.Connection, committed: int) -> Iterato
         raise RunError(f"{file}: corrupted journal (holds {number} events, but {committed} were committed)")
 
 
+def num_incarnations(folder: Path) -> int:
+    """How many processes, one after another, had a part in the run in a folder. RunError if its journal can't be read.
+
+    One that was never interrupted has one.
+    """
+    file = folder / JOURNAL
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            number: int = database.execute("SELECT count(*) FROM incarnations").fetchone()[0]
+            return number
+    except sqlite3.Error as error:
+        raise RunError(f"{file}: can't be read ({error}), expected the journal of a run") from None
+
+
 def _connected(file: Path, mode: str) -> sqlite3.Connection:
     database = sqlite3.connect(f"{file.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")

@@ -1,0 +1,104 @@
+"""The predictions: costs from the real runs of one policy, and every other policy simulated with them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from experiments.fidelity.matching import figures_of, match_stages
+from experiments.fidelity.performing import finished_runs
+from experiments.fidelity.policies import Policy
+from experiments.fidelity.records import Prediction, RealRun
+from experiments.progress import ProgressWatcher
+from twinclock import launch
+from twinclock.errors import RunError, UserError
+from twinclock.result import Run
+from twinclock.watch import UNWATCHED
+from twinclock.yaml_text import read_yaml
+
+SIMULATED = "sim"
+_STAGE_RUNS = "stage_runs"
+
+
+def predicted(
+    policies: Sequence[Policy], runs: Mapping[str, Sequence[RealRun]], folder: Path, watcher: ProgressWatcher
+) -> dict[str, Prediction]:
+    """Label → what the simulation says of each policy. One that can't be made says why."""
+    by_label = {policy.label: policy for policy in policies}
+    watcher.begin("simulated runs", len(policies), 0)
+    calibrations: dict[str, Path | str] = {}
+    found = {}
+    for policy in policies:
+        source = policy.calibrated_on
+        if source not in calibrations:
+            calibrations[source] = _calibrated(by_label[source], runs, folder)
+        found[policy.label] = made = _prediction(policy, calibrations[source], runs, folder)
+        watcher.ended(f"{policy.label}, simulated", "failed" if made.error else "done", made.error)
+    return found
+
+
+def simulated_folder(folder: Path, policy: Policy) -> Path:
+    """Where the simulated run of a policy is."""
+    return folder / "simulated" / policy.folder
+
+
+def _calibrated(policy: Policy, runs: Mapping[str, Sequence[RealRun]], folder: Path) -> Path | str:
+    """The file of the costs that a policy's runs show; or why there is none."""
+    from sim.calibration import calibrate  # which loads scipy
+
+    file = folder / "calibrations" / f"{policy.folder}.yaml"
+    shutil.rmtree(file.parent / policy.folder, ignore_errors=True)
+    try:
+        with _of_the_user(f"costs from {policy.label!r}"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            calibrate(finished_runs(policy, runs, folder)).write(file)
+    except RunError as error:
+        return str(error)
+    return file
+
+
+def _prediction(
+    policy: Policy, calibration: Path | str, runs: Mapping[str, Sequence[RealRun]], folder: Path
+) -> Prediction:
+    if isinstance(calibration, str):
+        return Prediction(policy.calibrated_on, None, calibration)
+    try:
+        with _of_the_user("simulated"):
+            run = _simulated(policy, calibration, simulated_folder(folder, policy))
+            figures = figures_of(run)
+            real = [Run.load(each).tables[_STAGE_RUNS] for each in finished_runs(policy, runs, folder)]
+            stages = match_stages(real, run.tables[_STAGE_RUNS]) if real else ()
+            interference = _interference(calibration) if run.config.cluster.devices > 1 else None
+    except RunError as error:
+        return Prediction(policy.calibrated_on, None, str(error))
+    return Prediction(policy.calibrated_on, figures, None, stages, interference)
+
+
+def _simulated(policy: Policy, calibration: Path, folder: Path) -> Run:
+    if policy.config is None:
+        raise RunError(str(policy.error))
+    shutil.rmtree(folder, ignore_errors=True)
+    run = launch.run(policy.simulated(str(calibration)), on=SIMULATED, out=folder, watcher=UNWATCHED)
+    if run.outcome != "done":
+        raise RunError(str(run.header.get("error") or f"the run failed; see the table of faults of {folder}"))
+    return run
+
+
+def _interference(calibration: Path) -> float | None:
+    """How much longer a training takes beside another one on a second device, if the runs have shown it."""
+    sections = read_yaml(calibration.read_text(encoding="utf-8"), str(calibration))
+    value = sections.get("interference", {}).get("same_node")
+    return None if value is None else float(value)
+
+
+@contextmanager
+def _of_the_user(what: str) -> Iterator[None]:
+    """A RunError, in one line, for whatever goes wrong: a prediction that fails is a result, not the end."""
+    try:
+        yield
+    except UserError as error:
+        raise RunError(f"{what}: {error}") from error
+    except Exception as error:
+        raise RunError(f"{what}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,141 @@
+"""A fidelity for a terminal or a notebook: what is missing first, then targets, policies, stages, discordant pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import TypeAlias
+
+import polars as pl
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from experiments.fidelity.result import FidelityResult
+from experiments.fidelity.words import GRADES, SPREAD, percent, target_name, target_value
+from experiments.metric_names import figure_text, metric_name
+
+_STYLES = {"A": "green", "B": "yellow", "C": "bold red", "missed": "bold red", "near": "yellow"}
+_MOST_STAGES = 12
+"""That are listed."""
+_OTHERS = ("device_s", "queued_s", "accuracy")
+"""Figures that are named beside the makespan; the page has all."""
+_MAKESPAN_HEADS = ("real (s)", "spread (s)", "simulated (s)", "error", "verdict")
+Rows: TypeAlias = Sequence[Sequence[str]]
+
+
+def show_fidelity(made: FidelityResult, console: Console) -> None:
+    """Print it."""
+    for line in missing_lines(made):
+        console.print(Text(line, style="bold red"))
+    for title, heads, rows in _tables(made):
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        for head in heads:
+            table.add_column(head, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        console.print(table)
+    for line in discordant_lines(made):
+        console.print(Text(f"- {line}"))
+    console.print(Text(SPREAD))
+    console.print(Text(grade_line(made), style=_STYLES[made.grade]))
+
+
+def fidelity_html(made: FidelityResult) -> str:
+    """The same for a notebook; it takes its colours from the page."""
+    parts = [f"<strong>{escape(grade_line(made))}</strong>"]
+    parts += [_line(line) for line in missing_lines(made)]
+    for title, heads, rows in _tables(made):
+        table = "".join([_row("th", heads), *(_row("td", row) for row in rows)])
+        parts.append(f'{_line(title)}<table style="border-collapse:collapse;margin:0.4em 0">{table}</table>')
+    parts += [_line(line) for line in (*discordant_lines(made), SPREAD)]
+    return f'<div style="color:inherit;background:transparent;font-size:0.95em">{"".join(parts)}</div>'
+
+
+def grade_line(made: FidelityResult) -> str:
+    """`grade B: every figure is within twice its target`."""
+    return f"{made.record.name}: grade {made.grade}: {GRADES[made.grade]}"
+
+
+def missing_lines(made: FidelityResult) -> list[str]:
+    """A line for each policy without all its real runs, or without a prediction."""
+    lacking = made.assessment.policies.filter(pl.col("error").is_not_null())
+    return [f"{policy}: {error}" for policy, error in lacking.select("policy", "error").iter_rows()]
+
+
+def discordant_lines(made: FidelityResult) -> list[str]:
+    """A sentence for each pair of policies that the simulation puts into the wrong order."""
+    return [
+        f"{metric_name(row['figure']).label}: {row['policy']} is really {_apart(row['real_difference'])} "
+        f"{row['other']}, and {_apart(row['simulated_difference'])} it in the simulation"
+        for row in made.assessment.pairs.filter(pl.col("relation") == "discordant").iter_rows(named=True)
+    ]
+
+
+def _apart(difference: float) -> str:
+    return f"{figure_text(abs(difference))} {'above' if difference > 0 else 'below'}"
+
+
+def _tables(made: FidelityResult) -> Iterator[tuple[str, Sequence[str], Rows]]:
+    said = made.assessment
+    yield "Targets", ("target", "value", "bound", "grade", ""), [_target(row) for row in said.targets.to_dicts()]
+    heads = ("policy", "grade", *_MAKESPAN_HEADS, *(f"{metric_name(each).label}: error" for each in _OTHERS))
+    yield "Makespan, and errors of other figures", heads, list(_policies(made))
+    heads = ("policy", "stage", "real (s)", "spread (s)", "simulated (s)", "error", "of makespan", "verdict")
+    large = said.stages.filter(pl.col("verdict") != "small").with_columns(pl.col("error").abs().alias("size"))
+    farthest = large.sort("size", descending=True, nulls_last=False, maintain_order=True).head(_MOST_STAGES)
+    yield "Stages that are farthest off", heads, [_stage(row) for row in farthest.iter_rows(named=True)]
+    heads = ("policy", "trigger", "depends on", "real", "simulated", "edit distance", "between repeats", "verdict")
+    yield "Triggers", heads, [_trigger(row) for row in said.triggers.iter_rows(named=True)]
+
+
+def _target(row: dict[str, object]) -> list[str]:
+    name, value = str(row["target"]), row["value"]
+    told = target_value(name, value if isinstance(value, float) else None)
+    return [target_name(name), told, str(row["bound"]), str(row["grade"] or "-"), str(row["note"])]
+
+
+def _policies(made: FidelityResult) -> Iterator[list[str]]:
+    """Each policy: its makespan, and how far off its other figures are."""
+    rows = {(row["policy"], row["figure"]): row for row in made.assessment.figures.iter_rows(named=True)}
+    for policy, grade in made.assessment.policies.select("policy", "grade").iter_rows():
+        makespan = rows.get((policy, "makespan_s"))
+        if makespan is None:
+            yield [policy, grade, *["-"] * (len(_MAKESPAN_HEADS) + len(_OTHERS))]
+            continue
+        seconds = [figure_text(makespan[name]) for name in ("real", "spread", "simulated")]
+        others = [rows.get((policy, each)) for each in _OTHERS]
+        errors = ["-" if row is None else percent(row["error"]) for row in others]
+        yield [policy, grade, *seconds, percent(makespan["error"]), makespan["verdict"], *errors]
+
+
+def _stage(row: dict[str, object]) -> list[str]:
+    seconds = [figure_text(_number(row[name])) for name in ("real", "spread", "simulated")]
+    shares = percent(_number(row["error"])), percent(_number(row["share"]), signed=False)
+    return [str(row["policy"]), str(row["stage"]), *seconds, *shares, str(row["verdict"])]
+
+
+def _trigger(row: dict[str, object]) -> list[str]:
+    numbers = [figure_text(_number(row[n])) for n in ("num_real", "num_simulated", "distance", "real_distance")]
+    promised = " (promised)" if row["is_promised"] else ""
+    return [
+        str(row["policy"]),
+        str(row["trigger"]),
+        f"{row['depends_on']}{promised}",
+        *numbers,
+        str(row["verdict"] or "-"),
+    ]
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _line(text: str) -> str:
+    return f'<p style="margin:0.3em 0">{escape(text)}</p>'
+
+
+def _row(tag: str, texts: Sequence[str]) -> str:
+    cells = (f'<{tag} style="text-align:left;padding:0.1em 1em 0.1em 0">{escape(text)}</{tag}>' for text in texts)
+    return f"<tr>{''.join(cells)}</tr>"
