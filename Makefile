@@ -3,6 +3,7 @@
 # make lint    style and types
 # make fuzz    pipelines drawn at random, RUNS of them from SEED on
 # make soak    a long live run in which workers and the command are killed all the time, TRIGGERS trainings
+# make fidelity  real and simulated runs of the studies that the simulator is judged by, and docs/fidelity.md; an hour
 # make bench   the benchmarks, printed
 # make notebooks  notebooks/*.ipynb anew from the .py beside them
 #
@@ -19,7 +20,7 @@ RUNS ?= 2000
 SEED ?= 0
 TRIGGERS ?= 2000
 
-.PHONY: demo test test-full fuzz soak lint types bench notebooks clean
+.PHONY: demo test test-full fuzz soak fidelity lint types bench notebooks clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m experiments.demo
@@ -38,6 +39,12 @@ fuzz: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(BIN)/python tests/soak.py --triggers $(TRIGGERS) --report tests/soak-report.txt
+
+# a bad grade, exit code 3 or 4, is a result as well
+fidelity: $(VENV)/.installed
+	for study in rodents flights two-devices; do \
+		$(BIN)/twinclock fidelity experiments/studies/fidelity/$$study.yaml || [ $$? -ge 3 ] || exit 1; done
+	$(BIN)/python -m experiments.fidelity.published
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -464,6 +464,13 @@ def test_keys_of_a_study() -> None:
         ), name
 
 
+def test_keys_of_a_fidelity() -> None:
+    listed = {plain(key): plain(default) for key, default, _ in rows("docs/fidelity.md", "key of a study")}
+    fields = FidelityConfig.model_fields
+    assert listed == {f"fidelity.{name}": "null" for name in fields}
+    assert all(declared.default is None for declared in fields.values())
+
+
 def test_kinds_of_axes() -> None:
     kinds = {plain(kind): example for kind, _, example in rows("docs/experiments.md", "kind", under="Axes")}
     for kind, example in kinds.items():

@@ -19,6 +19,7 @@ _LONGEST = 60
 _DIGITS = 6
 _REPLACED = ("costs", "interference", "quality")
 """Keys of the section `sim` that a calibration takes the place of."""
+_WITHOUT_NOISE = {"noise_sigma": 0.0, "evaluation_noise_sigma": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,14 @@ class Policy:
     """Label of the policy whose real runs give its costs; never its own."""
 
     def simulated(self, calibration: str) -> dict[str, Any]:
-        """The configuration with the costs and the quality of a calibration, a file, in place of its own."""
+        """The configuration with the costs and the quality of a calibration, a file, in place of its own.
+
+        Without noise, so that every time is its mean: a draw of the noise would be one more difference, of nobody's.
+        """
         config = dict(self.config or {})
         own = config.get("sim")
         kept = {key: value for key, value in own.items() if key not in _REPLACED} if isinstance(own, Mapping) else {}
-        return {**config, "sim": {**kept, "calibration": calibration}}
+        return {**config, "sim": {**kept, "calibration": calibration, "costs": _WITHOUT_NOISE}}
 
 
 @dataclass(frozen=True, slots=True)

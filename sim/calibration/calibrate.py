@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sim.calibration.accuracy import fit_accuracy
-from sim.calibration.constants import line_s, mean_figure
+from sim.calibration.constants import line_s, mean_figure, median_figure
 from sim.calibration.durations import Fit, fit_seconds
 from sim.calibration.figures import Figure
 from sim.calibration.likeness import check_likeness, finished_runs
@@ -168,7 +168,8 @@ def _put_constants(costs: dict[str, Any], figures: list[Figure], seen: Observati
     }
     for key, seconds in named.items():
         if len(seconds):
-            figures.append(mean_figure(f"costs.{key}", seconds))
+            of_all = median_figure if key == "connect_s" else mean_figure
+            figures.append(of_all(f"costs.{key}", seconds))
             costs[key] = figures[-1].value
         else:
             missing.append(f"costs.{key}: the runs show none")

@@ -31,8 +31,19 @@ def mean_figure(key: str, seconds: Floats, unit: str = "s") -> Figure:
         bounded = np.minimum(seconds, _FENCE * np.quantile(seconds, _MANY))
         ends = interval(lambda drawn: bounded[drawn].mean(), len(seconds))
         low, high = (float(end) for end in ends)
-    spread = float(seconds.std(ddof=1) / value) if len(seconds) > 1 and value > 0 else None
-    return Figure(key, value, low, high, unit, len(seconds), spread=spread)
+    return Figure(key, value, low, high, unit, len(seconds), spread=_spread(seconds, value))
+
+
+def median_figure(key: str, seconds: Floats, unit: str = "s") -> Figure:
+    """The median, for what happens once a run: there is no sum to keep, and of a few runs one began on a cold disk."""
+    value, low, high = float(np.median(seconds)), None, None
+    if len(seconds) >= _LEAST_FOR_INTERVAL:
+        low, high = (float(end) for end in interval(lambda drawn: np.median(seconds[drawn]), len(seconds)))
+    return Figure(key, value, low, high, unit, len(seconds), spread=_spread(seconds, value))
+
+
+def _spread(seconds: Floats, value: float) -> float | None:
+    return float(seconds.std(ddof=1) / value) if len(seconds) > 1 and value > 0 else None
 
 
 def line_s(sizes: Floats, seconds: Floats) -> tuple[float, float | None]:
