@@ -32,7 +32,7 @@ from pydantic import BaseModel
 
 import twinclock as tc
 from experiments.axes import Axis
-from experiments.study import Study, load_study
+from experiments.study import FidelityConfig, Study
 from experiments.variants import variants
 from real.config import RealConfig
 from sim.config import SimConfig

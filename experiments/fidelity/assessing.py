@@ -234,9 +234,16 @@ def _targets(
     }
     makespan = figures.filter(pl.col("figure") == "makespan_s")
     errors = _counted_errors(makespan)
-    ties = f"{makespan.filter(pl.col('verdict') == 'tie').height} of {len(errors)} are ties, and count as 0"
-    yield _errors("error of the makespan, median", median(errors) if errors else None, MEDIAN_MAKESPAN_ERROR, ties)
-    yield _errors("error of the makespan, largest", max(errors, default=None), MAKESPAN_ERROR, ties)
+    bare = makespan["error"].drop_nulls().abs()
+    num_ties = makespan.filter(pl.col("verdict") == "tie").height
+    for which, value, bound, counted in (
+        ("median", median(errors) if errors else None, MEDIAN_MAKESPAN_ERROR, bare.median()),
+        ("largest", max(errors, default=None), MAKESPAN_ERROR, bare.max()),
+    ):
+        note = f"{num_ties} of {len(errors)} are ties, and count as 0"
+        if isinstance(counted, float):
+            note += f"; with them it is {100 * counted:.1f}\N{NO-BREAK SPACE}%"
+        yield _errors(f"error of the makespan, {which}", value, bound, note)
     large = stages.filter(pl.col("verdict") != "small")
     beyond = large.filter(pl.col("verdict").is_in(["near", "missed"])).height
     note = f"{beyond} of {large.height} stages of at least {100 * SMALL_SHARE:g} % of the makespan are beyond it"

@@ -44,9 +44,9 @@ _ROW = 0.36
 _LONGEST = 0.4
 """Error up to which errors are drawn; what is farther off stands at the edge, and says how far."""
 _SQUARE = 5.2
-_NAMES = 2.6
+_NAMES = 3.4
 """Inches for the names of stages and policies."""
-_LONGEST_NAME = 20
+_LONGEST_NAME = 38
 _BEFORE_PT = 10.0
 """Points from the axes to the marker of a row, and on to its name."""
 _POINTS_PER_INCH = 72.0

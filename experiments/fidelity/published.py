@@ -25,6 +25,7 @@ STUDIES = Path(__file__).parent.parent / "studies" / "fidelity"
 NAMES = ("rodents", "flights", "two-devices")
 _DOCS = Path(__file__).parent.parent.parent / "docs"
 PAGE = _DOCS / "fidelity.md"
+_MOST_PAIRS = 5
 _MARKED = "<!-- {name} -->\n{text}<!-- end of {name} -->\n"
 
 
@@ -60,7 +61,16 @@ def tables(made: FidelityResult) -> Iterator[str]:
     yield ""
     yield from (f"- {line}" for line in missing_lines(made))
     yield from _table(("target", "value", "bound", "grade", ""), (_target(row) for row in said.targets.to_dicts()))
-    heads = ("policy", "makespan (s)", "spread (s)", "simulated (s)", "error", "verdict", "accuracy", "simulated ")
+    heads = (
+        "policy",
+        "makespan (s)",
+        "spread (s)",
+        "simulated (s)",
+        "error",
+        "verdict",
+        "accuracy",
+        "simulated accuracy",
+    )
     yield from _table(heads, _policies(made))
     off = said.stages.filter(pl.col("verdict").is_in(["near", "missed"]))
     stages = off.group_by("stage", maintain_order=True).agg(
@@ -71,7 +81,7 @@ def tables(made: FidelityResult) -> Iterator[str]:
         for stage, num, middle, low, high in stages.iter_rows()
     )
     yield from _table(("stage beyond its target", "policies", "median error", "errors"), rows)
-    yield from (f"- {line}" for line in discordant_lines(made))
+    yield from (f"- {line}" for line in discordant_lines(made, _MOST_PAIRS))
 
 
 def _table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:

@@ -19,6 +19,8 @@ from experiments.metric_names import figure_text, metric_name
 _STYLES = {"A": "green", "B": "yellow", "C": "bold red", "missed": "bold red", "near": "yellow"}
 _MOST_STAGES = 12
 """That are listed."""
+_MOST_PAIRS = 5
+"""In the wrong order, that are named of each figure; the page has all."""
 _OTHERS = ("device_s", "queued_s", "accuracy")
 """Figures that are named beside the makespan; the page has all."""
 _MAKESPAN_HEADS = ("real (s)", "spread (s)", "simulated (s)", "error", "verdict")
@@ -36,7 +38,7 @@ def show_fidelity(made: FidelityResult, console: Console) -> None:
         for row in rows:
             table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
         console.print(table)
-    for line in discordant_lines(made):
+    for line in discordant_lines(made, _MOST_PAIRS):
         console.print(Text(f"- {line}"))
     console.print(Text(SPREAD))
     console.print(Text(grade_line(made), style=_STYLES[made.grade]))
@@ -49,7 +51,7 @@ def fidelity_html(made: FidelityResult) -> str:
     for title, heads, rows in _tables(made):
         table = "".join([_row("th", heads), *(_row("td", row) for row in rows)])
         parts.append(f'{_line(title)}<table style="border-collapse:collapse;margin:0.4em 0">{table}</table>')
-    parts += [_line(line) for line in (*discordant_lines(made), SPREAD)]
+    parts += [_line(line) for line in (*discordant_lines(made, _MOST_PAIRS), SPREAD)]
     return f'<div style="color:inherit;background:transparent;font-size:0.95em">{"".join(parts)}</div>'
 
 
@@ -64,13 +66,24 @@ def missing_lines(made: FidelityResult) -> list[str]:
     return [f"{policy}: {error}" for policy, error in lacking.select("policy", "error").iter_rows()]
 
 
-def discordant_lines(made: FidelityResult) -> list[str]:
-    """A sentence for each pair of policies that the simulation puts into the wrong order."""
-    return [
-        f"{metric_name(row['figure']).label}: {row['policy']} is really {_apart(row['real_difference'])} "
-        f"{row['other']}, and {_apart(row['simulated_difference'])} it in the simulation"
-        for row in made.assessment.pairs.filter(pl.col("relation") == "discordant").iter_rows(named=True)
-    ]
+def discordant_lines(made: FidelityResult, most: int | None = None) -> list[str]:
+    """A sentence for each pair of policies that the simulation puts into the wrong order.
+
+    `most`: of each figure, those that are really farthest apart, and how many there are besides; None: all.
+    """
+    discordant = made.assessment.pairs.filter(pl.col("relation") == "discordant")
+    lines = []
+    for (figure,), pairs in discordant.group_by("figure", maintain_order=True):
+        label = metric_name(str(figure)).label
+        shown = pairs if most is None else pairs.sort(pl.col("real_difference").abs(), descending=True).head(most)
+        lines += [
+            f"{label}: {row['policy']} is really {_apart(row['real_difference'])} {row['other']}, "
+            f"and {_apart(row['simulated_difference'])} it in the simulation"
+            for row in shown.iter_rows(named=True)
+        ]
+        if num_more := pairs.height - shown.height:
+            lines.append(f"{label}: {num_more} more pairs are in the wrong order, which the page names")
+    return lines
 
 
 def _apart(difference: float) -> str:

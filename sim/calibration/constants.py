@@ -38,7 +38,7 @@ def median_figure(key: str, seconds: Floats, unit: str = "s") -> Figure:
     """The median, for what happens once a run: there is no sum to keep, and of a few runs one began on a cold disk."""
     value, low, high = float(np.median(seconds)), None, None
     if len(seconds) >= _LEAST_FOR_INTERVAL:
-        low, high = (float(end) for end in interval(lambda drawn: np.median(seconds[drawn]), len(seconds)))
+        low, high = (float(end) for end in interval(lambda drawn: np.asarray(np.median(seconds[drawn])), len(seconds)))
     return Figure(key, value, low, high, unit, len(seconds), spread=_spread(seconds, value))
 
 
