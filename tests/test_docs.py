@@ -32,7 +32,7 @@ from pydantic import BaseModel
 
 import twinclock as tc
 from experiments.axes import Axis
-from experiments.study import FidelityConfig, Study
+from experiments.study import FidelityConfig, Study, load_study
 from experiments.variants import variants
 from real.config import RealConfig
 from sim.config import SimConfig
@@ -150,10 +150,18 @@ def test_what_the_page_shows_can_be_done(name: str, each: Sequence[Block], tmp_p
     for block in each:
         RUNNERS[block.language](place, block)
     for folder in tmp_path.glob("runs/*"):
-        of_study = (folder / "study.yaml").exists()
-        pages = ("docs/experiments.md", "docs/search.md") if of_study else ("docs/runs.md",)
+        pages = pages_of(folder)
         known = {file for page_of_it in pages for file in documented_files(page_of_it)}
         assert {path.name for path in folder.iterdir()} <= known, f"a file is in none of {pages}"
+
+
+def pages_of(folder: Path) -> tuple[str, ...]:
+    """Those that say what is in a folder below `runs/`."""
+    if (folder / "study.yaml").exists():
+        return "docs/experiments.md", "docs/search.md"
+    if (folder / "fidelity.json").exists():
+        return ("docs/fidelity.md",)
+    return ("docs/runs.md",) if (folder / "config.yaml").exists() else ("docs/calibration.md",)
 
 
 def copied_project(place: Path) -> Path:
@@ -293,7 +301,8 @@ def makefile_variables() -> dict[str, str]:
 
 
 def documented_files(name: str) -> set[str]:
-    paths = [cells[0] for heading in ("path", "path in the study's folder") for cells in rows(name, heading)]
+    headings = ("path", "path in the study's folder", "path in the folder")
+    paths = [cells[0] for heading in headings for cells in rows(name, heading)]
     cells = [path for cell in paths for path in plain(cell).split(", ")]
     return {cell.split("/")[0] for cell in cells} | {"announced.txt"}
 

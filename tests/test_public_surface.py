@@ -14,8 +14,8 @@ from twinclock.result import Run
 from twinclock.schemas import SCHEMAS
 
 PUBLIC = [
-    *("Config", "Run", "calibrate", "check_executor", "check_trigger", "critical_path", "fires", "load_config"),
-    *("observe", "replay"),
+    *("Config", "Run", "calibrate", "check_executor", "check_trigger", "critical_path", "fidelity"),
+    *("fires", "load_config", "observe", "replay"),
     *("report", "resume", "run", "search", "sweep", "time_by_stage", "time_by_unit", "whatif", "write_trace"),
 ]
 
@@ -31,6 +31,7 @@ COMMANDS = {
     "check": ["CONFIG", "--debug"],
     "policies": ["NAME", "--debug"],
     "calibrate": ["RUN_DIR…", "-o", "--out", "--quiet", "--debug"],
+    "fidelity": ["STUDY", "--repeats", "--out", "--quiet", "--debug"],
     "models": ["RUN_DIR", "list|diff|verify|prune|export", "MODEL…", "--keep", "--out", "--debug"],
     "observe": ["CONFIG", "--out", "--quiet", "--debug"],
     "replay": ["RUN_DIR", "--debug"],

@@ -31,7 +31,7 @@ class Figure:
     num_left_out: int = 0
     """Observed as well, but the first of their kind on a device, at which things warm up."""
     spread: float | None = None
-    """Of a mean or a median: standard deviation over it. Of a fit: median of |fitted / observed − 1|. Of accuracy: R²."""
+    """Of a mean or median: standard deviation over it. Of a fit: median of |fitted / observed − 1|. Of accuracy: R²."""
 
 
 def interval(
