@@ -26,6 +26,8 @@ NOT_DRAWN: Mapping[str, str] = {
     "TrainingConfig.task=regression": "the simulator can't score it",
     "TrainingConfig.model:ImportedModelConfig": _NEEDS_A_CLASS,
     "FeatureColumns.arrays": "only the real executor looks into them; tests/real has tests of it",
+    "Costs.grant_s": "the line is judged by when a grant is heard; tests/test_costs_of_a_run.py has tests of it",
+    "Costs.warmup_s": "what a training takes then depends on those before; tests/test_costs_of_a_run.py has tests",
     "EvaluationConfig.evaluator": _NEEDS_A_CLASS,
     "GateConfig.better": _NEEDS_A_CLASS,
     "GateConfig.better=higher": _NEEDS_A_CLASS,
