@@ -98,7 +98,7 @@ def _makespans(title: str, told: str, made: FidelityResult, rows: pl.DataFrame) 
     high = max(_SQUARE, _ROW * rows.height)
     figure = new_figure(title, told, max(HEIGHT - 1.6, TOP + high + BOTTOM))
     square = panel(figure, (1.0, BOTTOM + high - _SQUARE, _SQUARE, _SQUARE))
-    begin = 1.0 + _SQUARE + 2.5
+    begin = 1.0 + _SQUARE + _NAMES
     errors = panel(figure, (begin, BOTTOM, WIDTH - begin - RIGHT + 0.5, high))
     keys: dict[str, Artist] = {}
     look = looks(made.assessment.policies["policy"])
