@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,14 +19,15 @@ from experiments.store import Result
 from twinclock.config import config_hash, load_config
 from twinclock.errors import RunError, UserError
 from twinclock.journal import num_incarnations
+from twinclock.lost import users_line
 from twinclock.result import Run
-from twinclock.run_folder import HEADER, told_as_run_error
+from twinclock.run_folder import HEADER, read_header, told_as_run_error
 
 REAL = "real"
 """The executor that shows what is so."""
 _MACHINES = "machines.txt"
-PerformAll: TypeAlias = Callable[[Iterable[Job]], Iterator[tuple[Job, Result]]]
-"""What performs jobs in the order given; an iterator that can be closed."""
+PerformAll: TypeAlias = Callable[[Iterable[Job]], Generator[tuple[Job, Result]]]
+"""What performs jobs in the order given; closing it ends the one under way."""
 
 
 def run_folder(folder: Path, policy: Policy, repeat: int) -> Path:
@@ -53,7 +54,7 @@ def measured(
     if jobs:
         _note_machine(folder)
     results: dict[str, Result] = {}
-    with closing(perform_all(jobs)) as ended:  # type: ignore[type-var] # a generator
+    with closing(perform_all(jobs)) as ended:
         for job, result in ended:
             results[job.run] = result
             watcher.ended(job.label, result.state, result.error)
@@ -75,7 +76,7 @@ def _job(path: str, policy: Policy, repeat: int) -> Job:
 
 
 def _is_finished(path: Path) -> bool:
-    return (path / HEADER).exists() and Run.load(path).state == "finished"
+    return (path / HEADER).exists() and read_header(path)["state"] == "finished"
 
 
 def _ensure_same(path: Path, policy: Policy) -> None:
@@ -86,7 +87,7 @@ def _ensure_same(path: Path, policy: Policy) -> None:
         wanted = load_config(policy.config)
     except UserError:
         return  # which its run will tell
-    if config_hash(Run.load(path).config) != config_hash(wanted):
+    if read_header(path)["hashes"]["config"] != config_hash(wanted):
         raise RunError(
             f"{path}: a run of another configuration than {policy.label!r} has now; expected a new folder (--out), "
             "or this one without that run"
@@ -101,8 +102,9 @@ def _told(path: Path, policy: Policy, repeat: int, result: Result | None) -> Rea
         return RealRun(repeat, state, error, None)
     run = Run.load(path)
     resumed = num_incarnations(path) > 1
-    if run.outcome != "done":
-        error = str(run.header.get("error") or "see its table of faults")
+    failed = (run.header.get("error") or "see its table of faults") if run.outcome != "done" else users_line(run.tables)
+    if failed:
+        error = " ".join(str(failed).split())
         return RealRun(repeat, "failed", f"{error}; remove {path} to have it run again", None, resumed)
     return RealRun(repeat, "done", None, figures_of(run), resumed)
 

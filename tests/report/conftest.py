@@ -1,4 +1,4 @@
-"""What these tests share: a browser, and pages of a run, of two runs, and of a study."""
+"""What these tests share: a browser, and pages of a run, of several runs, of a study, and of a fidelity."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent)]
 
 from browser import Browser, Tab, browser  # noqa: E402
-from reported import BASE, STUDY  # noqa: E402
+from handmade_fidelity import figures, policy, record  # noqa: E402
+from reported import BASE, HOSTILE, STUDY  # noqa: E402
 
 import twinclock as tc  # noqa: E402
+from experiments.fidelity.result import FidelityResult  # noqa: E402
 from experiments.report.write import report  # noqa: E402
 from experiments.results import StudyResult  # noqa: E402
 from experiments.sweep import sweep  # noqa: E402
@@ -37,13 +39,25 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
 
 
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory: pytest.TempPathFactory, runs: list[Run], study: StudyResult) -> dict[str, Path]:
+def fidelity() -> FidelityResult:
+    """Three policies: one well predicted, one badly, one not at all."""
+    good = policy("amount", [figures(10.0), figures(10.2)], figures(10.1))
+    bad = policy("time", [figures(20.0), figures(20.1)], figures(9.0, accuracy=0.6), depends_on="clock")
+    missing = policy(HOSTILE, [figures(15.0), "its worker died"], "too few trainings")
+    return FidelityResult(record(good, bad, missing, question=HOSTILE))
+
+
+@pytest.fixture(scope="session")
+def pages(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[Run], study: StudyResult, fidelity: FidelityResult
+) -> dict[str, Path]:
     """One page of each sort."""
     folder = tmp_path_factory.mktemp("pages")
     return {
         "run": report(runs[0].folder, out=folder / "run.html"),
         "runs": report(*runs, out=folder / "runs.html"),
         "study": report(study.folder, out=folder / "study.html"),
+        "fidelity": report(fidelity, out=folder / "fidelity.html"),
     }
 
 

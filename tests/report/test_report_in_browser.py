@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from browser import Tab
 
-SORTS = ("run", "runs", "study")
+SORTS = ("run", "runs", "study", "fidelity")
 NARROW = 360
 
 CONTRASTS = """
