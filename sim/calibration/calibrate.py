@@ -271,7 +271,12 @@ def _without_quality(runs: Sequence[Run]) -> str:
 
 
 def _matrix(runs: Sequence[Run]) -> Path | None:
-    """The run that has measured all its models on all intervals, of several the one with the most scores."""
+    """The run that has measured all its models on all intervals, of several the one with the most scores.
+
+    None where the runs are of different data (as those of `observe` are): it would answer only for its own.
+    """
+    if len({run.config.data.model_dump_json() for run in runs}) > 1:
+        return None
     measured = []
     for run in runs:
         plans = [number for number, plan in enumerate(run.config.evaluation.plans) if plan.models == "all"]
