@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from typing import Any
 
@@ -16,6 +16,7 @@ from rich.text import Text
 from experiments.metric_names import figure_text
 from experiments.results import StudyResult
 from experiments.statistics import verdict
+from twinclock.notebook_html import html_box, html_lines, html_row, html_table
 
 _NAMED = 10
 """Variants with runs that are not done, as many as are named."""
@@ -45,15 +46,14 @@ def show_study(made: StudyResult, console: Console) -> None:
 def study_html(made: StudyResult) -> str:
     """The same as a small table for a notebook; it takes its colours from the page."""
     study = made.study
-    heading = _row_html("th", ["variant", "runs", *(metric.name for metric in study.compared)])
-    body = "".join(_row_html("td", row) for row in _rows(made))
-    lines = "".join(f'<p style="margin:0.3em 0">{escape(line)}</p>' for line in unfinished_lines(made))
+    heading = html_row(["variant", "runs", *(metric.name for metric in study.compared)], "th")
     sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict(made))
-    return (
-        '<div style="color:inherit;background:transparent;font-size:0.95em">'
-        f"<strong>{escape(study.name)}</strong> {escape(study.question)}"
-        f'<table style="border-collapse:collapse;margin:0.4em 0">{heading}{body}</table>'
-        f'{lines}<ul style="margin:0.3em 0">{sentences}</ul></div>'
+    return html_box(
+        study.name,
+        f" {escape(study.question)}",
+        html_table(heading, *map(html_row, _rows(made))),
+        html_lines(unfinished_lines(made)),
+        f'<ul style="margin:0.3em 0">{sentences}</ul>',
     )
 
 
@@ -62,15 +62,6 @@ def _rows(made: StudyResult) -> Iterator[list[str]]:
     for variant in made.variants:
         runs = made.wide.filter(pl.col("variant") == variant)
         yield [variant, str(runs.height), *(_mean(runs, metric.name) for metric in made.study.compared)]
-
-
-def _row_html(tag: str, texts: Sequence[str]) -> str:
-    """One row of a table, its first cell to the left and the others to the right."""
-    cells = (
-        f'<{tag} style="text-align:{"right" if number else "left"};padding:0.1em 1em 0.1em 0">{escape(text)}</{tag}>'
-        for number, text in enumerate(texts)
-    )
-    return f"<tr>{''.join(cells)}</tr>"
 
 
 def unfinished_lines(made: StudyResult) -> list[str]:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from twinclock._chart import duration, shortened
 from twinclock.lost import lost_line
+from twinclock.notebook_html import html_box, html_lines, html_table
 from twinclock.result import Run
 from twinclock.summary import edit_distance
 from twinclock.usage import left_out_lines
@@ -59,7 +60,7 @@ def show_run(run: Run, console: Console) -> None:
 
 def summary_text(run: Run) -> str:
     """What `show_run` prints, as plain text."""
-    return _plain(lambda console: show_run(run, console))
+    return plain_text(lambda console: show_run(run, console))
 
 
 def compare_runs(runs: Sequence[Run], console: Console, names: Sequence[str] | None = None) -> None:
@@ -105,15 +106,8 @@ def run_html(run: Run) -> str:
     summary = run.summary
     figures = _rows_html(_figures(summary, _composites([summary])))
     stages = _rows_html(_stage_rows(summary, _stages([summary])))
-    notes = "".join(f'<p style="margin:0.3em 0">{escape(note)}</p>' for note in footnotes([run]))
-    return (
-        '<div style="color:inherit;background:transparent;font-size:0.95em">'
-        f"<strong>{escape(run.name)}</strong>"
-        f'<table style="border-collapse:collapse;margin:0.4em 0">{figures}</table>'
-        "<details><summary>seconds in each stage</summary>"
-        f'<table style="border-collapse:collapse;margin:0.4em 0">{stages}</table></details>'
-        f"{notes}</div>"
-    )
+    details = f"<details><summary>seconds in each stage</summary>{html_table(stages)}</details>"
+    return html_box(run.name, html_table(figures), details, html_lines(footnotes([run])))
 
 
 def _figures(summary: Summary, composites: Sequence[tuple[str, str]], first: Sequence[int] | None = None) -> list[Row]:
@@ -338,7 +332,8 @@ def _rows_html(rows: Sequence[Row]) -> str:
     )
 
 
-def _plain(show: Callable[[Console], None]) -> str:
+def plain_text(show: Callable[[Console], None], width: int = 100) -> str:
+    """What `show` prints, in lines of at most `width` characters, without colours."""
     out = StringIO()
-    show(Console(file=out, width=100, color_system=None, force_terminal=False, highlight=False))
+    show(Console(file=out, width=width, color_system=None, force_terminal=False, highlight=False))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

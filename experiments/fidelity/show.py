@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import TypeAlias
 
 import polars as pl
@@ -15,6 +14,7 @@ from rich.text import Text
 from experiments.fidelity.result import FidelityResult
 from experiments.fidelity.words import GRADES, SPREAD, percent, target_name, target_value
 from experiments.metric_names import figure_text, metric_name
+from twinclock.notebook_html import html_box, html_lines, html_row, html_table
 
 _STYLES = {"A": "green", "B": "yellow", "C": "bold red", "missed": "bold red", "near": "yellow"}
 _MOST_STAGES = 12
@@ -46,13 +46,14 @@ def show_fidelity(made: FidelityResult, console: Console) -> None:
 
 def fidelity_html(made: FidelityResult) -> str:
     """The same for a notebook; it takes its colours from the page."""
-    parts = [f"<strong>{escape(grade_line(made))}</strong>"]
-    parts += [_line(line) for line in missing_lines(made)]
+    parts = [html_lines(missing_lines(made))]
     for title, heads, rows in _tables(made):
-        table = "".join([_row("th", heads), *(_row("td", row) for row in rows)])
-        parts.append(f'{_line(title)}<table style="border-collapse:collapse;margin:0.4em 0">{table}</table>')
-    parts += [_line(line) for line in (*discordant_lines(made, _MOST_PAIRS), SPREAD)]
-    return f'<div style="color:inherit;background:transparent;font-size:0.95em">{"".join(parts)}</div>'
+        left = range(len(heads))
+        parts += [
+            html_lines([title]),
+            html_table(html_row(heads, "th", left), *(html_row(cells, left=left) for cells in rows)),
+        ]
+    return html_box(grade_line(made), *parts, html_lines([*discordant_lines(made, _MOST_PAIRS), SPREAD]))
 
 
 def grade_line(made: FidelityResult) -> str:
@@ -92,7 +93,7 @@ def _apart(difference: float) -> str:
 
 def _tables(made: FidelityResult) -> Iterator[tuple[str, Sequence[str], Rows]]:
     said = made.assessment
-    yield "Targets", ("target", "value", "bound", "grade", ""), [_target(row) for row in said.targets.to_dicts()]
+    yield "Targets", ("target", "value", "bound", "grade", ""), [target_row(row) for row in said.targets.to_dicts()]
     heads = ("policy", "grade", *_MAKESPAN_HEADS, *(f"{metric_name(each).label}: error" for each in _OTHERS))
     yield "Makespan, and errors of other figures", heads, list(_policies(made))
     heads = ("policy", "stage", "real (s)", "spread (s)", "simulated (s)", "error", "of makespan", "verdict")
@@ -103,7 +104,8 @@ def _tables(made: FidelityResult) -> Iterator[tuple[str, Sequence[str], Rows]]:
     yield "Triggers", heads, [_trigger(row) for row in said.triggers.iter_rows(named=True)]
 
 
-def _target(row: dict[str, object]) -> list[str]:
+def target_row(row: dict[str, object]) -> list[str]:
+    """A row of `Assessment.targets` as texts: the target, its value, its bound, the grade, the note."""
     name, value = str(row["target"]), row["value"]
     told = target_value(name, value if isinstance(value, float) else None)
     return [target_name(name), told, str(row["bound"]), str(row["grade"] or "-"), str(row["note"])]
@@ -143,12 +145,3 @@ def _trigger(row: dict[str, object]) -> list[str]:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
-
-
-def _line(text: str) -> str:
-    return f'<p style="margin:0.3em 0">{escape(text)}</p>'
-
-
-def _row(tag: str, texts: Sequence[str]) -> str:
-    cells = (f'<{tag} style="text-align:left;padding:0.1em 1em 0.1em 0">{escape(text)}</{tag}>' for text in texts)
-    return f"<tr>{''.join(cells)}</tr>"

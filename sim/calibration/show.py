@@ -4,54 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from html import escape
-from io import StringIO
 
 import polars as pl
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sim.calibration.figures import Figure
 from sim.calibration.result import Calibration
+from twinclock.notebook_html import html_box, html_lines, html_row, html_table
+from twinclock.show import plain_text
 
 _APART = 1.25
 """How many times as long as by the fit the jobs of a run take together, from which on it is told."""
 _HEADINGS = ("figure", "value", "95 % interval", "unit", "observed", "warm-up", "spread")
+_WIDTH = 160
+_LEFT = (0, 3)
+"""Columns that hold text."""
 
 
 def calibration_text(found: Calibration) -> str:
     """Every figure with its interval, then what the runs do not show."""
     table = Table(title=Text(_title(found), style="bold"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(_HEADINGS):
-        table.add_column(heading, justify="left" if number in (0, 3) else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if number in _LEFT else "right", no_wrap=True)
     for figure in found.figures:
         table.add_row(*map(Text, _cells(figure)))
-    out = StringIO()
-    console = Console(file=out, width=160, color_system=None, force_terminal=False, highlight=False)
-    console.print(table)
-    return "\n".join([*(line.rstrip() for line in out.getvalue().splitlines()), *_notes(found)])
+    shown = plain_text(lambda console: console.print(table), _WIDTH).rstrip("\n")
+    return "\n".join([shown, *_notes(found)])
 
 
 def calibration_html(found: Calibration) -> str:
     """The same for a notebook; it takes its colours from the page."""
-    side = ["left" if number in (0, 3) else "right" for number in range(len(_HEADINGS))]
-
-    def row(cells: tuple[str, ...], tag: str) -> str:
-        made = (
-            f'<{tag} style="text-align:{align};padding:0.1em 0.8em 0.1em 0;white-space:nowrap">{escape(cell)}</{tag}>'
-            for align, cell in zip(side, cells, strict=True)
-        )
-        return f"<tr>{''.join(made)}</tr>"
-
-    rows = "".join(row(_cells(figure), "td") for figure in found.figures)
-    notes = "".join(f'<p style="margin:0.3em 0">{escape(note)}</p>' for note in _notes(found))
-    return (
-        '<div style="color:inherit;background:transparent;font-size:0.95em">'
-        f"<strong>{escape(_title(found))}</strong>"
-        f'<table style="border-collapse:collapse;margin:0.4em 0">{row(_HEADINGS, "th")}{rows}</table>{notes}</div>'
-    )
+    rows = (html_row(_cells(figure), left=_LEFT) for figure in found.figures)
+    return html_box(_title(found), html_table(html_row(_HEADINGS, "th", _LEFT), *rows), html_lines(_notes(found)))
 
 
 def _title(found: Calibration) -> str:

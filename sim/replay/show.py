@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
-from io import StringIO
+from functools import partial
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.replay.comparison import TOLERANCE, Replay
+from twinclock.notebook_html import html_box, html_lines, html_row, html_table
+from twinclock.show import plain_text
 
 _SHOWN = 10
 """Problems that are told."""
@@ -33,26 +34,13 @@ def show_replay(replay: Replay, console: Console) -> None:
 
 def replay_text(replay: Replay) -> str:
     """What `show_replay` prints, as plain text."""
-    out = StringIO()
-    show_replay(replay, Console(file=out, width=100, color_system=None, force_terminal=False, highlight=False))
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    return plain_text(partial(show_replay, replay))
 
 
 def replay_html(replay: Replay) -> str:
     """A small table for a notebook; it takes its colours from the page."""
-    cell = '<td style="text-align:{};padding:0.1em 1em 0.1em 0">{}</td>'
-    rows = "".join(
-        "<tr>"
-        + "".join(cell.format("right" if column else "left", escape(text)) for column, text in enumerate(cells))
-        + "</tr>"
-        for cells in (("", "run", "replay", "difference"), *_rows(replay))
-    )
-    notes = "".join(f'<p style="margin:0.3em 0">{escape(line)}</p>' for line in _lines(replay))
-    return (
-        '<div style="color:inherit;background:transparent;font-size:0.95em">'
-        f"<strong>{escape(replay.run.name)}, replayed</strong>"
-        f'<table style="border-collapse:collapse;margin:0.4em 0">{rows}</table>{notes}</div>'
-    )
+    rows = map(html_row, (("", "run", "replay", "difference"), *_rows(replay)))
+    return html_box(f"{replay.run.name}, replayed", html_table(*rows), html_lines(_lines(replay)))
 
 
 def _rows(replay: Replay) -> Iterator[tuple[str, str, str, str]]:
