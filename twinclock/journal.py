@@ -244,18 +244,15 @@ def read_journal(folder: Path, hashes: Mapping[str, str]) -> JournalContents:
     file = folder / JOURNAL
     if not file.exists():
         raise RunError(f"{file}: missing, expected the journal of a real run")
-    # without a write-ahead log nothing can change, and then not even a shared-memory file has to be made for reading
-    how = "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True)) as database:
+        with closing(_only_read(file)) as database:
             _verify(file, database, {"semantics": str(SEMANTICS), **hashes})
             has_snapshots = database.execute("SELECT name FROM sqlite_master WHERE name = 'snapshot'").fetchone()
             if not has_snapshots:
                 raise RunError(f"{file}: made by an earlier version, expected a journal that can hold snapshots")
             from_s, snapshot = _snapshot(file, database) or (0.0, None)
             mark = folder / MARK
-            committed = mark.read_text() if mark.exists() else ""
-            events = _events(file, database, int(committed) if committed.strip().isdigit() else 0)
+            events = _events(file, database, _counted(mark.read_bytes()) if mark.exists() else 0)
             return JournalContents(ClockTime(from_s), snapshot, tuple(events))
     except (sqlite3.Error, OSError) as error:
         raise _unusable(file, error) from error
@@ -305,11 +302,17 @@ def num_incarnations(folder: Path) -> int:
     """
     file = folder / JOURNAL
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        with closing(_only_read(file)) as database:
             number: int = database.execute("SELECT count(*) FROM incarnations").fetchone()[0]
             return number
     except sqlite3.Error as error:
         raise RunError(f"{file}: can't be read ({error}), expected the journal of a run") from None
+
+
+def _only_read(file: Path) -> sqlite3.Connection:
+    # without a write-ahead log nothing can change, and then not even a shared-memory file has to be made for reading
+    how = "mode=ro" if Path(f"{file}-wal").exists() else "immutable=1"
+    return sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True)
 
 
 def _connected(file: Path, mode: str) -> sqlite3.Connection:
@@ -347,7 +350,11 @@ def _open_mark(folder: Path, undo: ExitStack) -> int:
 
 def _marked(mark: int) -> int:
     """How many events were surely committed; 0 if the mark was lost (it is not synced: a power cut may take it)."""
-    text = os.pread(mark, 20, 0)
+    return _counted(os.pread(mark, 20, 0))
+
+
+def _counted(mark: bytes) -> int:
+    text = mark[:20]
     return int(text) if text.isdigit() else 0
 
 

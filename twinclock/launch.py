@@ -20,7 +20,7 @@ from twinclock.dataset import TableConfig, check_numeric_label, fingerprint
 from twinclock.errors import ConfigError, DeadlockError, Interrupted, LivelockError, RunError, UserError
 from twinclock.executor import Executor, SuspendingExecutor, drive
 from twinclock.folder import FolderConfig
-from twinclock.graph import ONCE, Node, Retry, graph_hash, to_json
+from twinclock.graph import ONCE, Json, Node, Retry, graph_hash, to_json
 from twinclock.journal import Journal, SupersededError
 from twinclock.landed import LandedSamples
 from twinclock.machine import Machine
@@ -146,6 +146,18 @@ def units_of(config: Config, devices: Sequence[str]) -> dict[str, tuple[str, ...
         "activation": ("activation",),
         DEVICE: tuple(devices),
     }
+
+
+def machine_of(plan: RunPlan, snapshot: Json | None) -> Machine:
+    """A machine that has not begun, or as a journal's snapshot has it."""
+    if snapshot is None:
+        return Machine(plan.graph, PIPELINE)
+    return Machine.restore(plan.graph, snapshot["machine"], PIPELINE)
+
+
+def allocator_of(plan: RunPlan) -> Allocator:
+    """The units of a run, none of them held."""
+    return Allocator(plan.units, scheduling(plan.config.cluster, plan.units[DEVICE], {PIPELINE: plan.config}))
 
 
 @contextmanager
@@ -275,10 +287,7 @@ def _run_in_folder(plan: RunPlan, folder: RunFolder, journal: Journal | None, wa
 def _as_left(plan: RunPlan, folder: RunFolder, journal: Journal, watcher: Watcher) -> tuple[Machine, RunObserver, int]:
     """Machine and observer where the journal ends, and how many parts of the tables lie before its first event."""
     snapshot = journal.snapshot()
-    if snapshot is None:
-        machine = Machine(plan.graph, PIPELINE)
-    else:
-        machine = Machine.restore(plan.graph, snapshot["machine"], PIPELINE)
+    machine = machine_of(plan, snapshot)
     observer = RunObserver(plan.stream, folder, Journaled(journal, machine), watcher)
     if snapshot is not None:
         _, outstanding = machine.outstanding()
@@ -292,8 +301,7 @@ def _drive(
     plan: RunPlan, machine: Machine, observer: RunObserver, folder: Path | None, from_clock: ClockTime
 ) -> tuple[Finish, ClockTime]:
     """Open the executor, hand it what an earlier process left open, and run to the end."""
-    sharing = scheduling(plan.config.cluster, plan.units[DEVICE], {PIPELINE: plan.config})
-    allocator = Allocator(plan.units, sharing)
+    allocator = allocator_of(plan)
     held, commands = machine.outstanding()
     for request, placement in held:
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from twinclock.allocator import Allocator, Answer, Key
-from twinclock.launch import PIPELINE, RunPlan
-from twinclock.messages import Acquire, Placement
-from twinclock.scheduling import DEVICE, scheduling
+from sim.replay.names import Names
+from twinclock.allocator import Answer, Key
+from twinclock.launch import RunPlan, allocator_of
+from twinclock.machine import Machine
+from twinclock.messages import Acquire, Command
 from twinclock.stream import ClockTime
 
 
@@ -16,13 +17,16 @@ class Grants:
 
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
-        self._allocator = _allocator(plan)
+        self._allocator = allocator_of(plan)
 
-    def begin_anew(self, held: Sequence[tuple[Acquire, Placement]]) -> None:
-        """A new process takes over what is held; what was waited for has to be asked for again."""
-        self._allocator = _allocator(self._plan)
+    def begin_anew(self, machine: Machine, names: Names) -> list[Command]:
+        """A new process takes over what is held; the commands that are open, of which it has to ask for units again."""
+        held, commands = machine.outstanding()
+        names.note([*(request for request, _ in held), *commands])
+        self._allocator = allocator_of(self._plan)
         for request, placement in held:
             self._allocator.adopt(request, placement)
+        return commands
 
     def request(self, ask: Acquire, now: ClockTime) -> list[Answer]:
         """Ask; the answers that follow at once."""
@@ -39,7 +43,3 @@ class Grants:
     def put_back(self, units: Sequence[str]) -> list[Answer]:
         """Devices that were taken out are there again; the answers that follow."""
         return self._allocator.put_back(units)
-
-
-def _allocator(plan: RunPlan) -> Allocator:
-    return Allocator(plan.units, scheduling(plan.config.cluster, plan.units[DEVICE], {PIPELINE: plan.config}))

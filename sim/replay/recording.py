@@ -17,7 +17,7 @@ from twinclock.folder import FolderConfig
 from twinclock.graph import Json
 from twinclock.journal import JournalContents, read_journal
 from twinclock.landed import LandedSamples
-from twinclock.launch import PIPELINE, RunPlan, graph_options, units_of
+from twinclock.launch import RunPlan, graph_options, machine_of, units_of
 from twinclock.machine import Machine
 from twinclock.messages import Acquire, Arm, Command, Ended, Event, Fired, Granted, Recalled, Release, Start
 from twinclock.observer import RunObserver
@@ -111,13 +111,6 @@ def observer_of(plan: RunPlan, machine: Machine, snapshot: Json | None) -> RunOb
     return observer
 
 
-def machine_of(plan: RunPlan, snapshot: Json | None) -> Machine:
-    """A machine that has not begun, or as a snapshot has it."""
-    if snapshot is None:
-        return Machine(plan.graph, PIPELINE)
-    return Machine.restore(plan.graph, snapshot["machine"], PIPELINE)
-
-
 def _plan(run: Run, path: Path, plugin: plugins.ExecutorPlugin) -> RunPlan:
     """What was run, on the devices that it had then: they need not be here."""
     config = run.config
@@ -173,9 +166,7 @@ class _Learner:
 
     def _hand_over(self, matters: Callable[[Command], bool]) -> None:
         """What a process finds that takes the run over: units are held, and commands are open."""
-        held, commands = self.machine.outstanding()
-        self._names.note([*(request for request, _ in held), *commands])
-        self._grants.begin_anew(held)
+        commands = self._grants.begin_anew(self.machine, self._names)
         for command in filter(matters, commands):
             self._note_command(command)
 

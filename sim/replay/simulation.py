@@ -12,11 +12,11 @@ from sim.effects import Effect
 from sim.executor import SimExecutor
 from sim.replay.grants import Grants
 from sim.replay.names import Names
-from sim.replay.recording import Recording, machine_of, observer_of
+from sim.replay.recording import Recording, observer_of
 from twinclock.errors import DeadlockError, LivelockError, ProtocolError
 from twinclock.executor import drive
 from twinclock.graph import CANCELLED, stages
-from twinclock.launch import PIPELINE
+from twinclock.launch import PIPELINE, machine_of
 from twinclock.machine import Machine
 from twinclock.messages import Acquire, Arm, Cancel, Command, Disarm, Event, Granted, Recalled, Start, path_text
 from twinclock.observer import RunObserver
@@ -134,7 +134,7 @@ class _Replaying:
     def take_over(self) -> None:
         """Begin where the recording begins, if that is not at the start."""
         if self.machine.begun:
-            for command in self._taken_over():
+            for command in self._grants.begin_anew(self.machine, self._names):
                 self.perform(command)
 
     def hear(self, commands: Sequence[Command]) -> None:
@@ -148,15 +148,9 @@ class _Replaying:
 
     def _hand_over(self) -> None:
         """The run was resumed here: what it waited for, it asked for again."""
-        for command in self._taken_over():
+        for command in self._grants.begin_anew(self.machine, self._names):
             if isinstance(command, Acquire):
                 self._sim.perform(command)
-
-    def _taken_over(self) -> list[Command]:
-        held, commands = self.machine.outstanding()
-        self._names.note([*(request for request, _ in held), *commands])
-        self._grants.begin_anew(held)
-        return commands
 
     def _do(self, start: Start, _executor: SimExecutor) -> Effect:
         known = self.recording.stage_runs[path_text(start.path)]
