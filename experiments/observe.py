@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinclock import launch
 from twinclock.config import Config, load_config
@@ -86,7 +87,8 @@ def observe(
     folder = Path("runs") / f"{loaded.name}-observed" if out is None else Path(out)
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder}: not empty, expected a new folder for the runs")
-    plain, num_samples = _undisturbed(loaded), load_table(loaded.data).num_samples
+    plain, times = _undisturbed(loaded), load_table(loaded.data).timestamps
+    num_samples = len(times)
     runs: dict[str, Run] = {}
 
     def make(name: str, changed: dict[str, Any]) -> Run:
@@ -101,17 +103,17 @@ def observe(
         expected = f"expected at least {NUM_SIZES * fewest} to see costs by"
         raise ConfigError(f"{loaded.name}: data: got {num_samples} samples, {expected}")
     first = min(_PROBE_BATCHES * batch_size, num_samples // NUM_SIZES)
-    probe = make("probe", _growing(plain, first, 2, batch_size))
+    probe = make("probe", _growing(plain, times, first, 2, batch_size))
     sample_s = _seconds_a_sample(probe)
     step = int(budget_s / (sample_s * sum(range(1, NUM_SIZES + 1))))
     step = max(fewest, min(step, num_samples // NUM_SIZES))
     for size in sizes:
-        make(f"batch-{size}", _growing(plain, step, NUM_SIZES, size))
+        make(f"batch-{size}", _growing(plain, times, step, NUM_SIZES, size))
     limit = _affordable(plain, NUM_SIZES * step, sample_s, budget_s)
     make("policy", {"data": {**plain["data"], "limit": limit}})
     if loaded.cluster.devices > 1:
         at_once = {"variant": "overlapped", "overlap": {"trainings_at_once": loaded.cluster.devices}}
-        make("together", {**_growing(plain, step, NUM_SIZES, batch_size), **at_once})
+        make("together", {**_growing(plain, times, step, NUM_SIZES, batch_size), **at_once})
     return Observed(runs)
 
 
@@ -128,10 +130,14 @@ def _other_batch_size(batch_size: int, num_samples: int) -> int:
     return larger if num_samples >= NUM_SIZES * _FEWEST_BATCHES * larger else max(1, batch_size // _OTHER_BATCH_SIZE)
 
 
-def _growing(plain: Mapping[str, Any], step: int, num_trainings: int, batch_size: int) -> dict[str, Any]:
-    """Trainings on the first `step` samples, on twice as many, and so on, one after another; all models are scored."""
-    table = load_table(TableConfig.model_validate({**plain["data"], "limit": step * num_trainings}))
-    span_s = max(float(np.ptp(table.timestamps)), 1.0)
+def _growing(
+    plain: Mapping[str, Any], times: NDArray[np.float64], step: int, num_trainings: int, batch_size: int
+) -> dict[str, Any]:
+    """Trainings on the first `step` samples, on twice as many, and so on, one after another; all models are scored.
+
+    `times`: when the samples of the data set come, in data time.
+    """
+    span_s = max(float(np.ptp(times[: step * num_trainings])), 1.0)
     return {
         "variant": "sequential",
         "overlap": None,

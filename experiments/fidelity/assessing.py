@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from experiments.fidelity.ranking import kendall_tau, ranked_pairs
+from experiments.fidelity.ranking import Pair, kendall_tau, ranked_pairs
 from experiments.fidelity.records import Figures, PolicyRecord, Record
 from experiments.fidelity.verdicts import (
     MAKESPAN_ERROR,
@@ -102,7 +102,7 @@ def _figures(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
             told: Verdict | None = verdict(found, MAKESPAN_ERROR)
         else:
             told = "tie" if found.is_tie else None
-        yield {"policy": policy.label, "figure": name, **_shared(found), "verdict": told}
+        yield {"policy": policy.label, "figure": name, **found._asdict(), "verdict": told}
 
 
 def _compared(policy: PolicyRecord, name: str) -> Comparison | None:
@@ -132,7 +132,7 @@ def _stages(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
             "policy": policy.label,
             "stage": stage,
             "repeats_s": repeats_s,
-            **_shared(found),
+            **found._asdict(),
             "share": found.real / makespan_s if makespan_s else 0.0,
             "mape": match and match.mape,
             "real_mape": match and match.real_mape,
@@ -199,8 +199,6 @@ def _ranking(pairs: pl.DataFrame, figure: str) -> dict[str, Any]:
 
 def kendall_tau_of(pairs: pl.DataFrame) -> float | None:
     """τ from rows of `Assessment.pairs` of one figure."""
-    from experiments.fidelity.ranking import Pair
-
     return kendall_tau([Pair(**row) for row in pairs.drop("figure").iter_rows(named=True)])
 
 
@@ -282,10 +280,6 @@ def _errors(target: str, value: float | None, bound: float, note: str) -> dict[s
         "note": note,
         "grade": grade,
     }
-
-
-def _shared(found: Comparison) -> dict[str, float | None]:
-    return found._asdict()
 
 
 def _frame(schema: dict[str, Any], rows: Iterator[dict[str, Any]] | Sequence[dict[str, Any]]) -> pl.DataFrame:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from experiments.fidelity.result import FidelityResult
-from experiments.fidelity.show import discordant_lines, grade_line, missing_lines
-from experiments.fidelity.words import percent, target_name, target_value
+from experiments.fidelity.show import discordant_lines, grade_line, missing_lines, target_row
+from experiments.fidelity.words import percent
 from experiments.metric_names import figure_text
 from twinclock.errors import UserError
 
@@ -60,7 +60,7 @@ def tables(made: FidelityResult) -> Iterator[str]:
     yield f"**{grade_line(made)}.** {len(made.record.policies)} policies, {made.record.repeats} real runs of each."
     yield ""
     yield from (f"- {line}" for line in missing_lines(made))
-    yield from _table(("target", "value", "bound", "grade", ""), (_target(row) for row in said.targets.to_dicts()))
+    yield from _table(("target", "value", "bound", "grade", ""), map(target_row, said.targets.to_dicts()))
     heads = (
         "policy",
         "makespan (s)",
@@ -84,19 +84,13 @@ def tables(made: FidelityResult) -> Iterator[str]:
     yield from (f"- {line}" for line in discordant_lines(made, _MOST_PAIRS))
 
 
-def _table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+def _table(heads: tuple[str, ...], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     written = [f"| {' | '.join(row)} |" for row in rows]
     if written:
         yield f"| {' | '.join(heads)} |"
         yield f"|{'---|' * len(heads)}"
         yield from written
         yield ""
-
-
-def _target(row: dict[str, object]) -> tuple[str, ...]:
-    name, value = str(row["target"]), row["value"]
-    told = target_value(name, value if isinstance(value, float) else None)
-    return target_name(name), told, str(row["bound"]), str(row["grade"] or "-"), str(row["note"])
 
 
 def _policies(made: FidelityResult) -> Iterator[tuple[str, ...]]:

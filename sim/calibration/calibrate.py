@@ -15,7 +15,7 @@ from sim.calibration.constants import line_s, mean_figure, median_figure
 from sim.calibration.durations import Fit, fit_seconds
 from sim.calibration.figures import Figure
 from sim.calibration.likeness import check_likeness, finished_runs
-from sim.calibration.observations import DECIDING, Observations, observe
+from sim.calibration.observations import Observations, observe
 from sim.calibration.overlap import BESIDE, Slowing, alone_s, beside_matrix, fit_slowing
 from sim.calibration.result import Calibration
 from sim.calibration.warmup import fit_warmup
@@ -23,6 +23,7 @@ from sim.config import ReadCost, StoreCost
 from sim.throughput.formula import EvaluationCost
 from twinclock.errors import RunError
 from twinclock.result import Run
+from twinclock.stages import DECISIONS
 
 Floats = NDArray[np.float64]
 _LEAST_TRAININGS, _LEAST_SIZES = 5, 3
@@ -152,7 +153,7 @@ def _fit_evaluations(evaluations: pl.DataFrame, factor: float) -> tuple[Fit, Flo
 
 def _put_constants(costs: dict[str, Any], figures: list[Figure], seen: Observations, missing: list[str]) -> None:
     by_stage = {str(stage): table["seconds"].to_numpy() for (stage,), table in seen.stages.group_by("stage")}
-    decided = {stage: by_stage[stage] for stage in DECIDING if stage in by_stage}
+    decided = {stage: by_stage[stage] for stage in DECISIONS if stage in by_stage}
     every = np.concatenate(list(decided.values()))
     figures.append(mean_figure("costs.decide_s", every))
     costs["decide_s"] = figures[-1].value
@@ -160,15 +161,14 @@ def _put_constants(costs: dict[str, Any], figures: list[Figure], seen: Observati
     for stage, seconds in decided.items():
         figures.append(mean_figure(f"costs.decide_by_stage.{stage}", seconds))
         costs["decide_by_stage"][stage] = figures[-1].value
-    named = {
-        "grant_s": seen.grants["seconds"].to_numpy(),
-        "connect_s": by_stage.get("INIT_CLUSTER_CONNECTION", np.empty(0)),
-        "launch_s": by_stage.get("RUN_TRAINING", np.empty(0)),
-        "results_s": by_stage.get("STORE_EVALUATION_RESULTS", np.empty(0)),
-    }
-    for key, seconds in named.items():
+    nothing = np.empty(0)
+    for key, of_all, seconds in (
+        ("grant_s", mean_figure, seen.grants["seconds"].to_numpy()),
+        ("connect_s", median_figure, by_stage.get("INIT_CLUSTER_CONNECTION", nothing)),
+        ("launch_s", mean_figure, by_stage.get("RUN_TRAINING", nothing)),
+        ("results_s", mean_figure, by_stage.get("STORE_EVALUATION_RESULTS", nothing)),
+    ):
         if len(seconds):
-            of_all = median_figure if key == "connect_s" else mean_figure
             figures.append(of_all(f"costs.{key}", seconds))
             costs[key] = figures[-1].value
         else:

@@ -10,7 +10,6 @@ import polars as pl
 from sim.calibration.overlap import with_neighbours
 from twinclock.graph import BUILT_IN_OUTCOMES, YIELDED
 from twinclock.result import Run
-from twinclock.stages import DECISIONS
 
 TRAIN, EVALUATE = "WAIT_FOR_TRAINING_COMPLETION", "WAIT_FOR_EVALUATION_COMPLETION"
 _CHUNKS = ("REPLAY_DATA", "FETCH_NEW_DATA")
@@ -178,7 +177,3 @@ def _scores(run: Run) -> pl.DataFrame:
         .select("model", "value", num_samples="trained", epochs=pl.lit(run.config.training.epochs), age_s=age_s,
                 num_scored="num_samples")
     )  # fmt: skip
-
-
-DECIDING = tuple(DECISIONS)
-"""Stages that only decide."""
