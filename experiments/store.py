@@ -38,6 +38,20 @@ class Result:
     """Seconds that the run took on the machine that it ran on; no part of the study's tables."""
 
 
+@contextmanager
+def held(folder: Path, other: str) -> Iterator[None]:
+    """A folder, made if need be, for this process alone. RunError if `other` has it, or it can't be made."""
+    with told_as_run_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "a", encoding="utf-8")  # noqa: SIM115 - held until the end
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{folder}: in use by {other}; wait for it, or stop it first") from None
+        yield
+
+
 class ResultStore:
     """The results in one folder, held by one process at a time."""
 
@@ -49,14 +63,7 @@ class ResultStore:
     @contextmanager
     def hold(cls, folder: Path) -> Iterator[ResultStore]:
         """Open, or begin, the results of a study. RunError if another process has them, or they can't be used."""
-        with told_as_run_error(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = open(folder / "lock", "a", encoding="utf-8")  # noqa: SIM115 - held until the store is let go
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(f"{folder}: in use by another sweep; wait for it, or stop it first") from None
+        with held(folder, "another sweep"):
             file = folder / FILE
             with _told(file):
                 connection = sqlite3.connect(file)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,9 @@ from experiments.fidelity.records import FORMAT, PolicyRecord, Prediction, RealR
 from experiments.fidelity.result import PAGE_FILE, FidelityResult
 from experiments.progress import ProgressWatcher, watching_in_python
 from experiments.report.write import report
+from experiments.store import held
 from experiments.study import Study, load_study
-from twinclock.errors import ConfigError, Interrupted, RunError
-from twinclock.run_folder import told_as_run_error
+from twinclock.errors import ConfigError, Interrupted
 
 
 def fidelity(
@@ -55,7 +53,7 @@ def measure(
     if repeats < 1:
         raise ConfigError(f"--repeats: got {repeats}, expected a whole number > 0")
     planned = policies(study)
-    with _held(folder):
+    with held(folder, "another process"):
         try:
             runs = measured(planned, repeats, folder, perform_all, watcher)
         except KeyboardInterrupt:
@@ -88,17 +86,3 @@ def _record(policy: Policy, runs: tuple[RealRun, ...], prediction: Prediction) -
         runs=runs,
         prediction=prediction,
     )
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """The folder for this process alone. RunError if another one has it, or it can't be made."""
-    with told_as_run_error(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "a", encoding="utf-8")  # noqa: SIM115 - held until the end
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{folder}: in use by another process; wait for it, or stop it first") from None
-        yield
