@@ -18,7 +18,6 @@ _NEEDS_A_RUN = "needs the folder of an earlier run; tests/sim has tests of it"
 _NEEDS_A_CLASS = "needs a class of the user's own; tests/policies and tests/real have tests of it"
 _FOR_REAL = "for the real executor only"
 
-_OF_A_CALIBRATION = "not drawn yet; tests/test_costs_of_a_run.py and tests/test_calibration.py have tests of it"
 NOT_DRAWN: Mapping[str, str] = {
     "Config.real": _FOR_REAL,
     "Config.data:FolderConfig": _FOR_REAL,
@@ -27,11 +26,6 @@ NOT_DRAWN: Mapping[str, str] = {
     "TrainingConfig.task=regression": "the simulator can't score it",
     "TrainingConfig.model:ImportedModelConfig": _NEEDS_A_CLASS,
     "FeatureColumns.arrays": "only the real executor looks into them; tests/real has tests of it",
-    "Costs.decide_by_stage": _OF_A_CALIBRATION,
-    "Costs.evaluation_noise_sigma": _OF_A_CALIBRATION,
-    "Costs.grant_s": _OF_A_CALIBRATION,
-    "Costs.warmup_s": _OF_A_CALIBRATION,
-    "EvaluationCost.interval_s": _OF_A_CALIBRATION,
     "EvaluationConfig.evaluator": _NEEDS_A_CLASS,
     "GateConfig.better": _NEEDS_A_CLASS,
     "GateConfig.better=higher": _NEEDS_A_CLASS,

@@ -110,7 +110,7 @@ def pipelines(draw: Draw, most_at_once: int | None = None) -> Config:
         **draw.keys(0.6, faults=lambda: faults(draw)),
     }
     if variant == "overlapped":
-        how = draw.of("queue", "coalesce", "drop", "preempt")
+        how = draw.of("queue", "coalesce", "drop", "preempt", "preempt")
         config["overlap"] = {"on_trigger": how, "trainings_at_once": draw.of(1, 1, 1, 2, 3)}
     return config
 

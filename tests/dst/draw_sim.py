@@ -24,12 +24,20 @@ def costs(draw: Draw) -> Config:
         "results_s": draw.of(0.07, 0.0002, 1.0, 0.0),
         "read": _linear(draw),
         "training": _training(draw),
-        "evaluation": draw.of(_linear(draw), _linear(draw), {"kind": "constant", "seconds": _setup(draw)}),
+        "evaluation": draw.of(
+            _linear(draw),
+            {**_linear(draw), "interval_s": draw.of(0.1, 0.0)},
+            {"kind": "constant", "seconds": _setup(draw)},
+        ),
         "store": {"latency_s": _setup(draw)}
         | draw.keys(0.3, bytes_per_s=lambda: draw.of(1e3, 1e8), model_bytes=lambda: draw.of(0, 5000)),
         "noise_sigma": draw.of(0.5, 1.5, 0.0),
         **draw.keys(
             0.2,
+            decide_by_stage=lambda: {"EVALUATE": draw.of(0.5, 0.0), "TRAINING_COMPLETED": draw.of(0.3, 0.0)},
+            grant_s=lambda: draw.of(0.01, 0.5, 0.0),
+            warmup_s=lambda: draw.of(2.0, 0.0),
+            evaluation_noise_sigma=lambda: draw.of(0.3, 0.0),
             drift=lambda: _linear(draw),
             forward_share=lambda: draw.of(0.0, 0.5, 1.0),
             scaling_efficiency=lambda: draw.of(0.0, 0.8, 1.0),

@@ -128,18 +128,18 @@ def a_training_has_at_most_one_model(witnessed: Witness) -> None:
 
 
 def costs_are_those_of_the_trainings(witnessed: Witness) -> None:
-    """What has trained is reported once, with the seconds from its start to its end; a retry is no second training."""
+    """What has trained is reported once, with the seconds of the attempt that was used, from its start to its end."""
     for seen in witnessed.pipelines.values():
         reported = {}
+        used = {each.trigger["serial"]: each for each in seen.ended("WAIT_FOR_TRAINING_COMPLETION")
+                if each.outcome == "trained"}  # fmt: skip
         for each in seen.ended("TRAINING_COMPLETED"):
             for cost in each.values.get("costs", ()):
                 assert cost["trigger"] not in reported, f"the training of trigger {cost['trigger']} is charged twice"
                 reported[cost["trigger"]] = cost
-        for each in seen.ended("WAIT_FOR_TRAINING_COMPLETION"):
-            if each.outcome == "trained" and each.trigger["serial"] in reported:
-                held_s = each.ended_s - each.start.inputs["job"]["started_s"]
-                cost = reported[each.trigger["serial"]]
-                assert abs(cost["seconds"] - held_s) <= 1e-9 * max(1.0, each.ended_s), (cost, held_s)
+        for serial, cost in reported.items():
+            held_s = used[serial].ended_s - used[serial].start.inputs["job"]["started_s"]
+            assert abs(cost["seconds"] - held_s) <= 1e-9 * max(1.0, used[serial].ended_s), (cost, held_s)
 
 
 def the_luck_of_a_training_is_its_own(witnessed: Witness) -> None:
@@ -151,7 +151,7 @@ def the_luck_of_a_training_is_its_own(witnessed: Witness) -> None:
         others_count = any(can_interfere(each.run.config) for each in witnessed.pipelines.values())
         keeps = config.training.checkpoint
         kept = keeps.every is not None or keeps.every_steps is not None
-        if not isinstance(cost, ConstantCost) or kept or seen.broken or others_count:
+        if not isinstance(cost, ConstantCost) or sim.costs.warmup_s > 0 or kept or seen.broken or others_count:
             continue
         for each in seen.of("WAIT_FOR_TRAINING_COMPLETION"):
             if "fit" in each.values:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from dst.witness import Witness
+from sim.config import SimConfig
 from twinclock.cluster import modelled_devices
 from twinclock.messages import (
     Acquire,
@@ -25,6 +26,7 @@ from twinclock.messages import (
     Release,
     Start,
 )
+from twinclock.section import parse_section
 
 Key: TypeAlias = tuple[str, int]
 """(pipeline, id) of a request."""
@@ -172,10 +174,11 @@ def grants_follow_the_line(witnessed: Witness) -> None:
     """Each request is granted at the very moment at which it is its turn and it fits, in the order of the line.
 
     So no device idles while the head of the line could use it, and none has more jobs than it takes. Of clusters with
-    spot devices nobody can tell from the events when a notice was given, so they are not looked at.
+    spot devices nobody can tell from the events when a notice was given, nor when units were granted where pipelines
+    hear of it later, so they are not looked at.
     """
     devices, cluster = modelled_devices(witnessed.cluster), witnessed.cluster
-    if any(device.kind.spot is not None for device in devices):
+    if any(device.kind.spot is not None for device in devices) or _hears_later(witnessed):
         return
     free = {"device": Counter({device.name: cluster.jobs_per_device for device in devices})}
     for name, seen in witnessed.pipelines.items():
@@ -257,7 +260,12 @@ def _fits(witnessed: Witness) -> Callable[[Acquire, Counter[str]], bool]:
 
 
 def what_yields_is_recalled_only_for_what_does_not(witnessed: Witness) -> None:
-    """And only while somebody waits; what was recalled is given back at that moment, and asked for anew."""
+    """And only while somebody waits; what was recalled is given back at that moment, and asked for anew.
+
+    Where pipelines hear of it later, whoever waited may have gone by then.
+    """
+    if _hears_later(witnessed):
+        return
     yields: dict[Key, bool] = {}
     waiting: set[Key] = set()
     held: set[Key] = set()
@@ -281,6 +289,13 @@ def what_yields_is_recalled_only_for_what_does_not(witnessed: Witness) -> None:
                 held.discard((pipeline, command.id))
                 assert recalled.pop((pipeline, command.id), now) == now, f"{command} only at {now} s"
     assert not recalled, f"never given back: {recalled}"
+
+
+def _hears_later(witnessed: Witness) -> bool:
+    """Is it a while until some pipeline knows that units were granted, or are to be given back?"""
+    return any(
+        parse_section(SimConfig, seen.run.config.sim, "case").costs.grant_s > 0 for seen in witnessed.pipelines.values()
+    )
 
 
 def _key(ask: Acquire) -> Key:

@@ -146,7 +146,10 @@ class Trigger(Protocol):
         """Its fire at `position` became a trigger (a suppressed or dropped one does not)."""
 
     def on_training_cost(self, num_samples: int, seconds: float) -> None:
-        """A training of `num_samples` held its devices for `seconds` of clock time, queueing excluded."""
+        """A training of `num_samples` held its devices for `seconds` of clock time, queueing excluded.
+
+        Failed attempts are not told of; one that goes on from a checkpoint counts from there.
+        """
 
     def on_new_model(self, model: Mapping[str, Json]) -> None:
         """A model was stored and is the active one now."""
