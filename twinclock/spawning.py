@@ -32,13 +32,13 @@ class _Process(SpawnProcess):
             return SpawnProcess._Popen(process_obj)
 
 
-class _Context(SpawnContext):
+class Spawning(SpawnContext):
     """As the context `spawn` of multiprocessing, which also has queues and pipes."""
 
     Process = _Process
 
 
-SPAWN = _Context()
+SPAWN = Spawning()
 """Instead of `multiprocessing.get_context("spawn")`."""
 
 

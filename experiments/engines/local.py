@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.synchronize import RLock
 from typing import TYPE_CHECKING
 
 from experiments.job import Job, perform
 from experiments.store import Result
-from twinclock.spawning import SPAWN
+from twinclock.spawning import Spawning
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -26,6 +27,21 @@ _QUEUED_PER_WORKER = 2
 
 _LISTEN_EVERY_S = 0.2
 """Seconds after which an interrupt is heard at the latest: polars' own handler of it restarts a wait without end."""
+
+
+class _KeepsLocks(Spawning):
+    """Keeps the locks that it has made. A pool lets go of them before the last of its workers is gone.
+
+    One that is just starting then would look for a lock that is no more, and die with a traceback.
+    """
+
+    def __init__(self) -> None:
+        self._locks: list[RLock] = []
+
+    def RLock(self) -> RLock:  # noqa: N802 - the name that pools call
+        lock = super().RLock()
+        self._locks.append(lock)
+        return lock
 
 
 def local(jobs: Iterable[Job], *, num_workers: int, timeout_s: float | None) -> Generator[tuple[Job, Result]]:
@@ -41,8 +57,8 @@ def local_workers(
     """Workers that stay for several lots of jobs; what performs a lot. Leaving ends the runs that are under way."""
     from pebble import ProcessPool
 
-    # spawned, for polars does not survive a fork
-    pool = ProcessPool(max_workers=num_workers, context=SPAWN, initializer=leave_with_parent)
+    context = _KeepsLocks()  # spawned, for polars does not survive a fork
+    pool = ProcessPool(max_workers=num_workers, context=context, initializer=leave_with_parent)
     try:
         yield partial(_performed, pool, num_workers, timeout_s)
     finally:

@@ -16,6 +16,8 @@ from in_processes import PATIENCE_S, killed, results, rows, started, until, writ
 from small_studies import hostile, study
 
 import twinclock as tc
+from experiments.engines.local import local
+from experiments.job import Job
 from experiments.results import StudyResult
 from experiments.store import ResultStore
 from twinclock.errors import ConfigError, RunError
@@ -272,3 +274,10 @@ def test_exit_codes_of_the_command(tmp_path):
     wrong = subprocess.run(command(study(seeds=0), tmp_path / "wrong"), capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: ")
+
+
+def test_workers_that_are_still_starting_when_all_is_done_go_quietly(capfd):
+    for _ in range(2):
+        [(_, result)] = local([Job("wrong", "wrong", {"triger": {}}, "sim", None)], num_workers=4, timeout_s=None)
+        assert result.state == "failed"
+    assert capfd.readouterr().err == ""
