@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -23,6 +24,7 @@ from twinclock.errors import RunError, UserError
 from twinclock.journal import JOURNAL, MARK, Journal
 from twinclock.machine import Machine
 from twinclock.messages import Acquire, Arm, Disarm, Ended, Fired, Granted, Release, Start
+from twinclock.monitoring.status import STATUS
 from twinclock.observer import RunObserver
 from twinclock.records import Recorder
 from twinclock.recovery import replayed
@@ -31,6 +33,8 @@ from twinclock.run_folder import RunFolder, read_header
 from twinclock.stages import Context
 
 KILL, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGINT, signal.SIGTERM
+UNCOPIED = ("lock", "*-shm", f"{STATUS}*")
+"""What a folder may lack after a power cut."""
 
 
 def start(gate: Gate, config: dict, out: Path) -> Command:
@@ -144,13 +148,18 @@ def test_a_crash_at_every_commit_of_a_run_with_snapshots(
 
 
 def copy_at_rest(folder: Path, copy: Path) -> None:
-    """Once more if a helper thread has moved something meanwhile."""
+    """Once more if a helper thread has moved something meanwhile, which would then be in neither place or in both."""
     while True:
-        try:
-            shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns("lock", "*-shm"))
-            return
-        except shutil.Error:
-            shutil.rmtree(copy)
+        with contextlib.suppress(shutil.Error):
+            shutil.copytree(folder, copy, symlinks=True, ignore=shutil.ignore_patterns(*UNCOPIED))
+            if paths_in(copy) == paths_in(folder):
+                return
+        shutil.rmtree(copy)
+
+
+def paths_in(folder: Path) -> set[Path]:
+    paths = (path.relative_to(folder) for path in folder.rglob("*"))
+    return {path for path in paths if not any(path.match(each) for each in UNCOPIED)}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
