@@ -21,7 +21,7 @@ from dst.mutants import MUTANTS
 from dst.shrink import shrunk
 from dst.witness import witness
 
-NUM_RUNS = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "1000"))
+NUM_RUNS = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "500"))
 _RUNS_A_TEST = max(20, NUM_RUNS // 100)
 _ENOUGH = 300
 """Seeds within which a defect has to be found."""
