@@ -2,8 +2,9 @@
 
     python -m experiments.fidelity.published
 
-Takes what `twinclock fidelity` has left in `runs/` of the studies in `studies/fidelity/`. Writes its record beside each
-study, the picture of its makespans to `docs/images/`, and the tables to `docs/fidelity.md`.
+Takes what `twinclock fidelity` has left in `runs/` of the studies in `studies/fidelity/`; one that is not there stays
+as it is. Writes its record beside each study, the picture of its makespans to `docs/images/`, and the tables to
+`docs/fidelity.md`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from experiments.metric_names import figure_text
 from twinclock.errors import UserError
 
 STUDIES = Path(__file__).parent.parent / "studies" / "fidelity"
-NAMES = ("rodents", "flights", "two-devices")
+NAMES = ("rodents", "flights", "two-devices", "one-gpu")
 _DOCS = Path(__file__).parent.parent.parent / "docs"
 PAGE = _DOCS / "fidelity.md"
 _MOST_PAIRS = 5
@@ -33,8 +34,10 @@ def main() -> None:
     """Publish what there is in `runs/`."""
     from twinclock.plots import save
 
-    for name in NAMES:
-        made = FidelityResult.load(Path("runs") / f"fidelity-{name}-fidelity")
+    for name, folder in ((name, Path("runs") / f"fidelity-{name}-fidelity") for name in NAMES):
+        if not folder.exists():
+            continue
+        made = FidelityResult.load(folder)
         file = made.write(STUDIES)
         file.replace(STUDIES / f"{name}.json")
         save(made.plot.makespans(), _DOCS / "images" / f"fidelity-{name}.png")

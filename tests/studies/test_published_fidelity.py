@@ -32,7 +32,7 @@ def test_the_record_is_of_the_study(name):
 def test_every_policy_can_be_run_on_both(name):
     for policy in policies(load_study(STUDIES / f"{name}.yaml")):
         for executor in ("sim", "real"):
-            plan_run(load_config(policy.config), executor)
+            plan_run(load_config(policy.config, overrides=["real.device=cpu"]), executor)  # where there may be no GPU
 
 
 @pytest.mark.parametrize("name", ["rodents", "flights"])
