@@ -77,6 +77,8 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable ".[real,dev]"
+	# every process of a run, and of a test, would compile them again where Python may not write bytecode by itself
+	$(BIN)/python -m compileall -q twinclock sim real experiments
 	touch $@
 
 clean:
