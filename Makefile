@@ -68,6 +68,7 @@ notebooks: $(VENV)/.installed
 	$(BIN)/jupytext --quiet --update --to ipynb notebooks/*.py
 
 # torch first and by itself: pip then finds its requirement met and does not choose another build
+# the sources are compiled here, as every process would do it again where Python may not write bytecode by itself
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $$($(PYTHON) --version 2>&1) is too old; twinclock needs Python 3.11 or newer (make PYTHON=python3.12)" >&2; exit 2; }
@@ -77,7 +78,6 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable ".[real,dev]"
-	# every process of a run, and of a test, would compile them again where Python may not write bytecode by itself
 	$(BIN)/python -m compileall -q twinclock sim real experiments
 	touch $@
 

@@ -20,7 +20,7 @@ from experiments.fidelity.result import FidelityResult
 from experiments.fidelity.show import discordant_lines, grade_line, missing_lines, target_row
 from experiments.fidelity.words import percent
 from experiments.metric_names import figure_text
-from twinclock.errors import UserError
+from twinclock.errors import RunError, UserError
 
 STUDIES = Path(__file__).parent.parent / "studies" / "fidelity"
 NAMES = ("rodents", "flights", "two-devices", "one-gpu")
@@ -34,9 +34,11 @@ def main() -> None:
     """Publish what there is in `runs/`."""
     from twinclock.plots import save
 
-    for name, folder in ((name, Path("runs") / f"fidelity-{name}-fidelity") for name in NAMES):
-        if not folder.exists():
-            continue
+    folders = {name: Path("runs") / f"fidelity-{name}-fidelity" for name in NAMES}
+    there = {name: folder for name, folder in folders.items() if folder.exists()}
+    if not there:
+        raise RunError(f"runs: nothing to publish here, expected one of {', '.join(map(str, folders.values()))}")
+    for name, folder in there.items():
         made = FidelityResult.load(folder)
         file = made.write(STUDIES)
         file.replace(STUDIES / f"{name}.json")

@@ -16,6 +16,7 @@ from simulated import StageRun, Trace, breaking
 import twinclock as tc
 from dst.draw import Case
 from sim import operations, plugin
+from sim.config import SimConfig
 from twinclock import executor, launch
 from twinclock.cluster import ClusterConfig
 from twinclock.errors import UserError
@@ -26,6 +27,7 @@ from twinclock.launch import graph_options
 from twinclock.messages import Command, Event, Finish
 from twinclock.pipeline import build_graph
 from twinclock.result import Run
+from twinclock.section import parse_section
 from twinclock.stream import ClockTime, Stream
 from twinclock.watch import UNWATCHED
 
@@ -62,6 +64,11 @@ class Seen:
     def is_done(self) -> bool:
         """Did it come to its proper end?"""
         return self.run.outcome == "done"
+
+    @cached_property
+    def sim(self) -> SimConfig:
+        """What the simulator was told."""
+        return parse_section(SimConfig, self.run.config.sim, "case")
 
     @cached_property
     def taken(self) -> int:

@@ -8,16 +8,13 @@ from simulated import StageRun
 
 from dst.invariants.samples import settled_in
 from dst.witness import Seen, Witness
-from sim.config import SimConfig
 from sim.throughput.constant import ConstantCost
-from twinclock.config import Config
 from twinclock.lateness import handover
 from twinclock.messages import Recalled
 from twinclock.policies.evaluation import Span, active, all_bounds, trained
 from twinclock.policies.evaluation.in_use import activated
 from twinclock.policies.gate import judge
 from twinclock.schemas import KEYS
-from twinclock.section import parse_section
 from twinclock.seeds import Purpose
 
 _APPENDED = ("costs", "models", "trained", "skipped", "superseded", "planned")
@@ -145,10 +142,9 @@ def costs_are_those_of_the_trainings(witnessed: Witness) -> None:
 def the_luck_of_a_training_is_its_own(witnessed: Witness) -> None:
     """Its noise follows from seed and trigger alone, not from what came before; seen where costs are constant."""
     for seen in witnessed.pipelines.values():
-        config = seen.run.config
-        sim = parse_section(SimConfig, config.sim, "case")
+        config, sim = seen.run.config, seen.sim
         cost, luck = sim.costs.training, config.faults.stragglers
-        others_count = any(can_interfere(each.run.config) for each in witnessed.pipelines.values())
+        others_count = any(can_interfere(each) for each in witnessed.pipelines.values())
         keeps = config.training.checkpoint
         kept = keeps.every is not None or keeps.every_steps is not None
         if not isinstance(cost, ConstantCost) or sim.costs.warmup_s > 0 or kept or seen.broken or others_count:
@@ -163,10 +159,10 @@ def the_luck_of_a_training_is_its_own(witnessed: Witness) -> None:
                 assert any(abs(found - seconds * factor) <= slack for factor in (1.0, luck.factor)), each.path
 
 
-def can_interfere(config: Config) -> bool:
+def can_interfere(seen: Seen) -> bool:
     """Can a job take longer because of others?"""
-    told = parse_section(SimConfig, config.sim, "case").interference
-    return told.same_node > 0 or (config.cluster.jobs_per_device > 1 and told.same_device > 0)
+    told = seen.sim.interference
+    return told.same_node > 0 or (seen.run.config.cluster.jobs_per_device > 1 and told.same_device > 0)
 
 
 def every_pair_is_evaluated_once_and_none_is_missing(witnessed: Witness) -> None:

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from dst.witness import Witness
-from sim.config import SimConfig
 from twinclock.cluster import modelled_devices
 from twinclock.messages import (
     Acquire,
@@ -26,7 +25,6 @@ from twinclock.messages import (
     Release,
     Start,
 )
-from twinclock.section import parse_section
 
 Key: TypeAlias = tuple[str, int]
 """(pipeline, id) of a request."""
@@ -293,9 +291,7 @@ def what_yields_is_recalled_only_for_what_does_not(witnessed: Witness) -> None:
 
 def _hears_later(witnessed: Witness) -> bool:
     """Is it a while until some pipeline knows that units were granted, or are to be given back?"""
-    return any(
-        parse_section(SimConfig, seen.run.config.sim, "case").costs.grant_s > 0 for seen in witnessed.pipelines.values()
-    )
+    return any(seen.sim.costs.grant_s > 0 for seen in witnessed.pipelines.values())
 
 
 def _key(ask: Acquire) -> Key:
