@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import polars as pl
 import pytest
@@ -15,7 +17,7 @@ import pytest
 import twinclock as tc
 from twinclock import launch, records
 from twinclock.errors import RunError
-from twinclock.run_folder import RunFolder, StoredTables, read_header, replace_durably
+from twinclock.run_folder import RunFolder, StoredTables, make_folder, read_header, replace_durably
 from twinclock.schemas import SCHEMAS
 
 CONFIG = {
@@ -59,6 +61,33 @@ def test_a_place_that_can_not_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file/run: can't be written \(Not a directory\); expected a writable folder"):
         RunFolder.create(tmp_path / "file" / "run")
+
+
+def test_threads_that_need_the_same_folder_make_it_once(tmp_path):
+    together = Barrier(4)
+
+    def make(number: int) -> None:
+        together.wait()
+        make_folder(tmp_path / str(number) / "inner")
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(50):
+            assert list(threads.map(make, [number] * 4)) == [None] * 4
+            assert (tmp_path / str(number) / "inner").is_dir()
+
+
+def test_a_folder_that_is_made_by_another_meanwhile(tmp_path, monkeypatch):
+    wanted, looked = tmp_path / "wanted", []
+
+    def is_dir(path: Path) -> bool:
+        if path == wanted and not looked:
+            looked.append(os.mkdir(path))
+            return False
+        return os.path.isdir(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    make_folder(wanted)
+    assert looked
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

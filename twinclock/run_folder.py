@@ -21,6 +21,7 @@ import errno
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -44,6 +45,7 @@ _NAMED = 5
 """Runs that a message names."""
 FORMAT = 1
 """Version of the folder's layout and of the tables' schemas."""
+_MAKING = threading.RLock()
 
 
 class RunFolder:
@@ -243,13 +245,18 @@ def replace_durably(file: Path) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those around it, unless they are there; their names then survive a power cut too."""
-    if not path.is_dir():
-        if path.exists():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-        make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-        sync(path.parent)
+    """Make a folder, and those around it, unless they are there; their names then survive a power cut too.
+
+    Several threads or processes may do so at once.
+    """
+    with _MAKING:  # nobody goes on in a folder whose name another thread has not made durable yet
+        if not path.is_dir():
+            make_folder(path.parent)
+            try:
+                path.mkdir(exist_ok=True)
+            except FileExistsError:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
+            sync(path.parent)
 
 
 def sync(path: Path) -> None:
