@@ -51,7 +51,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/.installed
-	$(BIN)/mypy
+	MYPY_NUM_WORKERS=2 $(BIN)/mypy
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/throughput.py

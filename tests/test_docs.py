@@ -165,7 +165,7 @@ def pages_of(folder: Path) -> tuple[str, ...]:
 
 
 def copied_project(place: Path) -> Path:
-    ignored = shutil.ignore_patterns("__pycache__", "nycflights13.parquet")
+    ignored = shutil.ignore_patterns("nycflights13.parquet")
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():

@@ -25,6 +25,12 @@ NUM_RUNS = int(os.environ.get("TWINCLOCK_NUM_PIPELINES", "500"))
 _RUNS_A_TEST = max(20, NUM_RUNS // 100)
 _ENOUGH = 300
 """Seeds within which a defect has to be found."""
+_WHERE = {
+    "a training that is done is stopped": "preempt",
+    "the gate lets through what is worse": "gate",
+    "a rejected model is scored as the active one": "gate",
+}
+"""Defect → what cases have to say to show it, where few do; the others are left out, for they take time only."""
 
 
 @pytest.mark.parametrize("first", range(0, NUM_RUNS, _RUNS_A_TEST))
@@ -85,7 +91,7 @@ def test_few_cases_are_refused_and_much_happens_in_the_others():
 
 def test_the_digest_is_the_same_in_any_process():
     def told(num_processes: int, hash_seed: str) -> str:
-        command = [sys.executable, "tests/fuzz.py", "--runs", "24", "--seed", "5", "-j", str(num_processes)]
+        command = [sys.executable, "tests/fuzz.py", "--runs", "12", "--seed", "5", "-j", str(num_processes)]
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         root = Path(__file__).parent.parent
         run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
@@ -98,8 +104,10 @@ def test_the_digest_is_the_same_in_any_process():
 
 @pytest.mark.parametrize("defect", MUTANTS)
 def test_a_defect_is_found(defect):
+    said = _WHERE.get(defect, "")
+    seeds = (seed for seed in range(_ENOUGH) if said in case_text(draw_case(seed)))
     with MUTANTS[defect]():
-        assert any(outcome(seed).verdict.broken for seed in range(_ENOUGH)), f"{_ENOUGH} runs, and not found"
+        assert any(outcome(seed).verdict.broken for seed in seeds), f"{_ENOUGH} seeds, and not found"
 
 
 def test_an_invariant_says_in_its_docstring_what_it_is():

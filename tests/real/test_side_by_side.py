@@ -24,7 +24,6 @@ SMALL: dict[str, Any] = {
 }
 FLIGHTS = {"kind": "table", "dataset": "nycflights13", "limit": 4000}
 CASES = {
-    "amount, evaluation spawned": {},
     "time, evaluation in line": {"variant": "sequential", "trigger": {"kind": "time", "every": "180d"}},
     "flights, trained on from the active model": {
         "data": FLIGHTS,

@@ -12,7 +12,7 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import soak
 
-NUM_TRIGGERS = 25
+NUM_TRIGGERS = 18
 
 
 def test_nothing_is_lost_whatever_is_killed(tmp_path):
