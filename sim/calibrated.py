@@ -58,9 +58,16 @@ def _read(file: str, _mtime_ns: int, _size: int) -> CalibrationFile:
         raise ConfigError(f"{file}: {unknown[0]}: unknown key, expected {', '.join((*SECTIONS, FITTED))}; {_EXPECTED}")
     sections = {key: values[key] for key in SECTIONS if key in values}
     quality = sections.get("quality")
-    if isinstance(quality, Mapping) and isinstance(quality.get("run"), str):
-        sections["quality"] = {**quality, "run": str(Path(file).parent / quality["run"])}
+    if isinstance(quality, Mapping) and "run" in quality:
+        sections["quality"] = {**quality, "run": _from_here(Path(file).parent, quality["run"])}
     return CalibrationFile(file, sections, values[FITTED])
+
+
+def _from_here(place: Path, run: Any) -> Any:
+    """Folders of runs, one or several, relative to a place until now; what is neither is left to be refused."""
+    if isinstance(run, list):
+        return [_from_here(place, each) for each in run]
+    return str(place / run) if isinstance(run, str) else run
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any], under: str = "") -> dict[str, Any]:

@@ -185,6 +185,8 @@ def test_another_kind_replaces_a_subsection_whole(tmp_path):
     # no kind is said, which means decay
     assert section(calibration=matrix, quality={"peak": 0.8}).quality.model_dump()["kind"] == "decay"
     assert section(calibration=matrix).quality.run == str(tmp_path / "r")
+    several = written(tmp_path, {**FILE, "quality": {"kind": "matrix", "run": ["r", "s"]}}, "several.yaml")
+    assert section(calibration=several).quality.runs == (str(tmp_path / "r"), str(tmp_path / "s"))
 
 
 def test_merging_goes_by_key_and_takes_lists_whole():

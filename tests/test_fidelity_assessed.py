@@ -81,14 +81,15 @@ def test_a_stage_that_only_the_simulation_has_is_missed_if_it_is_not_small():
     ("depends_on", "positions", "told", "grade"),
     [
         ("data", (99, 199), "met", "A"),
-        ("data", (99, 200), "missed", "C"),
-        ("scores", (99, 199), "tie", "A"),
+        ("data", (99, 149), "missed", "C"),
+        ("scores", (99, 199), "met", "A"),
         ("scores", (99, 149), "tie", "A"),
         ("clock", (9, 19, 29), None, "A"),
     ],
 )
 def test_trigger_positions_are_promised_for_policies_that_look_at_the_data_alone(depends_on, positions, told, grade):
-    real = [figures(10.0), figures(10.0, positions=(99, 199) if depends_on == "data" else (99, 149))]
+    # the second repeat has another seed, by which a policy may draw; only the first has that of the simulation
+    real = [figures(10.0), figures(10.0, positions=(99, 149))]
     said = assess(record(policy("a", real, figures(10.0, positions=positions), depends_on=depends_on)))
     assert said.triggers["verdict"].to_list() == [told]
     assert said.grade == grade

@@ -54,8 +54,8 @@ class Assessment:
     """The same of each stage's seconds; also `share` (of the real makespan), `mape`, `real_mape`, `start_off_s`, and
     how many stage runs were matched."""
     triggers: pl.DataFrame
-    """Edit distances of trigger positions: `distance` (simulated from the repeat farthest from it), `real_distance`
-    (of the two repeats farthest apart), `is_promised` (must they be the same?), `verdict`."""
+    """Edit distances of trigger positions: `distance` (simulated from the first repeat, which has its seed),
+    `real_distance` (of the two repeats farthest apart), `is_promised` (must they be the same?), `verdict`."""
     rankings: pl.DataFrame
     """For each figure that policies are ranked by: `tau` (null: no pair), `counted`, `left_out`, `verdict`."""
     pairs: pl.DataFrame
@@ -148,9 +148,10 @@ def _stages(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
 
 def _triggers(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
     simulated, measured = policy.prediction.figures, policy.measured
-    if simulated is None or not measured:
+    first = policy.runs[0].figures if policy.runs else None
+    if simulated is None or first is None:
         return
-    distance = max(edit_distance(simulated.positions, figures.positions) for figures in measured)
+    distance = edit_distance(simulated.positions, first.positions)
     apart = (edit_distance(one.positions, other.positions) for one, other in combinations(measured, 2))
     real_distance = max(apart, default=0)
     is_promised = policy.depends_on == "data" and policy.mode == "replay"

@@ -30,9 +30,9 @@ def fidelity(
     """Run each variant of a study for real, predict it with costs from another variant's runs, and grade that.
 
     `out`: a folder, new or of the same study; `runs/NAME-fidelity` if there is none. `repeats`: real runs of each
-    variant, all with the study's first seed, so that they differ by the machine alone. Those that are there already are
-    not run again, so that the same call with more repeats adds, and with as many only predicts and grades anew. The
-    variants are run whatever executor the study names.
+    variant, with the study's first seed and those that follow it: they differ by the machine and by the chances of
+    training. Those that are there already are not run again, so that the same call with more repeats adds, and with as
+    many only predicts and grades anew. The variants are run whatever executor the study names.
 
     A real run or a prediction that fails is part of the result, and the others go on. ConfigError if the study is
     wrong, RunError if the folder can't be used or holds runs of something else. An interrupt leaves what is done;

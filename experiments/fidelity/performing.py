@@ -46,8 +46,8 @@ def measured(
     wanted = {
         str(run_folder(folder, policy, repeat)): (policy, repeat) for policy, repeat in _in_turn(policies, repeats)
     }
-    for path, (policy, _) in wanted.items():
-        _ensure_same(Path(path), policy)
+    for path, (policy, repeat) in wanted.items():
+        _ensure_same(Path(path), policy, repeat)
     todo = [path for path in wanted if not _is_finished(Path(path))]
     jobs = [_job(path, *wanted[path]) for path in todo if wanted[path][0].config is not None]
     watcher.begin("real runs", len(wanted), len(wanted) - len(jobs))
@@ -72,25 +72,25 @@ def _in_turn(policies: Sequence[Policy], repeats: int) -> Iterator[tuple[Policy,
 
 
 def _job(path: str, policy: Policy, repeat: int) -> Job:
-    return Job(path, f"{policy.label}, real run {repeat}", dict(policy.config or {}), REAL, path)
+    return Job(path, f"{policy.label}, real run {repeat}", policy.repeated(repeat), REAL, path)
 
 
 def _is_finished(path: Path) -> bool:
     return (path / HEADER).exists() and read_header(path)["state"] == "finished"
 
 
-def _ensure_same(path: Path, policy: Policy) -> None:
+def _ensure_same(path: Path, policy: Policy, repeat: int) -> None:
     """RunError if there is a run, and it is of another configuration."""
     if policy.config is None or not (path / HEADER).exists():
         return
     try:
-        wanted = load_config(policy.config)
+        wanted = load_config(policy.repeated(repeat))
     except UserError:
         return  # which its run will tell
     if read_header(path)["hashes"]["config"] != config_hash(wanted):
         raise RunError(
-            f"{path}: a run of another configuration than {policy.label!r} has now; expected a new folder (--out), "
-            "or this one without that run"
+            f"{path}: a run of another configuration than repeat {repeat} of {policy.label!r} has now; "
+            "expected a new folder (--out), or this one without that run"
         )
 
 

@@ -30,13 +30,21 @@ class Policy:
     folder: str
     """What its folders begin with: the label, as far as a file may be called so."""
     config: Mapping[str, Any] | None
-    """Unchecked; None if the variant's changes can't be made at all, and `error` says why."""
+    """With the study's first seed, and unchecked; None if the changes can't be made at all, and `error` says why."""
     error: str | None
     calibrated_on: str
     """Label of the policy whose real runs give its costs; never its own."""
 
+    def repeated(self, repeat: int) -> dict[str, Any]:
+        """The configuration of a repeat, from 1: each has a seed of its own, counted up from that of the first.
+
+        So what one training is better by chance is part of what repeats differ by, as the machine's speed is.
+        """
+        config = dict(self.config or {})
+        return config | {"seed": config["seed"] + repeat - 1} if config else {}
+
     def simulated(self, calibration: str) -> dict[str, Any]:
-        """The configuration with the costs and the quality of a calibration, a file, in place of its own.
+        """The first repeat's, with the costs and the quality of a calibration, a file, in place of its own.
 
         Without noise, so that every time is its mean: a draw of the noise would be one more difference, of nobody's.
         """

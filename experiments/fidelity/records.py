@@ -42,7 +42,7 @@ class RealRun:
     """One repeat of a policy."""
 
     repeat: int
-    """From 1."""
+    """From 1; its seed is that of the record, counted up."""
     state: State
     error: str | None
     figures: Figures | None
@@ -114,6 +114,7 @@ class Record:
     name: str
     question: str
     seed: int
+    """Of the first repeat, and of the simulated runs."""
     repeats: int
     machine: str
     """Processors and versions of what the real runs ran on."""

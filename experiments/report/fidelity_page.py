@@ -185,7 +185,7 @@ def _triggers(made: FidelityResult) -> Table:
     ]
     note = (
         "Edit distance: how many triggers have to be added or taken away until all positions are the same; of the "
-        "simulation from the repeat that is farthest from it, and of the two repeats that are farthest apart."
+        "simulation from the first repeat, which has its seed, and of the two repeats that are farthest apart."
     )
     return Table("Triggers and their positions", columns, rows, note)
 

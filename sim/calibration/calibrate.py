@@ -270,20 +270,22 @@ def _without_quality(runs: Sequence[Run]) -> str:
     return "quality: too few scores of accuracy; a run with evaluation.metrics accuracy, and more models, would tell"
 
 
-def _matrix(runs: Sequence[Run]) -> Path | None:
-    """The run that has measured all its models on all intervals, of several the one with the most scores.
+def _matrix(runs: Sequence[Run]) -> tuple[Path, ...]:
+    """The runs that have measured all their models on all intervals: those of the policy with the most scores.
 
-    None where the runs are of different data (as those of `observe` are): it would answer only for its own.
+    None where the runs are of different data (as those of `observe` are): they would answer only for their own.
     """
     if len({run.config.data.model_dump_json() for run in runs}) > 1:
-        return None
-    measured = []
+        return ()
+    measured: dict[str, list[tuple[int, Path]]] = {}
     for run in runs:
         plans = [number for number, plan in enumerate(run.config.evaluation.plans) if plan.models == "all"]
         height = run.evaluations.filter(pl.col("plan").is_in(plans), pl.col("value").is_not_null()).height
         if height and run.folder is not None:
-            measured.append((height, run.folder))
-    return max(measured, key=lambda each: each[0])[1] if measured else None
+            policy = run.config.model_copy(update={"seed": 0, "name": ""}).model_dump_json()
+            measured.setdefault(policy, []).append((height, run.folder))
+    most = max(measured.values(), key=max, default=[])
+    return tuple(folder for _, folder in most)
 
 
 def _residuals(seen: Observations, factor: float, training: Fit, evaluation: Fit) -> pl.DataFrame:

@@ -28,8 +28,9 @@ def write_calibration(found: Calibration, file: Path) -> Path:
     values: dict[str, Any] = {"costs": found.costs}
     if found.interference is not None:
         values["interference"] = found.interference
-    if found.matrix is not None:
-        values["quality"] = {"kind": "matrix", "run": _from(file, found.matrix)}
+    if found.matrix:
+        folders = [_from(file, folder) for folder in found.matrix]
+        values["quality"] = {"kind": "matrix", "run": folders if len(folders) > 1 else folders[0]}
     elif found.quality is not None:
         values["quality"] = found.quality
     values["fitted"] = _about(found, file)
@@ -63,7 +64,7 @@ def _about(found: Calibration, file: Path) -> dict[str, Any]:
         "figures": [_plain(each) for each in found.figures],
         "missing": list(found.missing),
     }
-    if found.matrix is not None and found.quality is not None:
+    if found.matrix and found.quality is not None:
         about["formula"] = found.quality
     return about
 

@@ -26,8 +26,8 @@ class Calibration:
     """As under `sim.interference`; None if the runs do not show it."""
     quality: Mapping[str, Any] | None
     """The fitted formula, as under `sim.quality`; None if the runs do not show it."""
-    matrix: Path | None
-    """The run that has measured a matrix of scores, which `write` gives preference over the formula."""
+    matrix: tuple[Path, ...]
+    """The runs that have measured a matrix of scores, which `write` gives preference over the formula; perhaps none."""
     figures: tuple[Figure, ...]
     """Each number with its interval, and what it was fitted to."""
     missing: tuple[str, ...]

@@ -81,6 +81,7 @@ def _notes(found: Calibration) -> Iterator[str]:
         more_s = float((far["seconds"] - far["fitted_s"]).sum())
         yield f"{far.height} of {found.residuals.height} jobs lie far off the fit, together by {more_s:+.3g} s"
     yield from _apart(found)
-    if found.matrix is not None:
-        yield f"quality: the matrix of scores measured in {found.matrix}; the fitted formula is in the file beside it"
+    if found.matrix:
+        folders = ", ".join(map(str, found.matrix))
+        yield f"quality: the matrix of scores measured in {folders}; the fitted formula is in the file beside it"
     yield from (f"not fitted: {line}" for line in found.missing)

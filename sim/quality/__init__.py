@@ -56,6 +56,6 @@ def make_quality(quality: QualityConfig, context: Context) -> Quality:
         case MeasuredQuality():
             return MeasuredScores(quality.run, context.config)
         case MatrixQuality():
-            return MatrixScores(quality.run, context.config)
+            return MatrixScores(quality.runs, context.config)
         case ProxyQuality():
             return ProxyScores(quality, context.table, context.config.training)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import field_validator
 
 from sim.quality.protocol import Span
 from sim.quality.source import check_likeness, finished_run
 from twinclock.config import Config
 from twinclock.errors import ConfigError
 from twinclock.graph import Json
-from twinclock.section import Section
+from twinclock.section import ListOf, Section
 
 _NEEDED = "expected a run with models and an evaluation plan with models: all, such as between_triggers"
 
@@ -32,11 +34,26 @@ class MatrixQuality(Section):
     model older than all measured ones (the oldest answers), for an interval beyond all measured ones (the nearest
     answers), for a selection other than the run's or one whose sets depend on the triggers before (a `tail`), and
     for metrics that are no means over samples (F1, AUC). Data and training other than the run's are refused.
+
+    Several runs, such as repeats with other seeds, each answer by themselves, and the mean counts: what one training is
+    better or worse by chance then weighs less.
     """
 
     kind: Literal["matrix"] = "matrix"
-    run: str
-    """Folder of the real run."""
+    run: str | ListOf[str]
+    """Folder of the real run, or of each of several."""
+
+    @field_validator("run", mode="before")
+    @classmethod
+    def _is_a_folder_or_some(cls, run: object) -> object:
+        if isinstance(run, str) or (isinstance(run, list | tuple) and run and all(isinstance(x, str) for x in run)):
+            return run
+        raise ValueError("expected the folder of a run, or a list of them")
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The folders."""
+        return (self.run,) if isinstance(self.run, str) else self.run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +67,42 @@ class _Row:
 
 
 class MatrixScores:
+    """The matrices of some runs, and the mean of what they answer."""
+
+    def __init__(self, folders: Sequence[str], config: Config) -> None:
+        """ConfigError if a run is not done, measured no matrix, or had other data or training than `config`."""
+        self._matrices = [_Matrix(folder, config) for folder in folders]
+        first, *others = self._matrices
+        self.metrics = tuple(each for each in first.metrics if all(each in other.metrics for other in others))
+        """What all of them have measured."""
+
+    def trained(self, job: Mapping[str, Json]) -> None:
+        """Nothing to keep: a lineage entry says it all."""
+
+    def stored(self, model: Mapping[str, Json]) -> None:
+        """Nothing to keep."""
+
+    def score(
+        self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str, *, span: Span
+    ) -> float | None:
+        """The nearest measured score; None without samples. ConfigError for a metric that was not measured."""
+        if metric not in self.metrics:
+            raise ConfigError(f"sim.quality.run: it has measured {', '.join(self.metrics)}, not {metric}")
+        if interval["stop"] <= interval["first"]:
+            return None
+        return fmean(each.score(model, interval, metric, span) for each in self._matrices)
+
+    def observed(self, request: Mapping[str, Json]) -> None:
+        """Errors are drawn, then computed with."""
+
+    def errors(self, model: Mapping[str, Json], first: int, stop: int) -> None:
+        """They are to be drawn."""
+
+
+class _Matrix:
     """The matrix of one run."""
 
     def __init__(self, folder: str, config: Config) -> None:
-        """ConfigError if the run is not done, measured no matrix, or had other data or training than `config`."""
         run = finished_run(folder)
         check_likeness(folder, run.config, config)
         plans = [number for number, plan in enumerate(run.config.evaluation.plans) if plan.models == "all"]
@@ -76,31 +125,12 @@ class MatrixScores:
             for metric in self.metrics
         }
 
-    def trained(self, job: Mapping[str, Json]) -> None:
-        """Nothing to keep: a lineage entry says it all."""
-
-    def stored(self, model: Mapping[str, Json]) -> None:
-        """Nothing to keep."""
-
-    def score(
-        self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str, *, span: Span
-    ) -> float | None:
-        """The nearest measured score; None without samples. ConfigError for a metric that was not measured."""
-        if metric not in self._measured:
-            raise ConfigError(f"sim.quality.run: it has measured {', '.join(self.metrics)}, not {metric}")
-        if interval["stop"] <= interval["first"]:
-            return None
+    def score(self, model: Mapping[str, Json], interval: Mapping[str, Json], metric: str, span: Span) -> float:
         measured = self._measured[metric]
         index = bisect_right(measured, model["stop"], key=lambda each: each[0]) - 1
         _, row, serial = measured[max(0, index)]
         exact = self._exact.get((serial, interval["start"], interval["end"], metric))
         return _overlapped(row, *span) if exact is None else exact
-
-    def observed(self, request: Mapping[str, Json]) -> None:
-        """Errors are drawn, then computed with."""
-
-    def errors(self, model: Mapping[str, Json], first: int, stop: int) -> None:
-        """They are to be drawn."""
 
 
 def _rows(scores: pl.DataFrame) -> dict[tuple[str, int], _Row]:

@@ -24,7 +24,7 @@ def problems(quality: QualityConfig, config: Config, open_stream: Callable[[], S
         case MeasuredQuality():
             return [*unmeasured(quality.run, MeasuredScores(quality.run, config).config, config)]
         case MatrixQuality():
-            return [*_unanswered(config, MatrixScores(quality.run, config).metrics)]
+            return [*_unanswered(config, MatrixScores(quality.runs, config).metrics)]
         case ProxyQuality():
             return [*_without_samples(quality, config), *_unanswered(config, METRICS)]
         case FormulaQuality():

@@ -107,7 +107,8 @@ def test_every_policy_is_run_and_predicted_from_another_one(whole):
     assert watched.begun == [("real runs", 4, 0), ("simulated runs", 2, 0)]
     assert made.assessment.policies["error"].to_list() == [None, None]
     assert made.assessment.policies["calibrated_on"].to_list() == ["often", "every 500"]
-    assert {Run.load(folder).config.seed for folder in (made.folder / "runs").iterdir()} == {0}
+    seeds = [Run.load(folder).config.seed for folder in sorted((made.folder / "runs").iterdir())]
+    assert seeds == [0, 1, 0, 1], "each repeat has its own, and all policies the same"
     for row in made.assessment.triggers.iter_rows(named=True):
         assert (row["is_promised"], row["distance"], row["real_distance"], row["verdict"]) == (True, 0, 0, "met")
     training = made.assessment.stages.filter(pl.col("stage") == "WAIT_FOR_TRAINING_COMPLETION")
@@ -173,7 +174,8 @@ ON_THIRD = {"calibrate_on": {"policy": "third"}, "calibrate_on_too": "often"}
 
 
 def test_a_run_of_another_configuration_is_refused(whole):
-    with pytest.raises(RunError, match=r"every-500-cad092-r1: a run of another configuration than 'every 500' has now"):
+    told = r"every-500-cad092-r1: a run of another configuration than repeat 1 of 'every 500' has now"
+    with pytest.raises(RunError, match=told):
         measured(study(changes={"training.epochs": 2}), whole[0].folder)
 
 

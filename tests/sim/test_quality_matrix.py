@@ -27,7 +27,15 @@ def often(tmp_path_factory) -> Run:
 
 @pytest.fixture(scope="module")
 def matrix(often) -> MatrixScores:
-    return MatrixScores(str(often.folder), often.config)
+    return MatrixScores([str(often.folder)], often.config)
+
+
+@pytest.fixture(scope="module")
+def rarely(often, tmp_path_factory) -> Run:
+    """Of the same data, but only every other model."""
+    folder = tmp_path_factory.mktemp("runs") / "rarely"
+    config = often.config.model_dump(by_alias=True)
+    return tc.run({**config, "trigger": {"kind": "amount", "n": 400}}, on="sim", out=folder)
 
 
 def between(often):
@@ -122,6 +130,21 @@ def test_where_a_models_data_depend_on_its_position_alone_the_matrix_is_what_tra
     assert told.evaluations.select(key).sort(key).equals(trained.evaluations.select(key).sort(key))
 
 
+def test_several_runs_answer_with_the_mean_of_what_each_would(often, rarely):
+    alone = [MatrixScores([str(run.folder)], often.config) for run in (often, rarely)]
+    together = MatrixScores([str(run.folder) for run in (often, rarely)], often.config)
+    spans = between(often).select("start_ts", "end_ts").unique().sort("start_ts").rows()
+    apart = 0
+    for stop in (200, 600, 800, 1400):
+        for start, end in spans:
+            each = [asked(matrix, stop, start, end) for matrix in alone]
+            assert asked(together, stop, start, end) == pytest.approx(sum(each) / 2)
+            apart += each[0] != each[1]
+    assert apart > 4
+    quality = {"kind": "matrix", "run": [str(often.folder), str(rarely.folder)]}
+    assert tc.run({**PLAIN, "evaluation": ALL, "sim": {"quality": quality}}, on="sim").outcome == "done"
+
+
 # What is refused
 
 
@@ -147,6 +170,19 @@ def test_a_run_without_a_matrix_is_refused(tmp_path):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     assert "sim.quality.run: " in refused(PLAIN, run=str(tmp_path / "nowhere"))
     assert "sim.quality.run: missing" in refused(PLAIN)
+
+
+@pytest.mark.parametrize("run", [[], 5, [5], None, {"folder": "runs/often"}])
+def test_what_is_no_folder_and_no_list_of_them_is_refused(run):
+    assert "sim.quality.run: got " in (told := refused(PLAIN, run=run))
+    assert told.endswith("expected the folder of a run, or a list of them")
+
+
+def test_of_several_runs_the_one_that_does_not_fit_is_named(often, tmp_path):
+    tc.run({**PLAIN, "sim": PROXY}, on="sim", out=tmp_path / "bare")
+    assert f"sim.quality.run: {tmp_path / 'bare'} has no matrix" in refused(
+        PLAIN, run=[str(often.folder), str(tmp_path / "bare")]
+    )
 
 
 @pytest.mark.parametrize(
