@@ -22,6 +22,7 @@ class Purpose(IntEnum):
     DRIFT = 20
     DETECTOR = 21
     ERRORS = 22
+    PROXY = 23
     CHANGE_POINTS = 30
     FAULTS = 31
 

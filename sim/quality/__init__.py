@@ -8,7 +8,7 @@
 | formula | A formula put together from `learning`, `knowledge`, `gradual`, `abrupt`, `recurring` and `explosive` |
 | measured, matrix | Scores of a real run: of the same policy, and for other policies |
 | source | Which runs they may be taken from |
-| proxy | A small model that is really fitted, by `encoding` and `learner` |
+| proxy | A small model that is really fitted, by `encoding`, `learner`, `network` and `stepping` |
 | supported | What each kind can't answer |
 """
 
@@ -58,4 +58,4 @@ def make_quality(quality: QualityConfig, context: Context) -> Quality:
         case MatrixQuality():
             return MatrixScores(quality.runs, context.config)
         case ProxyQuality():
-            return ProxyScores(quality, context.table, context.config.training)
+            return ProxyScores(quality, context.table, context.config.training, context.config.seed)

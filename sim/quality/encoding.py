@@ -1,4 +1,5 @@
-"""Rows of a table as numbers for the proxy: standardised columns, and one column for each frequent category.
+"""Rows of a table as numbers for the proxy: standardised columns, marks where a value is missing, and one column for
+each frequent category.
 
 What is fitted, is fitted on the training set alone, so the numbers of a model depend on nothing that came later.
 """
@@ -55,44 +56,58 @@ class Encoder:
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     """0: constant in training, or never there; such a column says nothing."""
+    gaps: NDArray[np.int64]
+    """The numeric columns, ascending, that had values in training but not everywhere: each has a mark too."""
     categories: tuple[NDArray[np.int64], ...]
     """For each categorical column the codes that have a number, ascending."""
 
     @property
     def num_inputs(self) -> int:
         """Numbers a row."""
-        return len(self.mean) + sum(map(len, self.categories))
+        return len(self.mean) + len(self.gaps) + sum(map(len, self.categories))
 
     def inputs(self, samples: Samples, at: NDArray[np.int64] | slice) -> NDArray[np.float64]:
-        """Shape (rows, num_inputs), finite; what is missing is the mean."""
+        """Shape (rows, num_inputs), finite; what is missing is the mean, and 1 in its mark."""
         scale = np.where(self.std > 0.0, self.std, np.inf)
         values = np.clip((samples.numeric[at] - self.mean) / scale, -_LARGEST, _LARGEST)
-        marks = [
+        is_missing = np.isnan(samples.numeric[at])[:, self.gaps].astype(np.float64)
+        is_category = [
             (samples.codes[at, column, None] == known[None, :]).astype(np.float64)
             for column, known in enumerate(self.categories)
         ]
-        return np.concatenate([np.nan_to_num(values), *marks], axis=1)
+        return np.concatenate([np.nan_to_num(values), is_missing, *is_category], axis=1)
+
+    def places_of(self, older: Encoder) -> NDArray[np.int64]:
+        """For each number of an encoder that this one extends, which of these it is."""
+        begin = len(self.mean)
+        places = [np.arange(begin)]
+        for old, new in zip((older.gaps, *older.categories), (self.gaps, *self.categories), strict=True):
+            places.append(begin + np.searchsorted(new, old))
+            begin += len(new)
+        return np.concatenate(places)
 
 
 def fitted_encoder(samples: Samples, at: NDArray[np.int64]) -> Encoder:
     """The encoder of a training set, which is not empty."""
     numeric = samples.numeric[at]
     there = np.isfinite(numeric)
-    count = np.maximum(there.sum(axis=0), 1)
+    num_there = there.sum(axis=0)
+    count = np.maximum(num_there, 1)
     known = np.where(there, numeric, 0.0)
     mean = known.sum(axis=0) / count
     with np.errstate(over="ignore"):  # a column too wide to be squared is taken as one that says nothing
         std = np.sqrt((np.where(there, known - mean, 0.0) ** 2).sum(axis=0) / count)
     std[~np.isfinite(std)] = 0.0
+    gaps = np.flatnonzero((num_there > 0) & (num_there < len(at)))
     columns = range(samples.codes.shape[1])
-    return Encoder(mean, std, tuple(_frequent(samples.codes[at, column]) for column in columns))
+    return Encoder(mean, std, gaps, tuple(_frequent(samples.codes[at, column]) for column in columns))
 
 
 def extended_encoder(older: Encoder, samples: Samples, at: NDArray[np.int64]) -> Encoder:
-    """The same numbers as an older encoder gives, and more for categories that it did not know."""
+    """The same numbers as an older encoder gives, and more for categories, and gaps, that it did not know."""
     newer = fitted_encoder(samples, at)
     both = (np.union1d(old, new) for old, new in zip(older.categories, newer.categories, strict=True))
-    return Encoder(older.mean, older.std, tuple(both))
+    return Encoder(older.mean, older.std, np.union1d(older.gaps, newer.gaps), tuple(both))
 
 
 def _frequent(codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,45 +1,24 @@
-"""The proxy's learners: a linear softmax classifier, fitted to the end or by a few epochs of gradient descent."""
+"""The proxy's learners: a linear classifier fitted to the end, or a network that is trained as the real model is."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.quality.encoding import Encoder, Samples, extended_encoder, fitted_encoder
+from sim.quality.network import Layer, Network, slopes
+from sim.quality.stepping import make_step
+from twinclock.training import MlpConfig, TrainingConfig
 
-LEARNING_RATE = 0.1
-"""Step of the gradient descent."""
 MAX_ITERATIONS = 200
-_ROWS = 8_192
-"""Rows that are encoded at a time."""
+WIDEST = 64
+"""Units of a hidden layer at most: it is a stand-in, and stays small."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Linear:
-    """Says of each row the class whose score is highest; of equal ones the first."""
-
-    encoder: Encoder
-    classes: NDArray[np.int64]
-    """Label codes that it knows, ascending."""
-    weights: NDArray[np.float64]
-    """Shape (inputs, classes)."""
-    bias: NDArray[np.float64]
-    """Shape (classes,)."""
-
-    def is_wrong(self, samples: Samples, first: int, stop: int) -> NDArray[np.float64]:
-        """For each row of [first, stop) 1 if it says another class than the label, else 0."""
-        wrong = np.empty(stop - first)
-        for begin in range(first, stop, _ROWS):
-            rows = slice(begin, min(stop, begin + _ROWS))
-            said = self.classes[np.argmax(self.encoder.inputs(samples, rows) @ self.weights + self.bias, axis=1)]
-            wrong[rows.start - first : rows.stop - first] = said != samples.labels[rows]
-        return wrong
-
-
-def logistic(samples: Samples, at: NDArray[np.int64]) -> Linear:
+def logistic(samples: Samples, at: NDArray[np.int64]) -> Network:
     """L2-regularised logistic regression (scikit-learn, C = 1, at most MAX_ITERATIONS steps) of the rows `at`."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -48,7 +27,7 @@ def logistic(samples: Samples, at: NDArray[np.int64]) -> Linear:
     encoder, labels = fitted_encoder(samples, at), samples.labels[at]
     classes = np.unique(labels)
     if len(classes) == 1:
-        return Linear(encoder, classes, np.zeros((encoder.num_inputs, 1)), np.zeros(1))
+        return Network(encoder, classes, (Layer(np.zeros((encoder.num_inputs, 1)), np.zeros(1)),))
     model = LogisticRegression(max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough: it is a stand-in
@@ -56,46 +35,58 @@ def logistic(samples: Samples, at: NDArray[np.int64]) -> Linear:
     weights, bias = model.coef_.T, model.intercept_
     if len(classes) == 2:  # scikit-learn keeps one column for two classes
         weights, bias = np.concatenate([-weights, weights], axis=1) / 2, np.array([-bias[0], bias[0]]) / 2
-    return Linear(encoder, classes, weights, bias)
+    return Network(encoder, classes, (Layer(weights, bias),))
 
 
 def descended(
-    samples: Samples, at: NDArray[np.int64], *, epochs: int, batch_size: int, parent: Linear | None
-) -> Linear:
-    """Gradient descent on the cross-entropy, in minibatches of the rows in the order of `at`, the same each epoch.
+    samples: Samples, at: NDArray[np.int64], training: TrainingConfig, *, seed: int, parent: Network | None
+) -> Network:
+    """A network after the epochs of a training, with its optimizer, in minibatches in the order of `at`.
 
-    It begins at 0, or with what the parent knows; new categories and classes begin at 0.
+    An `mlp` has as many hidden layers as there, of at most WIDEST units; any other model has none. It begins as the
+    real one does, at 0 without hidden layers and else at small random weights, or with what the parent knows; new
+    categories and classes then begin at 0.
     """
     labels = samples.labels[at]
     if parent is None:
         encoder, classes = fitted_encoder(samples, at), np.unique(labels)
-        weights, bias = np.zeros((encoder.num_inputs, len(classes))), np.zeros(len(classes))
+        hidden = training.model.hidden if isinstance(training.model, MlpConfig) else ()
+        widths = (encoder.num_inputs, *(min(width, WIDEST) for width in hidden), len(classes))
+        layers = _fresh(widths, seed)
     else:
         encoder, classes = extended_encoder(parent.encoder, samples, at), np.union1d(parent.classes, labels)
-        weights, bias = _widened(parent, encoder, classes)
+        layers = _widened(parent, encoder, classes)
     inputs, targets = encoder.inputs(samples, at), np.searchsorted(classes, labels)
-    for begin in [*range(0, len(at), batch_size)] * epochs:
-        x, y = inputs[begin : begin + batch_size], targets[begin : begin + batch_size]
-        scores = x @ weights + bias
-        slope = np.exp(scores - scores.max(axis=1, keepdims=True))
-        slope /= slope.sum(axis=1, keepdims=True)
-        slope[np.arange(len(y)), y] -= 1.0
-        weights -= LEARNING_RATE / len(y) * (x.T @ slope)
-        bias -= LEARNING_RATE / len(y) * slope.sum(axis=0)
-    return Linear(encoder, classes, weights, bias)
+    step = make_step(training.optimizer, [each for layer in layers for each in (layer.weights, layer.bias)])
+    size = training.batch_size
+    with np.errstate(over="ignore", invalid="ignore"):  # a learning rate that is far too large is the user's
+        for begin in [*range(0, len(at), size)] * training.epochs:
+            step(slopes(layers, inputs[begin : begin + size], targets[begin : begin + size]))
+    return Network(encoder, classes, layers)
 
 
-def _widened(
-    parent: Linear, encoder: Encoder, classes: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The parent's weights where another encoder and more classes have them."""
-    rows = [np.arange(len(encoder.mean))]
-    begin = len(encoder.mean)
-    for old, new in zip(parent.encoder.categories, encoder.categories, strict=True):
-        rows.append(begin + np.searchsorted(new, old))
-        begin += len(new)
+def _fresh(widths: tuple[int, ...], seed: int) -> tuple[Layer, ...]:
+    """Weights as torch's linear layers have them at first, or 0 where there is no symmetry to break."""
+    if len(widths) == 2:
+        return (Layer(np.zeros(widths), np.zeros(widths[-1])),)
+    rng = np.random.default_rng(seed)
+    layers = []
+    for entering, leaving in pairwise(widths):
+        reach = 1.0 / np.sqrt(max(1, entering))
+        layers.append(Layer(rng.uniform(-reach, reach, (entering, leaving)), rng.uniform(-reach, reach, leaving)))
+    return tuple(layers)
+
+
+def _widened(parent: Network, encoder: Encoder, classes: NDArray[np.int64]) -> tuple[Layer, ...]:
+    """The parent's layers, the first with more inputs and the last with more classes."""
+    layers = [Layer(each.weights.copy(), each.bias.copy()) for each in parent.layers]
+    first = layers[0]
+    weights = np.zeros((encoder.num_inputs, first.weights.shape[1]))
+    weights[encoder.places_of(parent.encoder)] = first.weights
+    layers[0] = Layer(weights, first.bias)
+    last = layers[-1]
     columns = np.searchsorted(classes, parent.classes)
-    weights, bias = np.zeros((encoder.num_inputs, len(classes))), np.zeros(len(classes))
-    weights[np.ix_(np.concatenate(rows), columns)] = parent.weights
-    bias[columns] = parent.bias
-    return weights, bias
+    weights, bias = np.zeros((last.weights.shape[0], len(classes))), np.zeros(len(classes))
+    weights[:, columns], bias[columns] = last.weights, last.bias
+    layers[-1] = Layer(weights, bias)
+    return tuple(layers)

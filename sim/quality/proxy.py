@@ -10,26 +10,29 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from sim.quality.encoding import all_samples
-from sim.quality.learner import Linear, descended, logistic
+from sim.quality.learner import descended, logistic
+from sim.quality.network import Network
 from sim.quality.protocol import Span, check_metric
 from twinclock.config import TrainingConfig
 from twinclock.dataset import Table
 from twinclock.graph import Json
 from twinclock.policies import selection
 from twinclock.section import Section
+from twinclock.seeds import Purpose, derived_seed
 
 
 class ProxyQuality(Section):
-    """Accuracy of a linear classifier fitted on the very samples that the training would have had.
+    """Accuracy of a small classifier fitted on the very samples that the training would have had.
 
-    `logistic`: L2-regularised logistic regression, to the end; where it began does not matter, so only for trainings
-    from scratch. `descent`: gradient descent from 0, or from the parent's weights, with the epochs and the batch
-    size of `training` and a step of 0.1. What a large model would gain over a linear one it does not show; how
-    accuracy moves with drift, with the training set and with its size, is that of the data.
+    `descent`: a network with the hidden layers of `training.model`, but narrow, trained by the optimizer, epochs and
+    batch size of `training`, from scratch or from the parent's weights; so a model that needs more steps than it gets
+    shows here as well. `logistic`: L2-regularised logistic regression, to the end; where it began does not matter, so
+    only for trainings from scratch. What a large model would gain over a small one neither shows; how accuracy moves
+    with drift, with the training set and with its size, is that of the data.
     """
 
     kind: Literal["proxy"] = "proxy"
-    learner: Literal["logistic", "descent"] = "logistic"
+    learner: Literal["descent", "logistic"] = "descent"
     max_samples: int | None = Field(default=20_000, gt=0)
     """Samples it is fitted on at most, a uniform draw of the training set; None: all."""
 
@@ -37,18 +40,20 @@ class ProxyQuality(Section):
 class ProxyScores:
     """One small model for each model of the run, fitted when it is first asked about, and kept."""
 
-    def __init__(self, quality: ProxyQuality, table: Table, training: TrainingConfig) -> None:
-        import sklearn.linear_model  # noqa: F401  # whose thread pools have to be there to be limited
+    def __init__(self, quality: ProxyQuality, table: Table, training: TrainingConfig, seed: int) -> None:
+        if quality.learner == "logistic":
+            import sklearn.linear_model  # noqa: F401  # whose thread pools have to be there to be limited
         from threadpoolctl import ThreadpoolController
 
         self._threads = ThreadpoolController()
         """The matrices are small: more threads take longer, and round otherwise."""
         self._quality = quality
         self._training = training
+        self._seed = seed
         self._table = table
         self._samples = all_samples(table)
         self._jobs: dict[int, Mapping[str, Json]] = {}
-        self._models: dict[int, Linear] = {}
+        self._models: dict[int, Network] = {}
 
     def trained(self, job: Mapping[str, Json]) -> None:
         """From its recipe the small model will be fitted."""
@@ -73,7 +78,7 @@ class ProxyScores:
         with self._threads.limit(limits=1):
             return self.model(model["trigger"]).is_wrong(self._samples, first, stop)
 
-    def model(self, serial: int) -> Linear:
+    def model(self, serial: int) -> Network:
         """The small model in the place of one of the run's. KeyError if that was never trained."""
         line = [serial]
         if self._quality.learner == "descent":
@@ -82,15 +87,16 @@ class ProxyScores:
         parent = None
         for each in reversed(line):
             if each not in self._models:
-                self._models[each] = self._fitted(self._positions(each), parent)
+                self._models[each] = self._fitted(each, parent)
             parent = self._models[each]
         return self._models[serial]
 
-    def _fitted(self, at: NDArray[np.int64], parent: Linear | None) -> Linear:
+    def _fitted(self, serial: int, parent: Network | None) -> Network:
+        at = self._positions(serial)
         if self._quality.learner == "logistic":
             return logistic(self._samples, at)
-        training = self._training
-        return descended(self._samples, at, epochs=training.epochs, batch_size=training.batch_size, parent=parent)
+        seed = derived_seed(self._seed, Purpose.PROXY, serial)
+        return descended(self._samples, at, self._training, seed=seed, parent=parent)
 
     def _positions(self, serial: int) -> NDArray[np.int64]:
         """The training set, or as much of it as is fitted on: it is shuffled, so its first are a uniform draw."""

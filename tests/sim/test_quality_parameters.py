@@ -170,7 +170,7 @@ def test_a_hostile_value_is_one_line_or_does_no_harm(base, name, key):
         ({"kind": "matrix"}, "sim.quality.run: missing"),
         (
             {"kind": "proxy", "learner": "forest"},
-            'sim.quality.learner: got "forest", expected one of logistic, descent',
+            'sim.quality.learner: got "forest", expected one of descent, logistic',
         ),
     ],
 )

@@ -61,7 +61,7 @@ def job(serial, *ranges, parent=None):
 
 def proxy(table, *jobs, learner="logistic", max_samples=None, **training):
     quality = ProxyQuality(learner=learner, max_samples=max_samples)
-    scores = ProxyScores(quality, table, TrainingConfig(**training))
+    scores = ProxyScores(quality, table, TrainingConfig.model_validate(training), SEED)
     for each in jobs:
         scores.trained(each)
     return scores
@@ -73,12 +73,12 @@ def scored(scores, serial, first, stop):
 
 
 def by_hand(rows, mean=None, std=None):
-    """The features as anybody would encode them, for the categories red and blue."""
+    """The features as anybody would encode them, for the categories red and blue; `a` has gaps."""
     numbers = rows.select("a", "b").to_numpy()
     mean = np.nanmean(numbers, axis=0) if mean is None else mean
     std = np.nanstd(numbers, axis=0) if std is None else std
     colors = [(rows["color"] == each).to_numpy().astype(float) for each in ("blue", "red")]
-    return np.column_stack([np.nan_to_num((numbers - mean) / std), *colors]), mean, std
+    return np.column_stack([np.nan_to_num((numbers - mean) / std), np.isnan(numbers[:, 0]), *colors]), mean, std
 
 
 def test_logistic_regression_is_that_of_scikit_learn(table):
@@ -93,24 +93,77 @@ def test_logistic_regression_is_that_of_scikit_learn(table):
         assert scored(scores, 3, first, stop) == pytest.approx(right[first - 500 : stop - 500].mean())
 
 
-def test_gradient_descent_is_that_of_the_textbook(table):
-    from twinclock.policies import selection
+MODELS = [{"model": {"kind": "logistic"}, "optimizer": {"lr": 0.03}}, {"model": {"kind": "mlp", "hidden": [16]}}]
+OPTIMIZERS = [
+    {"kind": "sgd", "lr": 0.1},
+    {"kind": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01},
+    {"kind": "adam", "lr": 0.01},
+    {"kind": "adam", "lr": 0.003, "weight_decay": 0.1},
+]
 
-    order = selection.positions(recipe((100, 500)))
-    rows = frame()[order]
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda each: " ".join(map(str, each.values())))
+@pytest.mark.parametrize("hidden", [None, [], [5], [8, 3]], ids=str)
+def test_descent_is_that_of_torch(table, optimizer, hidden):
+    """The same layers, from the same weights, after the same minibatches."""
+    import torch
+    from torch import nn
+
+    from sim.quality.learner import _fresh
+    from twinclock.policies import selection
+    from twinclock.seeds import Purpose, derived_seed
+
+    model = {"kind": "logistic"} if hidden is None else {"kind": "mlp", "hidden": hidden}
+    training = {"model": model, "epochs": 3, "batch_size": 32, "optimizer": optimizer}
+    ours = proxy(table, job(3, (100, 500)), learner="descent", **training).model(3)
+
+    rows = frame()[selection.positions(recipe((100, 500)))]
     _, mean, std = by_hand(frame()[100:500])
-    x, y = by_hand(rows, mean, std)[0], (rows["label"] == "y").to_numpy().astype(float)
-    # with two classes softmax is the logistic function of twice the weights, whose slopes mirror each other
-    w, bias = np.zeros(4), 0.0
+    x = torch.tensor(by_hand(rows, mean, std)[0], dtype=torch.float64)
+    y = torch.tensor((rows["label"] == "y").to_numpy().astype(np.int64))
+    start = _fresh((5, *(hidden or ()), 2), derived_seed(SEED, Purpose.PROXY, 3))
+    layers = [nn.Linear(*each.weights.shape, dtype=torch.float64) for each in start]
+    with torch.no_grad():
+        for layer, weights in zip(layers, start, strict=True):
+            layer.weight.copy_(torch.tensor(weights.weights.T))
+            layer.bias.copy_(torch.tensor(weights.bias))
+    between = [each for layer in layers for each in (layer, nn.ReLU())]
+    net = nn.Sequential(*between[:-1])
+    kind, values = optimizer["kind"], {key: value for key, value in optimizer.items() if key != "kind"}
+    steps = (torch.optim.Adam if kind == "adam" else torch.optim.SGD)(net.parameters(), **values)
     for _ in range(3):
         for begin in range(0, 400, 32):
-            batch, wanted = x[begin : begin + 32], y[begin : begin + 32]
-            slope = 1 / (1 + np.exp(-2 * (batch @ w + bias))) - wanted
-            w, bias = w - 0.1 * batch.T @ slope / len(wanted), bias - 0.1 * slope.mean()
-    test = frame()[500:1000]
-    right = (by_hand(test, mean, std)[0] @ w + bias > 0) == (test["label"] == "y").to_numpy()
-    scores = proxy(table, job(3, (100, 500)), learner="descent", epochs=3, batch_size=32)
-    assert scored(scores, 3, 500, 1000) == pytest.approx(right.mean())
+            steps.zero_grad()
+            nn.functional.cross_entropy(net(x[begin : begin + 32]), y[begin : begin + 32]).backward()
+            steps.step()
+    for layer, found in zip(layers, ours.layers, strict=True):
+        assert found.weights == pytest.approx(layer.weight.detach().numpy().T, abs=1e-9)
+        assert found.bias == pytest.approx(layer.bias.detach().numpy(), abs=1e-9)
+
+
+def test_hidden_layers_stay_narrow_and_begin_at_weights_of_the_run_s_seed(table):
+    wide = {"model": {"kind": "mlp", "hidden": [1000, 20]}, "epochs": 1}
+    first, again = (proxy(table, job(3, (100, 500)), learner="descent", **wide).model(3) for _ in range(2))
+    assert [each.weights.shape[1] for each in first.layers] == [64, 20, 2]
+    other = proxy(table, job(3, (100, 500)), job(4, (100, 500)), learner="descent", **wide).model(4)
+    assert np.array_equal(first.layers[0].weights, again.layers[0].weights)
+    assert not np.array_equal(first.layers[0].weights, other.layers[0].weights)
+
+
+def test_a_model_that_gets_few_steps_is_no_better_here(table):
+    """What made the fitted learner useless for networks: theirs is a question of steps, not of samples only."""
+    few = {"model": {"kind": "mlp"}, "batch_size": 64, "optimizer": {"lr": 0.001}}
+    brief = proxy(table, job(0, (0, 500)), learner="descent", epochs=1, **few)
+    long = proxy(table, job(0, (0, 500)), learner="descent", epochs=60, **few)
+    assert scored(long, 0, 500, 600) > scored(brief, 0, 500, 600) + 0.05
+
+
+def test_an_absurd_learning_rate_is_no_error(table):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for kind in ("adam", "sgd"):
+            wild = {"model": {"kind": "mlp"}, "optimizer": {"kind": kind, "lr": 1e300}}
+            assert 0.0 <= scored(proxy(table, job(0, (0, 500)), learner="descent", **wild), 0, 500, 600) <= 1.0
 
 
 def test_accuracy_moves_with_the_data(table):
@@ -122,28 +175,43 @@ def test_accuracy_moves_with_the_data(table):
 
 
 def test_a_warm_start_begins_where_the_parent_ended(table):
-    few = {"learner": "descent", "epochs": 1, "batch_size": 64}
+    few = {"learner": "descent", "epochs": 1, "batch_size": 64, "optimizer": {"lr": 0.1}}
     jobs = [job(0, (0, 500)), job(1, (500, 520), parent=0), job(2, (500, 520))]
     scores = proxy(table, *jobs, **few)
     assert scored(scores, 1, 520, 600) > scored(scores, 2, 520, 600)
     together = scores.model(1)
-    assert np.abs(together.weights - scores.model(0).weights).max() < 0.2, "one step away"
+    (child,), (parent,) = together.layers, scores.model(0).layers
+    assert 0.05 < np.abs(child.weights - parent.weights).max() < 0.2, "one step away"
 
 
-def test_a_warm_start_forgets_and_learns(table):
+@pytest.mark.parametrize("training", MODELS)
+def test_a_warm_start_forgets_and_learns(table, training):
     jobs = [job(0, (0, 600)), job(1, (600, 1000), parent=0)]
-    scores = proxy(table, *jobs, learner="descent", epochs=20, batch_size=16)
+    scores = proxy(table, *jobs, learner="descent", epochs=20, batch_size=16, **training)
     assert scored(scores, 0, 0, 600) > scored(scores, 1, 0, 600) + 0.1, "forgotten"
     assert scored(scores, 1, 600, 1000) > scored(scores, 0, 600, 1000) + 0.1, "learned"
 
 
-def test_new_classes_and_categories_find_a_place(table):
-    scores = proxy(table, job(0, (0, 600)), job(1, (950, 1200), parent=0), learner="descent", epochs=30, batch_size=8)
+@pytest.mark.parametrize("training", MODELS)
+def test_new_classes_and_categories_find_a_place(table, training):
+    jobs = [job(0, (0, 600)), job(1, (950, 1200), parent=0)]
+    scores = proxy(table, *jobs, learner="descent", epochs=30, batch_size=8, **training)
     older, newer = scores.model(0), scores.model(1)
     assert len(newer.classes) == len(older.classes) + 1
     assert newer.encoder.num_inputs == older.encoder.num_inputs + 1
     assert newer.encoder.mean.tolist() == older.encoder.mean.tolist()
     assert scored(scores, 1, 600, 950) > 0.6
+
+
+def test_a_gap_that_comes_later_gets_a_mark(table):
+    numbers = frame()["a"].to_numpy()
+    whole = next(n for n in range(NUM) if np.isfinite(numbers[n : n + 20]).all())
+    jobs = [job(0, (whole, whole + 20)), job(1, (0, 600), parent=0)]
+    older, newer = (proxy(table, *jobs, learner="descent").model(n).encoder for n in (0, 1))
+    assert (older.gaps.tolist(), newer.gaps.tolist()) == ([], [0])
+    assert newer.num_inputs == older.num_inputs + 1
+    samples, at = all_samples(table), np.arange(NUM)
+    assert np.array_equal(newer.inputs(samples, at)[:, newer.places_of(older)], older.inputs(samples, at))
 
 
 def test_a_long_line_of_warm_starts_is_no_trouble(table):
@@ -195,10 +263,10 @@ def test_its_errors_are_those_that_the_accuracy_counts(table):
 
 
 def test_the_same_twice_and_more_rows_than_a_block(table, monkeypatch):
-    from sim.quality import learner
+    from sim.quality import network
 
     before = proxy(table, job(0, (0, 500))).errors({"trigger": 0}, 0, NUM)
-    monkeypatch.setattr(learner, "_ROWS", 7)
+    monkeypatch.setattr(network, "_ROWS", 7)
     assert np.array_equal(proxy(table, job(0, (0, 500))).errors({"trigger": 0}, 0, NUM), before)
 
 
@@ -213,7 +281,8 @@ def test_what_comes_later_in_the_table_changes_nothing(config, tmp_path):
     same = load_table(TableConfig.model_validate(config))
     for learner in ("logistic", "descent"):
         ours, theirs = (proxy(each, job(0, (0, 900)), learner=learner) for each in (same, other))
-        assert np.array_equal(ours.model(0).weights, theirs.model(0).weights)
+        for our, their in zip(ours.model(0).layers, theirs.model(0).layers, strict=True):
+            assert np.array_equal(our.weights, their.weights)
         assert np.array_equal(ours.errors({"trigger": 0}, 0, 1000), theirs.errors({"trigger": 0}, 0, 1000))
 
 
@@ -238,7 +307,8 @@ def test_columns_that_say_nothing_and_numbers_without_measure(tmp_path):
     samples = all_samples(table)
     encoder = fitted_encoder(samples, np.arange(20))
     inputs = encoder.inputs(samples, np.arange(40))
-    assert inputs.shape == (40, 6)
+    assert inputs.shape == (40, 7), "wild has gaps, and so a mark; gone was never there"
+    assert inputs[:, 3].tolist() == [float(n % 3 == 0) for n in range(40)]
     assert np.isfinite(inputs).all()
     assert 0.0 <= scored(proxy(table, job(0, (0, 20))), 0, 0, 40) <= 1.0
 

@@ -50,8 +50,8 @@ def quality(kind: str, world: World) -> dict[str, Any]:
     return {
         "decay": {"half_samples": 20.0, "half_life_s": 200.0},
         "formula": FORMULA,
-        "proxy": {"kind": "proxy"},
-        "descent": {"kind": "proxy", "learner": "descent"},
+        "proxy": {"kind": "proxy", "learner": "logistic"},
+        "descent": {"kind": "proxy"},
         "matrix": {"kind": "matrix", "run": world.matrix},
         "measured": {"kind": "measured", "run": world.measured},
     }[kind]
@@ -250,7 +250,11 @@ def test_the_change_points_are_those_of_the_runs_seed(here):
             {"data": {"kind": "uniform", "num_samples": 500, "every": 1}},
             "data.kind: got uniform, expected table, whose samples sim.quality of kind proxy is fitted on",
         ),
-        ({"kind": "proxy"}, {"training": {"start_from": "active"}}, "sim.quality.learner: got logistic"),
+        (
+            {"kind": "proxy", "learner": "logistic"},
+            {"training": {"start_from": "active"}},
+            "sim.quality.learner: got logistic",
+        ),
         (
             {"kind": "proxy"},
             {"evaluation": {"metrics": ["f1_macro"]}},
