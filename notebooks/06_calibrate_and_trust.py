@@ -33,6 +33,7 @@ config = {
     "training": {"model": {"kind": "mlp", "hidden": [32]}, "epochs": 1, "optimizer": {"kind": "adam", "lr": 0.003}},
     "evaluation": {"plans": [{"kind": "slicing", "every": "1y", "models": "active", "when": "after_training"}]},
     "real": {"device": "cpu"},
+    "sim": {"quality": {"kind": "proxy", "max_samples": None}},
 }
 
 # %% [markdown]
@@ -62,7 +63,7 @@ calibration.plot_residuals()
 # %% [markdown]
 # ## Predict
 #
-# The file of a calibration takes the place of the simulator's defaults. Three policies, none of which was run so far:
+# The file of a calibration takes the place of the simulator's defaults. How good the models will be, no cost says: `quality: proxy` trains a small one in the place of each, on the samples that the real one would have. Three policies, none of which was run so far:
 
 # %%
 file = calibration.write(scratch / "costs.yaml")
@@ -75,6 +76,7 @@ pl.DataFrame(
         "trainings": [run.summary["trainings"] for run in predicted.values()],
         "makespan_s": [run.summary["makespan_s"] for run in predicted.values()],
         "device_s": [run.summary["device_s"] for run in predicted.values()],
+        "accuracy": [run.summary["accuracy"] for run in predicted.values()],
     }
 )
 

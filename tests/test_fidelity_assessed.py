@@ -11,7 +11,7 @@ from handmade_fidelity import figures, of_makespans, policy, record
 from rich.console import Console
 
 from experiments.fidelity.assessing import assess
-from experiments.fidelity.matching import match_stages
+from experiments.fidelity.matching import match_stages, middle
 from experiments.fidelity.records import StageMatch
 from experiments.fidelity.result import FidelityResult
 from experiments.fidelity.show import fidelity_html, show_fidelity
@@ -54,6 +54,20 @@ def test_within_the_spread_every_error_is_a_tie():
     row = said.figures.row(by_predicate=(pl.col("policy") == "c") & (pl.col("figure") == "makespan_s"), named=True)
     assert (row["real"], row["spread"], row["error"], row["verdict"]) == (30.0, 20.0, 0.5, "tie")
     assert said.grade == "A"
+
+
+def test_what_is_predicted_is_the_median_of_simulated_runs_figure_by_figure():
+    three = [
+        figures(10.0, accuracy=0.6, positions=(1, 2), stage_s={"A": 5.0}),
+        figures(30.0, accuracy=None, positions=(1,), stage_s={"A": 3.0, "B": 1.0}),
+        figures(20.0, accuracy=0.8, positions=(), stage_s={"A": 4.0, "B": 3.0}),
+    ]
+    found = middle(three)
+    assert (found.makespan_s, found.device_s, found.accuracy) == (20.0, 16.0, pytest.approx(0.7))
+    assert found.positions == (1, 2), "those of the first, whose seed the first repeat has"
+    assert found.stage_s == {"A": 4.0, "B": 1.0}, "a stage that a run did not come to took none"
+    assert middle(three[:1]) == three[0]
+    assert middle([three[1]]).accuracy is None
 
 
 def test_errors_that_cancel_from_end_to_end_do_not_hide():

@@ -17,8 +17,10 @@ from twinclock.policies.triggers import build_trigger
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]+")
 _LONGEST = 60
 _DIGITS = 6
-_REPLACED = ("costs", "interference", "quality")
+_REPLACED = ("costs", "interference")
 """Keys of the section `sim` that a calibration takes the place of."""
+_OF_A_RUN = ("matrix", "measured")
+"""Kinds of `sim.quality` whose scores are those of a real run, which could be the very one to be predicted."""
 _WITHOUT_NOISE = {"noise_sigma": 0.0, "evaluation_noise_sigma": 0.0}
 
 
@@ -36,22 +38,26 @@ class Policy:
     """Label of the policy whose real runs give its costs; never its own."""
 
     def repeated(self, repeat: int) -> dict[str, Any]:
-        """The configuration of a repeat, from 1: each has a seed of its own, counted up from that of the first.
+        """The configuration of a real repeat, from 1: each has a seed of its own, counted up from that of the first.
 
-        So what one training is better by chance is part of what repeats differ by, as the machine's speed is.
+        So what one training is better by chance is part of what repeats differ by, as the machine's speed is. What it
+        says of the simulator is left out: with other words there, the real runs are still the same.
         """
-        config = dict(self.config or {})
+        config = {key: value for key, value in (self.config or {}).items() if key != "sim"}
         return config | {"seed": config["seed"] + repeat - 1} if config else {}
 
-    def simulated(self, calibration: str) -> dict[str, Any]:
-        """The first repeat's, with the costs and the quality of a calibration, a file, in place of its own.
+    def simulated(self, repeat: int, calibration: str) -> dict[str, Any]:
+        """That of a simulated repeat, with the same seed, and the costs of a calibration, a file, in place of its own.
 
+        The quality is the calibration's too, unless the policy says one that needs no run.
         Without noise, so that every time is its mean: a draw of the noise would be one more difference, of nobody's.
         """
-        config = dict(self.config or {})
-        own = config.get("sim")
+        own = (self.config or {}).get("sim")
         kept = {key: value for key, value in own.items() if key not in _REPLACED} if isinstance(own, Mapping) else {}
-        return {**config, "sim": {**kept, "calibration": calibration, "costs": _WITHOUT_NOISE}}
+        quality = kept.get("quality")
+        if isinstance(quality, Mapping) and quality.get("kind") in _OF_A_RUN:
+            del kept["quality"]
+        return self.repeated(repeat) | {"sim": {**kept, "calibration": calibration, "costs": _WITHOUT_NOISE}}
 
 
 @dataclass(frozen=True, slots=True)

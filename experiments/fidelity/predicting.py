@@ -1,4 +1,8 @@
-"""The predictions: costs from the real runs of one policy, and every other policy simulated with them."""
+"""The predictions: costs from the real runs of one policy, and every other policy simulated with them.
+
+Each policy is simulated once for each real repeat, with its seed: what one training is better by chance, and so what a
+trigger that looks at scores does by chance, is then a matter of as many draws on both sides.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments.fidelity.matching import figures_of, match_stages
+from experiments.fidelity.matching import figures_of, match_stages, middle
 from experiments.fidelity.performing import finished_runs
 from experiments.fidelity.policies import Policy
 from experiments.fidelity.records import Prediction, RealRun
@@ -39,9 +43,9 @@ def predicted(
     return found
 
 
-def simulated_folder(folder: Path, policy: Policy) -> Path:
-    """Where the simulated run of a policy is."""
-    return folder / "simulated" / policy.folder
+def simulated_folder(folder: Path, policy: Policy, repeat: int) -> Path:
+    """Where the simulated run with the seed of a repeat is."""
+    return folder / "simulated" / f"{policy.folder}-r{repeat}"
 
 
 def _calibrated(policy: Policy, runs: Mapping[str, Sequence[RealRun]], folder: Path) -> Path | str:
@@ -66,23 +70,25 @@ def _prediction(
         return Prediction(policy.calibrated_on, None, calibration)
     try:
         with _of_the_user("simulated"):
-            run = _simulated(policy, calibration, simulated_folder(folder, policy))
-            figures = figures_of(run)
+            repeats = [run.repeat for run in runs[policy.label]]
+            first, *others = (_simulated(policy, repeat, calibration, folder) for repeat in repeats)
+            figures = middle([figures_of(first), *map(figures_of, others)])
             real = [Run.load(each).tables[_STAGE_RUNS] for each in finished_runs(policy, runs, folder)]
-            stages = match_stages(real, run.tables[_STAGE_RUNS]) if real else ()
-            interference = _interference(calibration) if run.config.cluster.devices > 1 else None
+            stages = match_stages(real, first.tables[_STAGE_RUNS]) if real else ()
+            interference = _interference(calibration) if first.config.cluster.devices > 1 else None
     except RunError as error:
         return Prediction(policy.calibrated_on, None, str(error))
     return Prediction(policy.calibrated_on, figures, None, stages, interference)
 
 
-def _simulated(policy: Policy, calibration: Path, folder: Path) -> Run:
+def _simulated(policy: Policy, repeat: int, calibration: Path, folder: Path) -> Run:
     if policy.config is None:
         raise RunError(str(policy.error))
-    shutil.rmtree(folder, ignore_errors=True)
-    run = launch.run(policy.simulated(str(calibration)), on=SIMULATED, out=folder, watcher=UNWATCHED)
+    out = simulated_folder(folder, policy, repeat)
+    shutil.rmtree(out, ignore_errors=True)
+    run = launch.run(policy.simulated(repeat, str(calibration)), on=SIMULATED, out=out, watcher=UNWATCHED)
     if run.outcome != "done":
-        raise RunError(str(run.header.get("error") or f"the run failed; see the table of faults of {folder}"))
+        raise RunError(str(run.header.get("error") or f"the run failed; see the table of faults of {out}"))
     return run
 
 

@@ -76,7 +76,8 @@ class Prediction:
     calibrated_on: str
     """Label of that other policy."""
     figures: Figures | None
-    """None if there is no prediction."""
+    """Medians of simulated runs, one with the seed of each repeat; positions those of the first. None if there is no
+    prediction."""
     error: str | None
     """Why there is none."""
     stages: tuple[StageMatch, ...] = ()
@@ -114,7 +115,7 @@ class Record:
     name: str
     question: str
     seed: int
-    """Of the first repeat, and of the simulated runs."""
+    """Of the first repeat, real and simulated."""
     repeats: int
     machine: str
     """Processors and versions of what the real runs ran on."""

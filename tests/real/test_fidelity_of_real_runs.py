@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from statistics import median
 
 import polars as pl
 import pytest
@@ -117,10 +118,16 @@ def test_every_policy_is_run_and_predicted_from_another_one(whole):
     assert {file.name for file in made.folder.iterdir()} == {
         *("runs", "calibrations", "simulated", "fidelity.json", "fidelity.html", "machines.txt", "lock")
     }
-    for policy in ("every-500-cad092", "often"):
-        run = Run.load(made.folder / "simulated" / policy)
-        assert run.config.sim["calibration"].startswith(str(made.folder / "calibrations"))
-        assert run.summary["makespan_s"] in made.assessment.figures["simulated"]
+    middle = dict(
+        made.assessment.figures.filter(pl.col("figure") == "makespan_s").select("policy", "simulated").iter_rows()
+    )
+    for policy, begin in (("every 500", "every-500-cad092"), ("often", "often")):
+        runs = [Run.load(made.folder / "simulated" / f"{begin}-r{repeat}") for repeat in (1, 2)]
+        assert [run.config.seed for run in runs] == [0, 1], "those of the repeats"
+        for run in runs:
+            assert run.config.sim["calibration"].startswith(str(made.folder / "calibrations"))
+            assert "quality" not in run.config.sim, "it is that of the calibration"
+        assert middle[policy] == median(run.summary["makespan_s"] for run in runs)
 
 
 def test_again_runs_nothing_and_says_the_same(whole):
@@ -132,6 +139,26 @@ def test_again_runs_nothing_and_says_the_same(whole):
     assert watched.begun[0] == ("real runs", 4, 4)
     assert again.record == first.record
     assert [file.read_text() for file in files] == before
+
+
+def test_another_quality_is_graded_with_the_real_runs_that_are_there(whole, copied):
+    first, _ = whole
+    better = {"kind": "proxy", "learner": "descent", "max_samples": 100}
+    made, watched = measured(study(changes={"sim.quality": better}), copied)
+    assert watched.performed == []
+    for before, after in zip(first.record.policies, made.record.policies, strict=True):
+        assert after.runs == before.runs
+        assert after.prediction.figures.accuracy != before.prediction.figures.accuracy
+        assert after.prediction.figures.makespan_s == pytest.approx(before.prediction.figures.makespan_s)
+    assert Run.load(copied / "simulated" / "often-r2").config.sim["quality"] == better
+
+
+@pytest.mark.parametrize("kind", ["matrix", "measured"])
+def test_scores_of_a_real_run_are_not_taken_from_the_study(whole, copied, kind):
+    """They could be those of the run that is to be predicted."""
+    own = {"kind": kind, "run": str(copied / "runs" / "often-r1")}
+    made, _ = measured(study(changes={"sim.quality": own}), copied)
+    assert [each.prediction for each in made.record.policies] == [each.prediction for each in whole[0].record.policies]
 
 
 @pytest.mark.usefixtures("_paced")
