@@ -39,7 +39,7 @@ base = {
     "evaluation": {"plans": [{"kind": "slicing", "every": "180d", "from": 347_155_200, "models": "active"}]},  # 1981
     "sim": {
         "costs": {"training": {"setup_s": 5.0, "samples_per_s": 1000}},
-        "quality": {"kind": "proxy", "learner": "descent", "max_samples": 2000},
+        "quality": {"kind": "proxy"},
     },
 }
 

@@ -33,7 +33,7 @@ config = {
     "training": {"model": {"kind": "mlp", "hidden": [32]}, "epochs": 1, "optimizer": {"kind": "adam", "lr": 0.003}},
     "evaluation": {"plans": [{"kind": "slicing", "every": "1y", "models": "active", "when": "after_training"}]},
     "real": {"device": "cpu"},
-    "sim": {"quality": {"kind": "proxy", "max_samples": None}},
+    "sim": {"quality": {"kind": "proxy"}},
 }
 
 # %% [markdown]

@@ -26,13 +26,13 @@ def figures(makespan_s: float, **changes: Any) -> Figures:
 def policy(
     label: str,
     real: Sequence[Figures | str],
-    simulated: Figures | str,
+    simulated: Figures | Sequence[Figures] | str,
     *,
     depends_on: str = "data",
     interference: float | None = None,
     num_devices: int = 1,
 ) -> PolicyRecord:
-    """A text in place of figures is the error of a run, or of the prediction."""
+    """A text in place of figures is the error of a run, or of the prediction; one simulation stands for each seed's."""
     runs = [
         RealRun(repeat, "failed", each, None) if isinstance(each, str) else RealRun(repeat, "done", None, each)
         for repeat, each in enumerate(real, start=1)
@@ -41,12 +41,19 @@ def policy(
     failed = isinstance(simulated, str)
     prediction = Prediction(
         calibrated_on="other",
-        figures=None if isinstance(simulated, str) else simulated,
+        simulated=_each(simulated, len(runs)),
         error=simulated if isinstance(simulated, str) else None,
+        quality="" if failed else "matrix of the calibration",
         stages=() if failed else (stage,),
         interference=interference,
     )
     return PolicyRecord(label, "seed", "replay", "amount", depends_on, num_devices, tuple(runs), prediction)
+
+
+def _each(simulated: Figures | Sequence[Figures] | str, num_runs: int) -> tuple[Figures, ...]:
+    if isinstance(simulated, str):
+        return ()
+    return (simulated,) * num_runs if isinstance(simulated, Figures) else tuple(simulated)
 
 
 def record(*policies: PolicyRecord, **changes: Any) -> Record:

@@ -11,7 +11,7 @@ from handmade_fidelity import figures, of_makespans, policy, record
 from rich.console import Console
 
 from experiments.fidelity.assessing import assess
-from experiments.fidelity.matching import match_stages, middle
+from experiments.fidelity.matching import match_stages
 from experiments.fidelity.records import StageMatch
 from experiments.fidelity.result import FidelityResult
 from experiments.fidelity.show import fidelity_html, show_fidelity
@@ -56,18 +56,27 @@ def test_within_the_spread_every_error_is_a_tie():
     assert said.grade == "A"
 
 
-def test_what_is_predicted_is_the_median_of_simulated_runs_figure_by_figure():
-    three = [
+def test_what_is_predicted_is_the_median_over_the_seeds_figure_by_figure():
+    simulated = [
         figures(10.0, accuracy=0.6, positions=(1, 2), stage_s={"A": 5.0}),
         figures(30.0, accuracy=None, positions=(1,), stage_s={"A": 3.0, "B": 1.0}),
-        figures(20.0, accuracy=0.8, positions=(), stage_s={"A": 4.0, "B": 3.0}),
+        figures(20.0, accuracy=0.8, positions=(1, 2, 3), stage_s={"A": 4.0, "B": 3.0}),
     ]
-    found = middle(three)
-    assert (found.makespan_s, found.device_s, found.accuracy) == (20.0, 16.0, pytest.approx(0.7))
-    assert found.positions == (1, 2), "those of the first, whose seed the first repeat has"
-    assert found.stage_s == {"A": 4.0, "B": 1.0}, "a stage that a run did not come to took none"
-    assert middle(three[:1]) == three[0]
-    assert middle([three[1]]).accuracy is None
+    said = assess(record(policy("a", [figures(10.0)] * 3, simulated)))
+    found = dict(said.figures.select("figure", "simulated").iter_rows())
+    assert (found["makespan_s"], found["device_s"], found["triggers"]) == (20.0, 16.0, 2.0)
+    assert found["accuracy"] == pytest.approx(0.7)
+    stages = dict(said.stages.select("stage", "simulated").iter_rows())
+    assert (stages["A"], stages["B"]) == (4.0, 1.0), "a stage that a run did not come to took none"
+
+
+def test_trigger_positions_are_compared_seed_by_seed():
+    real = [figures(10.0, positions=(1, 2)), figures(10.0, positions=(1, 5, 7))]
+    same, crossed = (assess(record(policy("a", real, each))).triggers.row(0, named=True) for each in (real, real[::-1]))
+    assert (same["distance"], same["verdict"]) == (0, "met")
+    assert (crossed["distance"], crossed["verdict"]) == (3, "missed")
+    lost = assess(record(policy("a", ["killed", real[1]], real[::-1]))).triggers.row(0, named=True)
+    assert lost["distance"] == 3, "only a seed that was run for real counts"
 
 
 def test_errors_that_cancel_from_end_to_end_do_not_hide():
@@ -102,9 +111,10 @@ def test_a_stage_that_only_the_simulation_has_is_missed_if_it_is_not_small():
     ],
 )
 def test_trigger_positions_are_promised_for_policies_that_look_at_the_data_alone(depends_on, positions, told, grade):
-    # the second repeat has another seed, by which a policy may draw; only the first has that of the simulation
+    # the second repeat has another seed, by which a policy may draw
     real = [figures(10.0), figures(10.0, positions=(99, 149))]
-    said = assess(record(policy("a", real, figures(10.0, positions=positions), depends_on=depends_on)))
+    simulated = [figures(10.0, positions=positions), real[1]]
+    said = assess(record(policy("a", real, simulated, depends_on=depends_on)))
     assert said.triggers["verdict"].to_list() == [told]
     assert said.grade == grade
     assert (targets(said)["policies with other trigger positions than promised"]["grade"] is None) == (
@@ -170,7 +180,7 @@ def test_a_file_that_is_none_is_said_in_one_line(tmp_path):
         FidelityResult.load(tmp_path)
     made = FidelityResult(record(policy("a", [figures(1.0)], figures(1.0)), format=9))
     made.write(tmp_path)
-    with pytest.raises(RunError, match="format 9, expected 1; made by another version"):
+    with pytest.raises(RunError, match="format 9, expected 2; made by another version"):
         FidelityResult.load(tmp_path)
 
 

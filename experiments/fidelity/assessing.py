@@ -48,13 +48,13 @@ class Assessment:
     policies: pl.DataFrame
     """`policy`, `grade` (the worst of its own components), `done` (repeats), `repeats`, `calibrated_on`, `error`."""
     figures: pl.DataFrame
-    """Real beside simulated, for each policy and figure: `real`, `spread`, `simulated`, `difference`, `error`,
-    `verdict` (null where there is no target and no tie)."""
+    """Real beside simulated, medians over the seeds, for each policy and figure: `real`, `spread`, `simulated`,
+    `difference`, `error`, `verdict` (null where there is no target and no tie)."""
     stages: pl.DataFrame
     """The same of each stage's seconds; also `share` (of the real makespan), `mape`, `real_mape`, `start_off_s`, and
     how many stage runs were matched."""
     triggers: pl.DataFrame
-    """Edit distances of trigger positions: `distance` (simulated from the first repeat, which has its seed),
+    """Edit distances of trigger positions: `distance` (a simulated run from the repeat with its seed, the largest),
     `real_distance` (of the two repeats farthest apart), `is_promised` (must they be the same?), `verdict`."""
     rankings: pl.DataFrame
     """For each figure that policies are ranked by: `tau` (null: no pair), `counted`, `left_out`, `verdict`."""
@@ -80,7 +80,7 @@ def missing(policy: PolicyRecord, repeats: int) -> str | None:
     told = [f"real run {run.repeat}: {run.state}: {run.error}" for run in policy.runs if run.figures is None]
     if len(policy.runs) < repeats:
         told.append(f"{repeats - len(policy.runs)} real runs are missing")
-    if policy.prediction.figures is None:
+    if not policy.prediction.simulated:
         told.append(f"no prediction: {policy.prediction.error}")
     return "; ".join(told) or None
 
@@ -106,27 +106,26 @@ def _figures(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
 
 
 def _compared(policy: PolicyRecord, name: str) -> Comparison | None:
-    real, simulated = _real(policy, name), policy.prediction.figures
-    value = None if simulated is None else figure_of(simulated, name)
-    return None if not real or value is None else compare(real, value)
+    real, simulated = _values(policy.measured, name), _values(policy.prediction.simulated, name)
+    return compare(real, median(simulated)) if real and simulated else None
 
 
-def _real(policy: PolicyRecord, name: str) -> list[float]:
-    values = (figure_of(figures, name) for figures in policy.measured)
+def _values(runs: Sequence[Figures], name: str) -> list[float]:
+    values = (figure_of(figures, name) for figures in runs)
     return [value for value in values if value is not None]
 
 
 def _stages(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
-    simulated, measured = policy.prediction.figures, policy.measured
-    if simulated is None or not measured:
+    simulated, measured = policy.prediction.simulated, policy.measured
+    if not simulated or not measured:
         return
     makespan_s = median(figures.makespan_s for figures in measured)
     matched = {each.stage: each for each in policy.prediction.stages}
-    names = dict.fromkeys([*(stage for figures in measured for stage in figures.stage_s), *simulated.stage_s])
+    names = dict.fromkeys(stage for figures in (*measured, *simulated) for stage in figures.stage_s)
     rows = []
     for stage in names:
         repeats_s = [figures.stage_s.get(stage, 0.0) for figures in measured]
-        found = compare(repeats_s, simulated.stage_s.get(stage, 0.0))
+        found = compare(repeats_s, median(figures.stage_s.get(stage, 0.0) for figures in simulated))
         match = matched.get(stage)
         row: dict[str, Any] = {
             "policy": policy.label,
@@ -147,11 +146,14 @@ def _stages(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
 
 
 def _triggers(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
-    simulated, measured = policy.prediction.figures, policy.measured
-    first = policy.runs[0].figures if policy.runs else None
-    if simulated is None or first is None:
+    simulated, measured = policy.prediction.simulated, policy.measured
+    if not simulated or not measured:
         return
-    distance = edit_distance(simulated.positions, first.positions)
+    distance = max(
+        edit_distance(figures.positions, run.figures.positions)
+        for figures, run in zip(simulated, policy.runs, strict=True)
+        if run.figures is not None
+    )
     apart = (edit_distance(one.positions, other.positions) for one, other in combinations(measured, 2))
     real_distance = max(apart, default=0)
     is_promised = policy.depends_on == "data" and policy.mode == "replay"
@@ -164,7 +166,7 @@ def _triggers(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
         "depends_on": policy.depends_on,
         "is_promised": is_promised,
         "num_real": median(len(figures.positions) for figures in measured),
-        "num_simulated": len(simulated.positions),
+        "num_simulated": median(len(figures.positions) for figures in simulated),
         "distance": distance,
         "real_distance": real_distance,
         "verdict": told,
@@ -173,12 +175,11 @@ def _triggers(policy: PolicyRecord) -> Iterator[dict[str, Any]]:
 
 def _pairs(record: Record) -> Iterator[dict[str, Any]]:
     for name in RANKED:
-        real = {policy.label: values for policy in record.policies if (values := _real(policy, name))}
+        real = {policy.label: found for policy in record.policies if (found := _values(policy.measured, name))}
         simulated = {
-            policy.label: value
+            policy.label: median(found)
             for policy in record.policies
-            if policy.prediction.figures is not None
-            and (value := figure_of(policy.prediction.figures, name)) is not None
+            if (found := _values(policy.prediction.simulated, name))
         }
         for pair in ranked_pairs(real, simulated):
             yield {"figure": name, **pair._asdict()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
 import polars as pl
 
@@ -23,24 +22,6 @@ def figures_of(run: Run) -> Figures:
         accuracy=summary["accuracy"],
         positions=tuple(summary["positions"]),
         stage_s=dict(summary["stage_s"]),
-    )
-
-
-def middle(runs: Sequence[Figures]) -> Figures:
-    """Each figure's median over some runs of a policy, at least one; trigger positions are those of the first."""
-    accuracies = [each.accuracy for each in runs if each.accuracy is not None]
-    return Figures(
-        makespan_s=median(each.makespan_s for each in runs),
-        device_s=median(each.device_s for each in runs),
-        queued_s=median(each.queued_s for each in runs),
-        training_queued_s=median(each.training_queued_s for each in runs),
-        evaluation_queued_s=median(each.evaluation_queued_s for each in runs),
-        accuracy=median(accuracies) if accuracies else None,
-        positions=runs[0].positions,
-        stage_s={
-            stage: median(each.stage_s.get(stage, 0.0) for each in runs)
-            for stage in dict.fromkeys(stage for each in runs for stage in each.stage_s)
-        },
     )
 
 

@@ -11,18 +11,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from experiments.fidelity.matching import figures_of, match_stages, middle
+from experiments.fidelity.matching import figures_of, match_stages
 from experiments.fidelity.performing import finished_runs
 from experiments.fidelity.policies import Policy
 from experiments.fidelity.records import Prediction, RealRun
 from experiments.progress import ProgressWatcher
+from sim.calibrated import read_calibration
+from sim.config import SimConfig
+from sim.quality import ProxyQuality
 from twinclock import launch
 from twinclock.errors import RunError, UserError
 from twinclock.result import Run
+from twinclock.section import parse_section
 from twinclock.watch import UNWATCHED
 from twinclock.yaml_text import read_yaml
 
 SIMULATED = "sim"
+SIMULATED_RUNS = "simulated"
+"""Folder of the simulated runs."""
 _STAGE_RUNS = "stage_runs"
 
 
@@ -30,6 +36,7 @@ def predicted(
     policies: Sequence[Policy], runs: Mapping[str, Sequence[RealRun]], folder: Path, watcher: ProgressWatcher
 ) -> dict[str, Prediction]:
     """Label → what the simulation says of each policy. One that can't be made says why."""
+    shutil.rmtree(folder / SIMULATED_RUNS, ignore_errors=True)  # of an earlier grading, perhaps of other policies
     by_label = {policy.label: policy for policy in policies}
     watcher.begin("simulated runs", len(policies), 0)
     calibrations: dict[str, Path | str] = {}
@@ -45,7 +52,7 @@ def predicted(
 
 def simulated_folder(folder: Path, policy: Policy, repeat: int) -> Path:
     """Where the simulated run with the seed of a repeat is."""
-    return folder / "simulated" / f"{policy.folder}-r{repeat}"
+    return folder / SIMULATED_RUNS / f"{policy.folder}-r{repeat}"
 
 
 def _calibrated(policy: Policy, runs: Mapping[str, Sequence[RealRun]], folder: Path) -> Path | str:
@@ -67,29 +74,40 @@ def _prediction(
     policy: Policy, calibration: Path | str, runs: Mapping[str, Sequence[RealRun]], folder: Path
 ) -> Prediction:
     if isinstance(calibration, str):
-        return Prediction(policy.calibrated_on, None, calibration)
+        return Prediction(policy.calibrated_on, (), calibration)
     try:
         with _of_the_user("simulated"):
             repeats = [run.repeat for run in runs[policy.label]]
-            first, *others = (_simulated(policy, repeat, calibration, folder) for repeat in repeats)
-            figures = middle([figures_of(first), *map(figures_of, others)])
+            simulated = [_simulated(policy, repeat, calibration, folder) for repeat in repeats]
+            first = simulated[0]
             real = [Run.load(each).tables[_STAGE_RUNS] for each in finished_runs(policy, runs, folder)]
             stages = match_stages(real, first.tables[_STAGE_RUNS]) if real else ()
             interference = _interference(calibration) if first.config.cluster.devices > 1 else None
     except RunError as error:
-        return Prediction(policy.calibrated_on, None, str(error))
-    return Prediction(policy.calibrated_on, figures, None, stages, interference)
+        return Prediction(policy.calibrated_on, (), str(error))
+    figures = tuple(map(figures_of, simulated))
+    return Prediction(policy.calibrated_on, figures, None, _quality(first), stages, interference)
 
 
 def _simulated(policy: Policy, repeat: int, calibration: Path, folder: Path) -> Run:
     if policy.config is None:
         raise RunError(str(policy.error))
     out = simulated_folder(folder, policy, repeat)
-    shutil.rmtree(out, ignore_errors=True)
     run = launch.run(policy.simulated(repeat, str(calibration)), on=SIMULATED, out=out, watcher=UNWATCHED)
     if run.outcome != "done":
         raise RunError(str(run.header.get("error") or f"the run failed; see the table of faults of {out}"))
     return run
+
+
+def _quality(run: Run) -> str:
+    """Where a simulated run had its accuracy from: what the study names, or else the calibration, or nobody at all."""
+    said = run.config.sim
+    quality = parse_section(SimConfig, said, "sim").quality
+    kind = f"{quality.kind} ({quality.learner})" if isinstance(quality, ProxyQuality) else quality.kind
+    if "quality" in said:
+        return kind
+    is_fitted = "quality" in read_calibration(said["calibration"]).sections
+    return f"{kind} of the calibration" if is_fitted else f"{kind} with the built-in figures"
 
 
 def _interference(calibration: Path) -> float | None:

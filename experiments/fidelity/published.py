@@ -18,7 +18,7 @@ import polars as pl
 
 from experiments.fidelity.result import FidelityResult
 from experiments.fidelity.show import discordant_lines, grade_line, missing_lines, target_row
-from experiments.fidelity.words import percent
+from experiments.fidelity.words import percent, qualities
 from experiments.metric_names import figure_text
 from twinclock.errors import RunError, UserError
 
@@ -62,7 +62,8 @@ def with_tables(page: str, name: str, made: FidelityResult) -> str:
 def tables(made: FidelityResult) -> Iterator[str]:
     """What is said of a study: its grade, targets, policies, the stages that are off, and pairs in the wrong order."""
     said = made.assessment
-    yield f"**{grade_line(made)}.** {len(made.record.policies)} policies, {made.record.repeats} real runs of each."
+    policies = f"{len(made.record.policies)} policies, {made.record.repeats} real runs of each"
+    yield f"**{grade_line(made)}.** {policies}; simulated accuracy from: {qualities(made.record)}."
     yield ""
     yield from (f"- {line}" for line in missing_lines(made))
     yield from _table(("target", "value", "bound", "grade", ""), map(target_row, said.targets.to_dicts()))

@@ -16,7 +16,7 @@ from twinclock.errors import RunError
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-FORMAT = 1
+FORMAT = 2
 """Of `fidelity.json`."""
 
 
@@ -53,7 +53,7 @@ class RealRun:
 
 @dataclass(frozen=True, slots=True)
 class StageMatch:
-    """The runs of one stage, simulated and real, matched by their ids."""
+    """The runs of one stage, real and of the first simulated run, matched by their ids."""
 
     stage: str
     num_real: int
@@ -75,11 +75,12 @@ class Prediction:
 
     calibrated_on: str
     """Label of that other policy."""
-    figures: Figures | None
-    """Medians of simulated runs, one with the seed of each repeat; positions those of the first. None if there is no
-    prediction."""
+    simulated: tuple[Figures, ...]
+    """One with the seed of each repeat, in their order; empty if there is no prediction."""
     error: str | None
     """Why there is none."""
+    quality: str = ""
+    """Where the accuracy is from: `proxy (descent)`, `matrix of the calibration`; empty if there is no prediction."""
     stages: tuple[StageMatch, ...] = ()
     interference: float | None = None
     """How much longer a training takes beside another one on a second device, as a share of its seconds alone, as the

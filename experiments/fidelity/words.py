@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.fidelity.records import Record
 from experiments.metric_names import figure_text, metric_name
 
 GRADES = {
@@ -16,7 +17,16 @@ VERDICTS = {
     "missed": "farther off",
     "small": "less than 1 % of the makespan, so without a target",
 }
-SPREAD = "Spread: the largest difference between two repeats of a policy, which differ by the machine alone."
+SPREAD = (
+    "Spread: the largest difference between two repeats of a policy, which differ by the machine and, as each has a "
+    "seed of its own, by the chances of training."
+)
+
+
+def qualities(record: Record) -> str:
+    """Where the simulated accuracies of a study are from, each way once."""
+    said = dict.fromkeys(policy.prediction.quality for policy in record.policies if policy.prediction.quality)
+    return ", ".join(said) or "nowhere, as there is no prediction"
 
 
 def figure_name(figure: str) -> str:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from experiments.fidelity.records import Record
 from experiments.fidelity.result import FidelityResult
 from experiments.fidelity.show import discordant_lines, missing_lines
-from experiments.fidelity.words import GRADES, SPREAD, VERDICTS, figure_name, percent, target_name, target_value
+from experiments.fidelity.words import (
+    GRADES,
+    SPREAD,
+    VERDICTS,
+    figure_name,
+    percent,
+    qualities,
+    target_name,
+    target_value,
+)
 from experiments.metric_names import figure_text, metric_name
 from experiments.report.blocks import (
     Block,
@@ -45,7 +55,8 @@ def fidelity_page(made: FidelityResult) -> Page:
     facts = [
         ("policies", f"{len(record.policies)}"),
         ("real runs of each", f"{record.repeats}"),
-        ("seed", f"{record.seed}"),
+        ("seeds", _seeds(record)),
+        ("simulated accuracy from", qualities(record)),
         ("machine", record.machine),
         ("folder", "" if made.folder is None else str(made.folder)),
     ]
@@ -223,12 +234,17 @@ def _ranks(made: FidelityResult) -> Iterator[Block]:
 def _method(made: FidelityResult) -> Iterator[Block]:
     record = made.record
     lines = [
-        f"Each policy: {record.repeats} real runs with seed {record.seed}. All policies took turns, one run at a time.",
-        "Each was simulated with costs and accuracy that were fitted to real runs of another policy, never to its own.",
-        "The real figure is the median of the repeats.",
+        f"Each policy: {record.repeats} real runs, seeds {_seeds(record)}. All policies took turns, one run at a time.",
+        "Each was simulated with the same seeds, and with costs that were fitted to real runs of another policy.",
+        f"Simulated accuracy is from: {qualities(record)}.",
+        "The real figure is the median of the repeats, the simulated one that of the simulated runs.",
         SPREAD,
     ]
     yield Sentences(lines)
+
+
+def _seeds(record: Record) -> str:
+    return f"{record.seed}" if record.repeats == 1 else f"{record.seed} to {record.seed + record.repeats - 1}"
 
 
 _COMPARED = [*(Column(name, True) for name in ("real", "spread", "simulated", "error")), Column("verdict")]

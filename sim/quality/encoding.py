@@ -57,7 +57,7 @@ class Encoder:
     std: NDArray[np.float64]
     """0: constant in training, or never there; such a column says nothing."""
     gaps: NDArray[np.int64]
-    """The numeric columns, ascending, that had values in training but not everywhere: each has a mark too."""
+    """The numeric columns, ascending, that had gaps in training: each has a mark for them too."""
     categories: tuple[NDArray[np.int64], ...]
     """For each categorical column the codes that have a number, ascending."""
 
@@ -91,14 +91,13 @@ def fitted_encoder(samples: Samples, at: NDArray[np.int64]) -> Encoder:
     """The encoder of a training set, which is not empty."""
     numeric = samples.numeric[at]
     there = np.isfinite(numeric)
-    num_there = there.sum(axis=0)
-    count = np.maximum(num_there, 1)
+    count = np.maximum(there.sum(axis=0), 1)
     known = np.where(there, numeric, 0.0)
     mean = known.sum(axis=0) / count
     with np.errstate(over="ignore"):  # a column too wide to be squared is taken as one that says nothing
         std = np.sqrt((np.where(there, known - mean, 0.0) ** 2).sum(axis=0) / count)
     std[~np.isfinite(std)] = 0.0
-    gaps = np.flatnonzero((num_there > 0) & (num_there < len(at)))
+    gaps = np.flatnonzero(~there.all(axis=0))
     columns = range(samples.codes.shape[1])
     return Encoder(mean, std, gaps, tuple(_frequent(samples.codes[at, column]) for column in columns))
 

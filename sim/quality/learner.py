@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sim.quality.encoding import Encoder, Samples, extended_encoder, fitted_encoder
 from sim.quality.network import Layer, Network, slopes
 from sim.quality.stepping import make_step
-from twinclock.training import MlpConfig, TrainingConfig
+from twinclock.training import MlpConfig, ModelConfig, TrainingConfig
 
 MAX_ITERATIONS = 200
 WIDEST = 64
@@ -41,52 +41,46 @@ def logistic(samples: Samples, at: NDArray[np.int64]) -> Network:
 def descended(
     samples: Samples, at: NDArray[np.int64], training: TrainingConfig, *, seed: int, parent: Network | None
 ) -> Network:
-    """A network after the epochs of a training, with its optimizer, in minibatches in the order of `at`.
+    """A network after the epochs of a training, with its optimizer, in steps of samples in the order of `at`.
 
     An `mlp` has as many hidden layers as there, of at most WIDEST units; any other model has none. It begins as the
-    real one does, at 0 without hidden layers and else at small random weights, or with what the parent knows; new
-    categories and classes then begin at 0.
+    real one does: an `mlp` at small random weights, any other at 0; or with what the parent knows, and only new inputs
+    and classes so. A learning rate that is far too large leaves weights that are not finite.
     """
     labels = samples.labels[at]
     if parent is None:
         encoder, classes = fitted_encoder(samples, at), np.unique(labels)
-        hidden = training.model.hidden if isinstance(training.model, MlpConfig) else ()
-        widths = (encoder.num_inputs, *(min(width, WIDEST) for width in hidden), len(classes))
-        layers = _fresh(widths, seed)
+        layers = _fresh(training.model, encoder.num_inputs, len(classes), seed)
     else:
         encoder, classes = extended_encoder(parent.encoder, samples, at), np.union1d(parent.classes, labels)
-        layers = _widened(parent, encoder, classes)
+        layers = _fresh(training.model, encoder.num_inputs, len(classes), seed)
+        _inherit(layers, encoder, classes, parent)
     inputs, targets = encoder.inputs(samples, at), np.searchsorted(classes, labels)
     step = make_step(training.optimizer, [each for layer in layers for each in (layer.weights, layer.bias)])
-    size = training.batch_size
-    with np.errstate(over="ignore", invalid="ignore"):  # a learning rate that is far too large is the user's
+    size = training.batch_size * training.accumulate
+    with np.errstate(over="ignore", invalid="ignore"):
         for begin in [*range(0, len(at), size)] * training.epochs:
             step(slopes(layers, inputs[begin : begin + size], targets[begin : begin + size]))
     return Network(encoder, classes, layers)
 
 
-def _fresh(widths: tuple[int, ...], seed: int) -> tuple[Layer, ...]:
-    """Weights as torch's linear layers have them at first, or 0 where there is no symmetry to break."""
-    if len(widths) == 2:
-        return (Layer(np.zeros(widths), np.zeros(widths[-1])),)
+def _fresh(model: ModelConfig, num_inputs: int, num_classes: int, seed: int) -> tuple[Layer, ...]:
+    """Weights as torch's linear layers have them at first; 0 where the model is convex: no symmetry is to be broken."""
+    if not isinstance(model, MlpConfig):
+        return (Layer(np.zeros((num_inputs, num_classes)), np.zeros(num_classes)),)
     rng = np.random.default_rng(seed)
     layers = []
-    for entering, leaving in pairwise(widths):
+    for entering, leaving in pairwise((num_inputs, *(min(width, WIDEST) for width in model.hidden), num_classes)):
         reach = 1.0 / np.sqrt(max(1, entering))
         layers.append(Layer(rng.uniform(-reach, reach, (entering, leaving)), rng.uniform(-reach, reach, leaving)))
     return tuple(layers)
 
 
-def _widened(parent: Network, encoder: Encoder, classes: NDArray[np.int64]) -> tuple[Layer, ...]:
-    """The parent's layers, the first with more inputs and the last with more classes."""
-    layers = [Layer(each.weights.copy(), each.bias.copy()) for each in parent.layers]
-    first = layers[0]
-    weights = np.zeros((encoder.num_inputs, first.weights.shape[1]))
-    weights[encoder.places_of(parent.encoder)] = first.weights
-    layers[0] = Layer(weights, first.bias)
-    last = layers[-1]
-    columns = np.searchsorted(classes, parent.classes)
-    weights, bias = np.zeros((last.weights.shape[0], len(classes))), np.zeros(len(classes))
-    weights[:, columns], bias[columns] = last.weights, last.bias
-    layers[-1] = Layer(weights, bias)
-    return tuple(layers)
+def _inherit(layers: tuple[Layer, ...], encoder: Encoder, classes: NDArray[np.int64], parent: Network) -> None:
+    """Write the parent's weights over those of the same inputs and classes."""
+    rows, columns = encoder.places_of(parent.encoder), np.searchsorted(classes, parent.classes)
+    for layer, old in zip(layers, parent.layers, strict=True):
+        into = rows if layer is layers[0] else np.arange(len(layer.weights))
+        out = columns if layer is layers[-1] else np.arange(len(layer.bias))
+        layer.weights[np.ix_(into, out)] = old.weights
+        layer.bias[out] = old.bias

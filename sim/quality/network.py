@@ -38,12 +38,18 @@ class Network:
     layers: tuple[Layer, ...]
     """The last one gives the scores."""
 
+    @property
+    def is_finite(self) -> bool:
+        """False after a training that diverged."""
+        return all(bool(np.isfinite(each).all()) for layer in self.layers for each in (layer.weights, layer.bias))
+
     def is_wrong(self, samples: Samples, first: int, stop: int) -> Floats:
         """For each row of [first, stop) 1 if it says another class than the label, else 0."""
         wrong = np.empty(stop - first)
         for begin in range(first, stop, _ROWS):
             rows = slice(begin, min(stop, begin + _ROWS))
-            *_, scores = outputs(self.layers, self.encoder.inputs(samples, rows))
+            with np.errstate(over="ignore", invalid="ignore"):  # weights may be finite and still enormous
+                *_, scores = outputs(self.layers, self.encoder.inputs(samples, rows))
             said = self.classes[np.argmax(scores, axis=1)]
             wrong[rows.start - first : rows.stop - first] = said != samples.labels[rows]
         return wrong

@@ -15,8 +15,10 @@ from sim.quality.network import Network
 from sim.quality.protocol import Span, check_metric
 from twinclock.config import TrainingConfig
 from twinclock.dataset import Table
+from twinclock.errors import ConfigError
 from twinclock.graph import Json
 from twinclock.policies import selection
+from twinclock.policies.selection import validation
 from twinclock.section import Section
 from twinclock.seeds import Purpose, derived_seed
 
@@ -33,8 +35,8 @@ class ProxyQuality(Section):
 
     kind: Literal["proxy"] = "proxy"
     learner: Literal["descent", "logistic"] = "descent"
-    max_samples: int | None = Field(default=20_000, gt=0)
-    """Samples it is fitted on at most, a uniform draw of the training set; None: all."""
+    max_samples: int | None = Field(default=None, gt=0)
+    """Samples it is fitted on at most, a uniform draw of the training set, so with fewer steps too; None: all."""
 
 
 class ProxyScores:
@@ -96,9 +98,17 @@ class ProxyScores:
         if self._quality.learner == "logistic":
             return logistic(self._samples, at)
         seed = derived_seed(self._seed, Purpose.PROXY, serial)
-        return descended(self._samples, at, self._training, seed=seed, parent=parent)
+        found = descended(self._samples, at, self._training, seed=seed, parent=parent)
+        if not found.is_finite:
+            raise ConfigError(
+                f"training.optimizer.lr: got {self._training.optimizer.lr:g}, with which the weights of the proxy are "
+                f"not finite after the training of trigger {serial}; expected a smaller one, or another sim.quality"
+            )
+        return found
 
     def _positions(self, serial: int) -> NDArray[np.int64]:
-        """The training set, or as much of it as is fitted on: it is shuffled, so its first are a uniform draw."""
+        """What is trained on, or as much of it as is fitted on: it is shuffled, so its first are a uniform draw."""
         positions = selection.positions(self._jobs[serial]["training_set"], self._table.label_ranks)
+        if self._training.validation is not None:
+            positions, _ = validation.split(positions, self._training.validation.share)
         return positions[: self._quality.max_samples]

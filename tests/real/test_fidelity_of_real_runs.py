@@ -148,8 +148,11 @@ def test_another_quality_is_graded_with_the_real_runs_that_are_there(whole, copi
     assert watched.performed == []
     for before, after in zip(first.record.policies, made.record.policies, strict=True):
         assert after.runs == before.runs
-        assert after.prediction.figures.accuracy != before.prediction.figures.accuracy
-        assert after.prediction.figures.makespan_s == pytest.approx(before.prediction.figures.makespan_s)
+        assert (before.prediction.quality, after.prediction.quality) == ("decay of the calibration", "proxy (descent)")
+        for one, other in zip(before.prediction.simulated, after.prediction.simulated, strict=True):
+            assert other.accuracy != one.accuracy
+            assert other.makespan_s == pytest.approx(one.makespan_s)
+    assert "Simulated accuracy is from: proxy (descent)." in (copied / "fidelity.html").read_text()
     assert Run.load(copied / "simulated" / "often-r2").config.sim["quality"] == better
 
 

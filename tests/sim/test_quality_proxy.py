@@ -15,6 +15,7 @@ from sim.quality import ProxyQuality, ProxyScores
 from sim.quality.encoding import all_samples, fitted_encoder
 from twinclock.config import TrainingConfig
 from twinclock.dataset import TableConfig, load_table
+from twinclock.errors import ConfigError
 
 NUM = 1200
 SEED = 5
@@ -59,9 +60,9 @@ def job(serial, *ranges, parent=None):
     return {"trigger": serial, "training_set": recipe(*ranges), "start_from": start_from}
 
 
-def proxy(table, *jobs, learner="logistic", max_samples=None, **training):
+def proxy(table, *jobs, learner="logistic", max_samples=None, seed=SEED, **training):
     quality = ProxyQuality(learner=learner, max_samples=max_samples)
-    scores = ProxyScores(quality, table, TrainingConfig.model_validate(training), SEED)
+    scores = ProxyScores(quality, table, TrainingConfig.model_validate(training), seed)
     for each in jobs:
         scores.trained(each)
     return scores
@@ -114,14 +115,15 @@ def test_descent_is_that_of_torch(table, optimizer, hidden):
     from twinclock.seeds import Purpose, derived_seed
 
     model = {"kind": "logistic"} if hidden is None else {"kind": "mlp", "hidden": hidden}
-    training = {"model": model, "epochs": 3, "batch_size": 32, "optimizer": optimizer}
+    training = {"model": model, "epochs": 3, "batch_size": 16, "accumulate": 2, "optimizer": optimizer}
     ours = proxy(table, job(3, (100, 500)), learner="descent", **training).model(3)
 
     rows = frame()[selection.positions(recipe((100, 500)))]
     _, mean, std = by_hand(frame()[100:500])
     x = torch.tensor(by_hand(rows, mean, std)[0], dtype=torch.float64)
     y = torch.tensor((rows["label"] == "y").to_numpy().astype(np.int64))
-    start = _fresh((5, *(hidden or ()), 2), derived_seed(SEED, Purpose.PROXY, 3))
+    config = TrainingConfig.model_validate(training)
+    start = _fresh(config.model, 5, 2, derived_seed(SEED, Purpose.PROXY, 3))
     layers = [nn.Linear(*each.weights.shape, dtype=torch.float64) for each in start]
     with torch.no_grad():
         for layer, weights in zip(layers, start, strict=True):
@@ -141,13 +143,33 @@ def test_descent_is_that_of_torch(table, optimizer, hidden):
         assert found.bias == pytest.approx(layer.bias.detach().numpy(), abs=1e-9)
 
 
-def test_hidden_layers_stay_narrow_and_begin_at_weights_of_the_run_s_seed(table):
-    wide = {"model": {"kind": "mlp", "hidden": [1000, 20]}, "epochs": 1}
-    first, again = (proxy(table, job(3, (100, 500)), learner="descent", **wide).model(3) for _ in range(2))
-    assert [each.weights.shape[1] for each in first.layers] == [64, 20, 2]
-    other = proxy(table, job(3, (100, 500)), job(4, (100, 500)), learner="descent", **wide).model(4)
-    assert np.array_equal(first.layers[0].weights, again.layers[0].weights)
-    assert not np.array_equal(first.layers[0].weights, other.layers[0].weights)
+def test_hidden_layers_stay_narrow_and_begin_as_those_of_torch():
+    from sim.quality.learner import _fresh
+
+    model = TrainingConfig.model_validate({"model": {"kind": "mlp", "hidden": [1000, 20]}}).model
+    layers, again, other = (_fresh(model, 400, 3, seed) for seed in (7, 7, 8))
+    assert [each.weights.shape for each in layers] == [(400, 64), (64, 20), (20, 3)]
+    for layer, same, another in zip(layers, again, other, strict=True):
+        reach = layer.weights.shape[0] ** -0.5
+        assert np.abs(layer.bias).max() <= reach
+        assert 0.9 * reach < np.abs(layer.weights).max() <= reach
+        assert np.array_equal(layer.weights, same.weights)
+        assert not np.array_equal(layer.weights, another.weights)
+    (convex,) = _fresh(TrainingConfig().model, 400, 3, 7)
+    assert not convex.weights.any()
+
+
+def test_each_seed_of_a_run_is_another_draw(table):
+    network = {"model": {"kind": "mlp"}, "epochs": 1}
+    one, other = (proxy(table, job(3, (100, 500)), learner="descent", seed=seed, **network) for seed in (0, 1))
+    assert not np.array_equal(one.model(3).layers[0].weights, other.model(3).layers[0].weights)
+
+
+def test_what_is_held_out_is_not_trained_on(table):
+    for learner in ("descent", "logistic"):
+        whole = proxy(table, job(3, (100, 400)), learner=learner)
+        older = proxy(table, job(3, (100, 500)), learner=learner, validation={"share": 0.25})
+        assert sorted(older._positions(3)) == sorted(whole._positions(3)) == list(range(100, 400))
 
 
 def test_a_model_that_gets_few_steps_is_no_better_here(table):
@@ -158,12 +180,17 @@ def test_a_model_that_gets_few_steps_is_no_better_here(table):
     assert scored(long, 0, 500, 600) > scored(brief, 0, 500, 600) + 0.05
 
 
-def test_an_absurd_learning_rate_is_no_error(table):
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_an_absurd_learning_rate_is_told(table, kind):
+    """A real training would fail. Weights that are enormous, and finite, give answers, if not good ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for kind in ("adam", "sgd"):
-            wild = {"model": {"kind": "mlp"}, "optimizer": {"kind": kind, "lr": 1e300}}
-            assert 0.0 <= scored(proxy(table, job(0, (0, 500)), learner="descent", **wild), 0, 500, 600) <= 1.0
+        wild = {"model": {"kind": "mlp", "hidden": [8, 8]}, "optimizer": {"kind": kind, "lr": 1e300}}
+        told = r"^training.optimizer.lr: got 1e\+300, .* the training of trigger 0; expected"
+        with pytest.raises(ConfigError, match=told):
+            scored(proxy(table, job(0, (0, 500)), learner="descent", **wild), 0, 500, 600)
+        once = proxy(table, job(0, (0, 500)), learner="descent", epochs=1, batch_size=500, **wild)
+        assert 0.0 <= scored(once, 0, 500, 600) <= 1.0
 
 
 def test_accuracy_moves_with_the_data(table):
@@ -307,8 +334,8 @@ def test_columns_that_say_nothing_and_numbers_without_measure(tmp_path):
     samples = all_samples(table)
     encoder = fitted_encoder(samples, np.arange(20))
     inputs = encoder.inputs(samples, np.arange(40))
-    assert inputs.shape == (40, 7), "wild has gaps, and so a mark; gone was never there"
-    assert inputs[:, 3].tolist() == [float(n % 3 == 0) for n in range(40)]
+    assert inputs.shape == (40, 8), "two have gaps, and so a mark each"
+    assert inputs[:, 3:5].tolist() == [[1.0, float(n % 3 == 0)] for n in range(40)]
     assert np.isfinite(inputs).all()
     assert 0.0 <= scored(proxy(table, job(0, (0, 20))), 0, 0, 40) <= 1.0
 
