@@ -46,7 +46,7 @@ def start(gate: Gate, config: dict, out: Path) -> Command:
 
 DISTURBED = [
     # while the workers start; after the first training; after the second, when RUN_TRAINING of the third was done
-    ("overlapped", [(0, INTERRUPT), (1, KILL), (3, TERMINATE)]),
+    ("overlapped", [(0, INTERRUPT), (1, KILL), (2, TERMINATE)]),
     *([("seed", [(0, KILL), (1, KILL), (2, KILL)])] if IS_LONG else []),
 ]
 
