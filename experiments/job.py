@@ -38,7 +38,7 @@ def perform(job: Job) -> Result:
     began_s = time.perf_counter()
     try:
         run = launched(job)
-        error = _what_failed(run)
+        error = what_failed(run)
         found = {} if error else figures(run.summary)
     except Exception as raised:
         told = str(raised) if isinstance(raised, UserError) else f"{type(raised).__name__}: {raised}"
@@ -64,7 +64,11 @@ def launched(job: Job) -> Run:
     return launch.run(job.config, on=job.on, out=folder, watcher=UNWATCHED)
 
 
-def _what_failed(run: Run) -> str | None:
+def what_failed(run: Run) -> str | None:
+    """Why a finished run is of no use, in one line; None if it is done.
+
+    A score that is missing by a mistake of the user's is such a reason: without it the accuracy is of other intervals.
+    """
     if run.outcome != "done":
-        return str(run.header.get("error") or "the run failed; see its table of faults")
+        return " ".join(str(run.header.get("error") or "the run failed; see its table of faults").split())
     return users_line(run.tables)

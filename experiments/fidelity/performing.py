@@ -13,13 +13,12 @@ from typing import TypeAlias
 from experiments.fidelity.matching import figures_of
 from experiments.fidelity.policies import Policy
 from experiments.fidelity.records import RealRun
-from experiments.job import Job
+from experiments.job import Job, what_failed
 from experiments.progress import ProgressWatcher
 from experiments.store import Result
 from twinclock.config import config_hash, load_config
 from twinclock.errors import RunError, UserError
 from twinclock.journal import num_incarnations
-from twinclock.lost import users_line
 from twinclock.result import Run
 from twinclock.run_folder import HEADER, read_header, told_as_run_error
 
@@ -102,10 +101,8 @@ def _told(path: Path, policy: Policy, repeat: int, result: Result | None) -> Rea
         return RealRun(repeat, state, error, None)
     run = Run.load(path)
     resumed = num_incarnations(path) > 1
-    failed = (run.header.get("error") or "see its table of faults") if run.outcome != "done" else users_line(run.tables)
-    if failed:
-        error = " ".join(str(failed).split())
-        return RealRun(repeat, "failed", f"{error}; remove {path} to have it run again", None, resumed)
+    if (failure := what_failed(run)) is not None:
+        return RealRun(repeat, "failed", f"{failure}; remove {path} to have it run again", None, resumed)
     return RealRun(repeat, "done", None, figures_of(run), resumed)
 
 

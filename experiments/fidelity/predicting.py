@@ -15,6 +15,7 @@ from experiments.fidelity.matching import figures_of, match_stages
 from experiments.fidelity.performing import finished_runs
 from experiments.fidelity.policies import Policy
 from experiments.fidelity.records import Prediction, RealRun
+from experiments.job import what_failed
 from experiments.progress import ProgressWatcher
 from sim.calibrated import read_calibration
 from sim.config import SimConfig
@@ -94,8 +95,8 @@ def _simulated(policy: Policy, repeat: int, calibration: Path, folder: Path) -> 
         raise RunError(str(policy.error))
     out = simulated_folder(folder, policy, repeat)
     run = launch.run(policy.simulated(repeat, str(calibration)), on=SIMULATED, out=out, watcher=UNWATCHED)
-    if run.outcome != "done":
-        raise RunError(str(run.header.get("error") or f"the run failed; see the table of faults of {out}"))
+    if (failure := what_failed(run)) is not None:
+        raise RunError(f"{out}: {failure}")
     return run
 
 

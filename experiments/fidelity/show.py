@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.fidelity.result import FidelityResult
-from experiments.fidelity.words import GRADES, SPREAD, percent, qualities, target_name, target_value
+from experiments.fidelity.words import GRADES, SPREAD, percent, quality_line, target_name, target_value
 from experiments.metric_names import figure_text, metric_name
 from twinclock.notebook_html import html_box, html_lines, html_row, html_table
 
@@ -40,7 +40,7 @@ def show_fidelity(made: FidelityResult, console: Console) -> None:
         console.print(table)
     for line in discordant_lines(made, _MOST_PAIRS):
         console.print(Text(f"- {line}"))
-    console.print(Text(f"Simulated accuracy is from: {qualities(made.record)}."))
+    console.print(Text(quality_line(made.record)))
     console.print(Text(SPREAD))
     console.print(Text(grade_line(made), style=_STYLES[made.grade]))
 
@@ -54,8 +54,8 @@ def fidelity_html(made: FidelityResult) -> str:
             html_lines([title]),
             html_table(html_row(heads, "th", left), *(html_row(cells, left=left) for cells in rows)),
         ]
-    quality = f"Simulated accuracy is from: {qualities(made.record)}."
-    return html_box(grade_line(made), *parts, html_lines([*discordant_lines(made, _MOST_PAIRS), quality, SPREAD]))
+    last = [*discordant_lines(made, _MOST_PAIRS), quality_line(made.record), SPREAD]
+    return html_box(grade_line(made), *parts, html_lines(last))
 
 
 def grade_line(made: FidelityResult) -> str:

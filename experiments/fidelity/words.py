@@ -29,6 +29,11 @@ def qualities(record: Record) -> str:
     return ", ".join(said) or "nowhere, as there is no prediction"
 
 
+def quality_line(record: Record) -> str:
+    """The same as a sentence."""
+    return f"Simulated accuracy is from: {qualities(record)}."
+
+
 def figure_name(figure: str) -> str:
     """`makespan (s)`, for one of the figures that are compared."""
     return "accuracy of the active model" if figure == "accuracy" else metric_name(figure).with_unit

@@ -15,6 +15,7 @@ from experiments.fidelity.words import (
     figure_name,
     percent,
     qualities,
+    quality_line,
     target_name,
     target_value,
 )
@@ -236,7 +237,7 @@ def _method(made: FidelityResult) -> Iterator[Block]:
     lines = [
         f"Each policy: {record.repeats} real runs, seeds {_seeds(record)}. All policies took turns, one run at a time.",
         "Each was simulated with the same seeds, and with costs that were fitted to real runs of another policy.",
-        f"Simulated accuracy is from: {qualities(record)}.",
+        quality_line(record),
         "The real figure is the median of the repeats, the simulated one that of the simulated runs.",
         SPREAD,
     ]

@@ -156,6 +156,21 @@ def test_another_quality_is_graded_with_the_real_runs_that_are_there(whole, copi
     assert Run.load(copied / "simulated" / "often-r2").config.sim["quality"] == better
 
 
+def test_a_simulated_run_without_its_scores_is_no_prediction(copied, monkeypatch):
+    """As a proxy that diverges has none: an accuracy of the intervals that are left would say nothing."""
+
+    def refused(*_):
+        raise ConfigError("training.optimizer.lr: got 1e+300, expected a smaller one")
+
+    monkeypatch.setattr("sim.quality.proxy.ProxyScores.errors", refused)
+    made, _ = measured(study(changes={"sim.quality": {"kind": "proxy"}}), copied)
+    assert made.grade == "C"
+    for error in made.assessment.policies["error"]:
+        assert error.startswith("no prediction: simulated: ")
+        assert "scores are missing: " in error
+        assert error.endswith("with ConfigError: training.optimizer.lr: got 1e+300, expected a smaller one")
+
+
 @pytest.mark.parametrize("kind", ["matrix", "measured"])
 def test_scores_of_a_real_run_are_not_taken_from_the_study(whole, copied, kind):
     """They could be those of the run that is to be predicted."""
